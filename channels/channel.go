@@ -1,0 +1,158 @@
+// Package channels is how a message reaches a person: the contract every adapter keeps, the
+// registry they are listed in, and one folder an adapter. It imports nothing else of this module.
+package channels
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Message is one rendered message to one address.
+type Message struct {
+	// Key is the stable id of (entry, channel, device): the same for every attempt. Adapters
+	// derive apns-id (UUIDv5), collapse ids, Topic, Message-ID and webhook-id from it.
+	Key string
+	// Address is what the adapter delivers to.
+	Address Address
+	// Fields are the rendered fields of the rule's message for this channel, by the names that
+	// Spec.Message declares ("title", "body", "link", "actions", …). Values are JSON values.
+	Fields map[string]any
+	// About carries what receivers may want beside the text: rule, variant, category, user id.
+	About map[string]string
+	// Signed is the signed message id with which the app reports an open or a click.
+	Signed string
+	// TTL is how long the provider may keep trying; 0 is the provider's default.
+	TTL time.Duration
+	// Urgent asks for immediate delivery where the platform knows the difference.
+	Urgent bool
+}
+
+// Address is where a message goes. Which parts an adapter needs is said in Spec.Needs.
+type Address struct {
+	UserID      string
+	Token       string
+	Platform    string // ios, android, web
+	App         string
+	Environment string // production, sandbox
+	Email       string
+	Phone       string
+}
+
+// Result is what became of one message of a batch. Err nil means that the provider accepted it.
+// A non-nil Err is always a *DeliveryError.
+type Result struct {
+	ProviderID string
+	Err        error
+}
+
+// Channel sends messages.
+type Channel interface {
+	// Send delivers a batch of at most Spec.Batch messages and returns one Result for each, in
+	// order. It may be called concurrently, up to Spec.Concurrency times at once. It never
+	// retries by itself. When ctx ends, what is not yet known to be accepted is answered with
+	// ClassCancelled. Errors never contain a secret or a whole token.
+	Send(ctx context.Context, batch []Message) []Result
+}
+
+// Closer is implemented by channels that hold connections or files.
+type Closer interface{ Close() error }
+
+// Tester is implemented by channels that can check credentials and reachability.
+type Tester interface {
+	Test(ctx context.Context) error
+}
+
+// Class says what a failed attempt means; it is a metric label and a report column.
+type Class string
+
+// The closed list of classes.
+const (
+	ClassTemporary  Class = "temporary"   // network, timeout, 5xx: retry with backoff
+	ClassRateLimit  Class = "rate_limit"  // 429: retry after RetryAfter
+	ClassAddress    Class = "address"     // the address is dead: retire it, never retry
+	ClassMessage    Class = "message"     // the provider refuses this message: never retry
+	ClassCredential Class = "credentials" // our set-up is wrong: retry slowly, open the breaker
+	ClassCancelled  Class = "cancelled"   // the context ended; may or may not have been accepted
+)
+
+// Retryable says whether the same message may be tried again.
+func (c Class) Retryable() bool {
+	return c == ClassTemporary || c == ClassRateLimit || c == ClassCredential || c == ClassCancelled
+}
+
+// DeliveryError is the error of a Result.
+type DeliveryError struct {
+	Class      Class
+	RetryAfter time.Duration // 0: the sender's own backoff
+	// Code is the provider's own reason ("BadDeviceToken", "UNREGISTERED", "503"), for people.
+	Code string
+	Err  error
+}
+
+// Error implements error.
+func (e *DeliveryError) Error() string {
+	if e.Code != "" {
+		return fmt.Sprintf("%s (%s): %v", e.Class, e.Code, e.Err)
+	}
+	return fmt.Sprintf("%s: %v", e.Class, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *DeliveryError) Unwrap() error { return e.Err }
+
+// Repeat says what happens when an attempt is repeated whose outcome was lost in a crash.
+type Repeat string
+
+// A harmless repeat is collapsed by the receiver (same id, same collapse key); one that doubles
+// follows the channel's `after_crash` setting: retry or give_up.
+const (
+	RepeatHarmless Repeat = "harmless"
+	RepeatDoubles  Repeat = "doubles"
+)
+
+// Field describes one field of an adapter's configuration or message.
+type Field struct {
+	Name     string
+	Type     string // string, int, bool, duration, list, map, actions
+	Required bool
+	Secret   bool // never logged; read from env or file
+	Template bool // a Liquid template in the rule file
+	Default  string
+	Example  string
+	About    string
+}
+
+// Spec describes an adapter: parsing, check, docs and skeleton configs come from it.
+type Spec struct {
+	Name    string // adapter: "apns", "webhook"
+	Kind    string // the rule file's word: "push", "webhook", "email", "sms"
+	About   string
+	Config  []Field
+	Message []Field
+	// Needs is the part of Address without which the person cannot be reached: "token", "email",
+	// "phone", "user_id", or "" for none.
+	Needs string
+	// Platforms of device tokens that the adapter serves, for Kind "push".
+	Platforms []string
+	// MaxPayload is the provider's limit in bytes, 0 for none.
+	MaxPayload  int
+	Batch       int // at least 1
+	Concurrency int // Send calls at once
+	Repeat      Repeat
+	Receipts    bool // the provider reports deliveries
+	New         func(Options) (Channel, error)
+}
+
+// Options is what a constructor gets.
+type Options struct {
+	// Config holds the adapter's fields as JSON, validated against Spec.Config, secrets resolved.
+	Config json.RawMessage
+	// Stdout is where the stdout adapter writes.
+	Stdout interface{ Write([]byte) (int, error) }
+	// Now is the clock.
+	Now func() time.Time
+	// Dir resolves relative paths (the workspace folder).
+	Dir string
+}

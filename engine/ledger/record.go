@@ -1,0 +1,109 @@
+// Package ledger holds the records of the decision and delivery streams, their codec, the state
+// that is a fold over them, and the reader that writes them to ClickHouse.
+package ledger
+
+import (
+	"encoding/json"
+
+	"nudge/events"
+)
+
+// Reason is the one answer of an entry: a closed list that logs, metrics, reports, tests and
+// explain share.
+type Reason string
+
+// The closed list.
+const (
+	Send           Reason = "send"
+	Holdout        Reason = "holdout"
+	AlreadyTrue    Reason = "already_true"
+	NotInRollout   Reason = "not_in_rollout"
+	FrequencyCap   Reason = "frequency_cap"
+	Outranked      Reason = "outranked"
+	NoAddress      Reason = "no_address"
+	NoConsent      Reason = "no_consent"
+	QuietHours     Reason = "quiet_hours"
+	Exited         Reason = "exited"
+	NoLongerTrue   Reason = "no_longer_true"
+	Expired        Reason = "expired"
+	Merged         Reason = "merged"
+	TemplateFailed Reason = "template_failed"
+	ConditionError Reason = "condition_error"
+	Paused         Reason = "paused"
+	Shadow         Reason = "shadow"
+)
+
+// Reasons is the list in the order in which reports show it.
+func Reasons() []Reason {
+	return []Reason{
+		Send, Holdout, AlreadyTrue, NotInRollout, FrequencyCap, Outranked, NoAddress, NoConsent,
+		QuietHours, Exited, NoLongerTrue, Expired, Merged, TemplateFailed, ConditionError, Paused, Shadow,
+	}
+}
+
+// Decision is one answer about one entry: a row of the ledger. Rows are append-only by Entry; the
+// last one (highest Pos) is the answer. Times are Unix milliseconds.
+type Decision struct {
+	// Entry is the stable key of the entry: hex of a hash of (rule, person, value, entered at,
+	// trigger position). Attempt counts its decisions (a retry's next answer has Attempt+1).
+	Entry   string          `json:"entry"`
+	Attempt int             `json:"attempt,omitempty"`
+	Rule    string          `json:"rule"`
+	Version string          `json:"version"` // content hash of the rule file's rule
+	Person  events.PersonID `json:"person"`
+	UserID  string          `json:"user_id,omitempty"` // as known when deciding
+	Value   string          `json:"value,omitempty"`
+	Entered int64           `json:"entered"`
+	At      int64           `json:"at"`   // when decided (the tick's t1)
+	Tick    string          `json:"tick"` // id of the tick record
+	Reason  Reason          `json:"reason"`
+	By      string          `json:"by,omitempty"`   // the rule or cap that won, the stage's detail
+	Open    bool            `json:"open,omitempty"` // the entry stays open: tried again at Due
+	Held    bool            `json:"held,omitempty"` // the entry is held until Due
+	Due     int64           `json:"due,omitempty"`
+	Expires int64           `json:"expires,omitempty"`
+	Since   int64           `json:"since,omitempty"` // exit.since
+	Trigger events.Position `json:"trigger,omitempty"`
+
+	Category string   `json:"category,omitempty"`
+	Variant  string   `json:"variant,omitempty"`
+	Channels []string `json:"channels,omitempty"` // send: channels to use, in order; fan-out "all"
+
+	Features map[string]any    `json:"features,omitempty"`
+	With     map[string]any    `json:"with,omitempty"`
+	Profile  json.RawMessage   `json:"profile,omitempty"` // send: what the templates may print
+	Devices  []json.RawMessage `json:"devices,omitempty"` // send: segments.Device for each address chosen
+}
+
+// Attempt status of a delivery.
+type Status string
+
+// Statuses. Intent is written before sending; all others are outcomes and end the delivery,
+// except Retrying, which says why an attempt failed and when the next is due.
+const (
+	Intent         Status = "intent"
+	Retrying       Status = "retrying"
+	Accepted       Status = "accepted"
+	Failed         Status = "failed" // permanent, on every device
+	StoppedExited  Status = "exited" // an exit arrived while queued
+	StoppedExpired Status = "expired"
+	Unrendered     Status = "template_failed"
+)
+
+// Delivery is one record of `deliveries.<shard>`: what became of (entry, channel).
+type Delivery struct {
+	Entry    string          `json:"entry"`
+	Channel  string          `json:"channel"` // as the rule calls it: "push", "email"
+	Adapter  string          `json:"adapter,omitempty"`
+	Device   string          `json:"device,omitempty"` // short hash of the token, for outcomes of one device
+	Rule     string          `json:"rule"`
+	Person   events.PersonID `json:"person"`
+	Status   Status          `json:"status"`
+	At       int64           `json:"at"`
+	Attempt  int             `json:"attempt,omitempty"`
+	Next     int64           `json:"next,omitempty"`
+	Provider string          `json:"provider_id,omitempty"` // the provider's message id
+	Error    string          `json:"error,omitempty"`
+	Class    string          `json:"class,omitempty"` // channels.Class of the error
+	Text     json.RawMessage `json:"text,omitempty"`  // what was sent, as rendered; accepted only
+}

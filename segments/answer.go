@@ -1,0 +1,47 @@
+package segments
+
+import "nudge/events"
+
+// Truth is Kleene's, plus a condition that failed to evaluate.
+type Truth uint8
+
+// Truths. Unknown at the top is not true; Failed is `condition_error`.
+const (
+	False Truth = iota
+	True
+	Unknown
+	Failed
+)
+
+// Look is one question to the planner: for which people are these conditions true at this instant?
+type Look struct {
+	At    int64           // t1: every query reads event time ≤ At, Unix ms
+	UpTo  events.Position // p1: every query reads pos ≤ UpTo
+	After events.Position // p0: for On conditions, arrivals of (After, UpTo] are judged
+	Who   []*Who
+	// People restricts the look; nil is everyone. With People, an Answer comes for each of them and
+	// each Who (for each value with for_each), true or not; without, only True and Failed come.
+	People []events.PersonID
+	// Values restricts for_each and on.by rules to these values per person; nil is all values.
+	Values map[events.PersonID][]string
+	// Triggers re-judges `on` conditions for these stored occurrences (held entries), by position.
+	Triggers []events.Position
+	// Retention in ms: history older than At−Retention is not seen. 0 is no limit.
+	Retention int64
+	// DefaultZone is the workspace's IANA zone, for people without one.
+	DefaultZone string
+}
+
+// Answer is what a Look says of one person, value and condition.
+type Answer struct {
+	Who      int // index in Look.Who
+	Person   events.PersonID
+	Value    string
+	Truth    Truth
+	Err      error          // with Failed
+	Features map[string]any // what the condition read, by its source text; for the ledger and explain
+	With     map[string]any // the rule's `with` values; absent = missing
+	Since    int64          // exit.since, Unix ms; 0: the default applies
+	Trigger  *Occurrence
+	Profile  *Profile
+}
