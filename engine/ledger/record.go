@@ -33,6 +33,10 @@ const (
 	Shadow         Reason = "shadow"
 )
 
+// Held is not an answer but a state on the way to one: the entry waits until Due. Its rows stand in
+// the ledger so that a restart and `explain` know of it; reports show it only where it is the last.
+const Held Reason = "held"
+
 // Reasons is the list in the order in which reports show it.
 func Reasons() []Reason {
 	return []Reason{
@@ -49,7 +53,8 @@ type Decision struct {
 	Entry   string          `json:"entry"`
 	Attempt int             `json:"attempt,omitempty"`
 	Rule    string          `json:"rule"`
-	Version string          `json:"version"` // content hash of the rule file's rule
+	Version string          `json:"version"`           // content hash of the rule
+	Message string          `json:"message,omitempty"` // template_failed: hash of the message that failed
 	Person  events.PersonID `json:"person"`
 	UserID  string          `json:"user_id,omitempty"` // as known when deciding
 	Value   string          `json:"value,omitempty"`

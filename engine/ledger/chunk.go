@@ -1,0 +1,95 @@
+package ledger
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"nudge/events"
+)
+
+// MaxChunk is the size in bytes at which a chunk of records is published.
+const MaxChunk = 512 << 10
+
+// Tick is one look at people: what was asked, and as of which instant and position. It is written
+// to a shard's stream before anything is judged, so that a tick is repeated with the same answers.
+type Tick struct {
+	ID    string          `json:"id"`
+	Kind  string          `json:"kind"` // "schedule", "due" or "arrival"
+	T1    int64           `json:"t1"`
+	P0    events.Position `json:"p0"`
+	P1    events.Position `json:"p1"`
+	Hash  string          `json:"hash"`  // of rules, segments and fences
+	Rules []string        `json:"rules"` // those whose schedule fell due
+	// Done marks the second record of a tick: everything of it is decided.
+	Done bool `json:"done,omitempty"`
+}
+
+// Flip says that the condition of a slot was false at a look.
+type Flip struct {
+	Rule   string          `json:"rule"`
+	Person events.PersonID `json:"person"`
+	Value  string          `json:"value,omitempty"`
+	At     int64           `json:"at"`
+}
+
+// Looked says that the first look of a rule as it decides now (Hash) is complete on this shard.
+type Looked struct {
+	Rule string `json:"rule"`
+	Hash string `json:"hash"`
+	At   int64  `json:"at"`
+}
+
+// Move hands what a shard knows of a person to the person they were merged into. The losing shard
+// writes it with Out set, then the winning shard writes the same without; where one shard has both,
+// it is written once, without. It is harmless when repeated.
+type Move struct {
+	From  events.PersonID `json:"from"`
+	To    events.PersonID `json:"to"`
+	Pos   events.Position `json:"pos"` // of the merge in the event stream
+	Out   bool            `json:"out,omitempty"`
+	State *PersonState    `json:"state,omitempty"`
+}
+
+// Forget drops everything about an erased person.
+type Forget struct {
+	Person events.PersonID `json:"person"`
+	Pos    events.Position `json:"pos"`
+}
+
+// Record is one of its fields.
+type Record struct {
+	Tick     *Tick     `json:"tick,omitempty"`
+	Decision *Decision `json:"decision,omitempty"`
+	Flip     *Flip     `json:"flip,omitempty"`
+	Looked   *Looked   `json:"looked,omitempty"`
+	Move     *Move     `json:"move,omitempty"`
+	Forget   *Forget   `json:"forget,omitempty"`
+	Delivery *Delivery `json:"delivery,omitempty"` // only on the deliveries stream
+}
+
+// Chunk is the payload of one message of a decision or delivery stream.
+type Chunk struct {
+	V       int      `json:"v"`
+	Records []Record `json:"records"`
+}
+
+// EncodeChunk encodes records as one message.
+func EncodeChunk(records []Record) ([]byte, error) {
+	data, err := json.Marshal(Chunk{V: 1, Records: records})
+	if err != nil {
+		return nil, fmt.Errorf("encode %d ledger records: %w", len(records), err)
+	}
+	return data, nil
+}
+
+// DecodeChunk decodes one message.
+func DecodeChunk(data []byte) (Chunk, error) {
+	var c Chunk
+	if err := json.Unmarshal(data, &c); err != nil {
+		return Chunk{}, fmt.Errorf("decode ledger chunk: %w", err)
+	}
+	if c.V != 1 {
+		return Chunk{}, fmt.Errorf("decode ledger chunk: version %d is not known to this build", c.V)
+	}
+	return c, nil
+}

@@ -1,0 +1,306 @@
+package ledger
+
+import (
+	"cmp"
+	"container/heap"
+	"slices"
+
+	"nudge/events"
+)
+
+// Block says why a slot whose entry ended without using up `again` does not let in at once.
+type Block uint8
+
+// Blocks. All end when the condition was false at a look.
+const (
+	NotBlocked Block = iota
+	UntilFalse
+	UntilEvaluated // condition_error: ends when the condition could be evaluated
+	UntilMessage   // template_failed: ends also when the message changed
+)
+
+// Slot is what a shard remembers of (rule, person, value).
+type Slot struct {
+	Rule  string `json:"rule"`
+	Value string `json:"value,omitempty"`
+	// Used and UsedAt: an entry used up `again`, and when it had entered (Unix ms). Flipped: the
+	// condition was false at a look after that.
+	Used    bool  `json:"used,omitempty"`
+	UsedAt  int64 `json:"used_at,omitempty"`
+	Flipped bool  `json:"flipped,omitempty"`
+	// The same for a rule in shadow, which keeps its own count.
+	ShadowUsed bool  `json:"shadow_used,omitempty"`
+	ShadowAt   int64 `json:"shadow_at,omitempty"`
+
+	Block   Block  `json:"block,omitempty"`
+	Message string `json:"message,omitempty"` // with UntilMessage: the message that failed
+	Entered int64  `json:"entered,omitempty"` // of the newest entry
+	// Open are the entries that have no final answer: one, but for `on:` rules.
+	Open []*Open `json:"open,omitempty"`
+}
+
+// Open is an entry that is held, or that is tried again.
+type Open struct {
+	Entry   string          `json:"entry"`
+	Entered int64           `json:"entered"`
+	Attempt int             `json:"attempt"`
+	Reason  Reason          `json:"reason"` // Held, or what it was refused for
+	By      string          `json:"by,omitempty"`
+	Due     int64           `json:"due,omitempty"` // 0: when an address or a consent comes
+	Expires int64           `json:"expires,omitempty"`
+	Since   int64           `json:"since,omitempty"`
+	Trigger events.Position `json:"trigger,omitempty"`
+	Zone    string          `json:"zone,omitempty"`
+
+	person events.PersonID
+	slot   *Slot
+	index  int // in the due heap, -1 when not there
+}
+
+// Person is whom the entry is about.
+func (o *Open) Person() events.PersonID { return o.person }
+
+// Slot is where the entry stands.
+func (o *Open) Slot() *Slot { return o.slot }
+
+// Use is one (entry, channel) that counts towards caps.
+type Use struct {
+	Entry    string `json:"entry"`
+	Rule     string `json:"rule"`
+	Channel  string `json:"channel"`
+	Category string `json:"category"`
+	At       int64  `json:"at"` // accepted at; until then, decided at
+	Resolved bool   `json:"resolved,omitempty"`
+	// Delivered is when a receipt came, 0 until then.
+	Delivered int64 `json:"delivered,omitempty"`
+}
+
+// Arm is the experiment arm of a person in a rule, once exposed.
+type Arm struct {
+	Variant string `json:"variant,omitempty"`
+	Holdout bool   `json:"holdout,omitempty"`
+	// Crossover: two exposed histories were merged; out of the lift.
+	Crossover bool `json:"crossover,omitempty"`
+}
+
+// PersonState is all that a shard knows of one person.
+type PersonState struct {
+	Slots []*Slot         `json:"slots,omitempty"`
+	Uses  []Use           `json:"uses,omitempty"` // by At
+	Arms  map[string]*Arm `json:"arms,omitempty"` // by rule
+}
+
+// Slot returns the slot of (rule, value), or nil.
+func (p *PersonState) Slot(rule, value string) *Slot {
+	if p == nil {
+		return nil
+	}
+	for _, s := range p.Slots {
+		if s.Rule == rule && s.Value == value {
+			return s
+		}
+	}
+	return nil
+}
+
+// State is the fold of a shard's records: who entered which rule, what is open, and what counts
+// towards caps. Apply is its only writer; it is not safe for concurrent use.
+type State struct {
+	people  map[events.PersonID]*PersonState
+	watched map[string]map[Watch]struct{} // by rule: slots for which a false answer matters
+	due     dueHeap
+	waiting map[events.PersonID]int // open entries without a due time
+	looked  map[string]string
+	ticks   map[string]int64 // by rule: t1 of its newest schedule tick
+	last    map[string]Tick  // by kind: the newest tick record that is not Done, removed when done
+	upTo    events.Position  // merges and erasures up to here are applied
+	lastT1  int64
+	moved   map[events.PersonID]Move // moved out, not known to be taken in
+	// keepUses is how long a resolved use can matter, in ms.
+	keepUses int64
+	entries  map[string]*openUse
+}
+
+// openUse finds the uses of an entry that are not resolved.
+type openUse struct {
+	person   events.PersonID
+	channels []string
+}
+
+// Watch names a slot.
+type Watch struct {
+	Person events.PersonID
+	Value  string
+}
+
+// NewState returns an empty state. keepUses is the longest cap window in milliseconds; older uses
+// are dropped.
+func NewState(keepUses int64) *State {
+	return &State{
+		people:   map[events.PersonID]*PersonState{},
+		watched:  map[string]map[Watch]struct{}{},
+		waiting:  map[events.PersonID]int{},
+		looked:   map[string]string{},
+		ticks:    map[string]int64{},
+		last:     map[string]Tick{},
+		moved:    map[events.PersonID]Move{},
+		entries:  map[string]*openUse{},
+		keepUses: keepUses,
+	}
+}
+
+// Person is what is known of a person; nil when nothing is.
+func (s *State) Person(id events.PersonID) *PersonState { return s.people[id] }
+
+// People counts the people that the state remembers.
+func (s *State) People() int { return len(s.people) }
+
+// Looked is the hash under which the rule's first look was completed, "" before.
+func (s *State) Looked(rule string) string { return s.looked[rule] }
+
+// TickOf is t1 of the rule's newest schedule tick, 0 before the first.
+func (s *State) TickOf(rule string) int64 { return s.ticks[rule] }
+
+// Unfinished is the newest tick of a kind that was begun and not completed.
+func (s *State) Unfinished(kind string) (Tick, bool) {
+	t, ok := s.last[kind]
+	return t, ok
+}
+
+// UpTo is the position up to which merges and erasures are in the state.
+func (s *State) UpTo() events.Position { return s.upTo }
+
+// LastT1 is the greatest t1 of any tick.
+func (s *State) LastT1() int64 { return s.lastT1 }
+
+// Watched lists the slots of a rule for which it matters that the condition turns false.
+func (s *State) Watched(rule string) map[Watch]struct{} { return s.watched[rule] }
+
+// Moved lists people handed to another shard by a Move with Out.
+func (s *State) Moved() []Move {
+	out := make([]Move, 0, len(s.moved))
+	for _, m := range s.moved {
+		out = append(out, m)
+	}
+	slices.SortFunc(out, func(a, b Move) int { return cmp.Compare(a.Pos, b.Pos) })
+	return out
+}
+
+// Waits says whether the person has an open entry that waits for an address or a consent.
+func (s *State) Waits(id events.PersonID) bool { return s.waiting[id] > 0 }
+
+// NextDue is the earliest due time, Unix ms.
+func (s *State) NextDue() (int64, bool) {
+	if len(s.due) == 0 {
+		return 0, false
+	}
+	return s.due[0].Due, true
+}
+
+// DueBy lists the open entries that are due at t, earliest first.
+func (s *State) DueBy(t int64) []*Open {
+	var out []*Open
+	var walk func(i int)
+	walk = func(i int) {
+		if i >= len(s.due) || s.due[i].Due > t {
+			return
+		}
+		out = append(out, s.due[i])
+		walk(2*i + 1)
+		walk(2*i + 2)
+	}
+	walk(0)
+	slices.SortFunc(out, func(a, b *Open) int {
+		return cmp.Or(cmp.Compare(a.Due, b.Due), cmp.Compare(a.Entry, b.Entry))
+	})
+	return out
+}
+
+// Wake makes the person's entries that wait for an address or a consent due at t, and says how many.
+// It is not a record: after a restart everything that waits is woken once.
+func (s *State) Wake(id events.PersonID, t int64) int {
+	n := 0
+	p := s.people[id]
+	if p == nil || s.waiting[id] == 0 {
+		return 0
+	}
+	for _, slot := range p.Slots {
+		for _, o := range slot.Open {
+			if o.Due == 0 {
+				s.waiting[id]--
+				o.Due = t
+				heap.Push(&s.due, o)
+				n++
+			}
+		}
+	}
+	if s.waiting[id] <= 0 {
+		delete(s.waiting, id)
+	}
+	return n
+}
+
+// WakeAll wakes everybody who waits.
+func (s *State) WakeAll(t int64) {
+	for id := range s.waiting {
+		s.Wake(id, t)
+	}
+}
+
+// Defer moves the due time of an open entry whose next try came to the same answer. Like Wake it
+// is no record, because nothing was answered.
+func (s *State) Defer(o *Open, due int64) {
+	if o.index >= 0 {
+		heap.Remove(&s.due, o.index)
+	}
+	o.Due = due
+	s.schedule(o)
+}
+
+func (s *State) schedule(o *Open) {
+	if o.Due == 0 {
+		o.index = -1
+		s.waiting[o.person]++
+		return
+	}
+	heap.Push(&s.due, o)
+}
+
+func (s *State) unschedule(o *Open) {
+	if o.index >= 0 {
+		heap.Remove(&s.due, o.index)
+		return
+	}
+	if o.Due == 0 {
+		if s.waiting[o.person]--; s.waiting[o.person] <= 0 {
+			delete(s.waiting, o.person)
+		}
+	}
+}
+
+// dueHeap is a min-heap by Due.
+type dueHeap []*Open
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].Due < h[j].Due }
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// Push implements heap.Interface.
+func (h *dueHeap) Push(x any) {
+	o := x.(*Open)
+	o.index = len(*h)
+	*h = append(*h, o)
+}
+
+// Pop implements heap.Interface.
+func (h *dueHeap) Pop() any {
+	old := *h
+	o := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	o.index = -1
+	return o
+}
