@@ -1,0 +1,214 @@
+-- Everything that happened, append-only. Positions (pos) say in which order it arrived, times when
+-- it happened; no row is ever changed. One statement ends at a line that holds only ";".
+-- {{sharded}} tables are spread by person over a cluster's shards, {{everywhere}} ones are whole on
+-- every node; on a single node both are plain MergeTree tables. See layout.go for the template words.
+
+CREATE TABLE IF NOT EXISTS {{local "events"}}{{onCluster}}
+(
+    person       UInt64 CODEC(Delta, ZSTD(1)) COMMENT 'canonical person when written; later merges are read through person_map',
+    time         DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'when it happened, corrected for the clock of the sender',
+    pos          UInt64 CODEC(Delta, ZSTD(1)) COMMENT 'place in the event stream',
+    kind         UInt8 COMMENT 'events.Kind: 1 track, 2 identify, 3 page, 4 screen, 5 group, 6 alias, 7 message, …',
+    event        LowCardinality(String) COMMENT 'name; pages are "Page Viewed", screens "Screen Viewed"; "" where kind says it',
+    source       LowCardinality(String) COMMENT 'name of the write key',
+    user_id      String CODEC(ZSTD(1)),
+    anonymous_id String CODEC(ZSTD(1)),
+    message_id   String CODEC(ZSTD(1)),
+    received_at  DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    flags        UInt32 COMMENT 'events.Flags: 1 imported, 2 violation, 4 known alias, 8 machine open',
+    violations   Array(String) COMMENT 'what the tracking plan objects to',
+    strs         Map(LowCardinality(String), String) CODEC(ZSTD(1)) COMMENT 'string properties by dotted path',
+    nums         Map(LowCardinality(String), Float64) CODEC(ZSTD(1)) COMMENT 'numbers; declared times in Unix milliseconds',
+    bools        Map(LowCardinality(String), Bool) CODEC(ZSTD(1)),
+    bigs         Map(LowCardinality(String), Int64) CODEC(ZSTD(1)) COMMENT 'integers beyond ±2^53, exactly; they are in nums too',
+    properties   String CODEC(ZSTD(1)) COMMENT 'normalised JSON',
+    context      String CODEC(ZSTD(1)) COMMENT 'normalised JSON',
+    raw          String CODEC(ZSTD(1)) COMMENT 'the call as received',
+    INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
+    PROJECTION by_event
+    (
+        SELECT person, time, pos, kind, event, flags, strs, nums, bools, bigs
+        ORDER BY event, time
+    )
+)
+ENGINE = {{sharded "events"}}
+PARTITION BY toYYYYMM(time)
+ORDER BY (person, time, pos)
+{{ttl "time"}}
+SETTINGS {{settings}}, lightweight_mutation_projection_mode = 'rebuild', deduplicate_merge_projection_mode = 'rebuild'
+;
+{{distributed "events"}}
+;
+CREATE TABLE IF NOT EXISTS {{local "traits"}}{{onCluster}}
+(
+    person UInt64 CODEC(Delta, ZSTD(1)),
+    key    LowCardinality(String),
+    value  String CODEC(ZSTD(1)) COMMENT 'JSON; null means removed',
+    num    Nullable(Float64) CODEC(ZSTD(1)),
+    str    Nullable(String) CODEC(ZSTD(1)),
+    time   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    pos    UInt64 CODEC(Delta, ZSTD(1)),
+    INDEX pos_minmax pos TYPE minmax GRANULARITY 1
+)
+ENGINE = {{sharded "traits"}}
+ORDER BY (person, key, time, pos)
+SETTINGS {{settings}}
+;
+{{distributed "traits"}}
+;
+CREATE TABLE IF NOT EXISTS {{local "devices"}}{{onCluster}}
+(
+    person      UInt64 CODEC(Delta, ZSTD(1)),
+    token       String CODEC(ZSTD(1)),
+    platform    LowCardinality(String) COMMENT 'ios, android, web',
+    app         LowCardinality(String),
+    environment LowCardinality(String) COMMENT 'production, sandbox',
+    last_seen   DateTime64(3, 'UTC'),
+    removed     Bool,
+    reason      LowCardinality(String) COMMENT 'of a removal: app, dead',
+    time        DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    pos         UInt64 CODEC(Delta, ZSTD(1)),
+    INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
+    INDEX token_bloom token TYPE bloom_filter GRANULARITY 1
+)
+ENGINE = {{sharded "devices"}}
+ORDER BY (person, token, time, pos)
+SETTINGS {{settings}}
+;
+{{distributed "devices"}}
+;
+CREATE TABLE IF NOT EXISTS {{local "consents"}}{{onCluster}}
+(
+    person   UInt64 CODEC(Delta, ZSTD(1)),
+    channel  LowCardinality(String) COMMENT 'empty: all',
+    category LowCardinality(String) COMMENT 'empty: all',
+    granted  Bool,
+    time     DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    pos      UInt64 CODEC(Delta, ZSTD(1)),
+    INDEX pos_minmax pos TYPE minmax GRANULARITY 1
+)
+ENGINE = {{sharded "consents"}}
+ORDER BY (person, channel, category, time, pos)
+SETTINGS {{settings}}
+;
+{{distributed "consents"}}
+;
+CREATE TABLE IF NOT EXISTS {{local "zones"}}{{onCluster}}
+(
+    person UInt64 CODEC(Delta, ZSTD(1)),
+    zone   LowCardinality(String) COMMENT 'IANA name',
+    time   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    pos    UInt64 CODEC(Delta, ZSTD(1)),
+    INDEX pos_minmax pos TYPE minmax GRANULARITY 1
+)
+ENGINE = {{sharded "zones"}}
+ORDER BY (person, time, pos)
+SETTINGS {{settings}}
+;
+{{distributed "zones"}}
+;
+CREATE TABLE IF NOT EXISTS {{local "fixes"}}{{onCluster}}
+(
+    person   UInt64 CODEC(Delta, ZSTD(1)),
+    time     DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    pos      UInt64 CODEC(Delta, ZSTD(1)),
+    lat      Float64 CODEC(ZSTD(1)),
+    lon      Float64 CODEC(ZSTD(1)),
+    accuracy Float64 CODEC(ZSTD(1)) COMMENT 'metres; 0 when not said',
+    INDEX pos_minmax pos TYPE minmax GRANULARITY 1
+)
+ENGINE = {{sharded "fixes"}}
+PARTITION BY toYYYYMM(time)
+ORDER BY (person, time, pos)
+{{ttl "time"}}
+SETTINGS {{settings}}
+;
+{{distributed "fixes"}}
+;
+CREATE TABLE IF NOT EXISTS {{local "identities"}}{{onCluster}}
+(
+    kind   LowCardinality(String) COMMENT 'user, anonymous',
+    id     String CODEC(ZSTD(1)),
+    person UInt64 CODEC(ZSTD(1)) COMMENT 'the person this id was first given, or the user it was linked to',
+    pos    UInt64 CODEC(Delta, ZSTD(1)),
+    time   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
+    INDEX person_bloom person TYPE bloom_filter GRANULARITY 1
+)
+ENGINE = {{everywhere "identities"}}
+ORDER BY (kind, id, pos)
+SETTINGS {{settings}}
+;
+{{distributed "identities"}}
+;
+CREATE TABLE IF NOT EXISTS {{local "merges"}}{{onCluster}}
+(
+    loser  UInt64 CODEC(Delta, ZSTD(1)),
+    winner UInt64 CODEC(ZSTD(1)) COMMENT 'canonical at that position; may lose later',
+    pos    UInt64 CODEC(Delta, ZSTD(1)),
+    time   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    INDEX pos_minmax pos TYPE minmax GRANULARITY 1
+)
+ENGINE = {{everywhere "merges"}}
+ORDER BY (loser, pos)
+SETTINGS {{settings}}
+;
+{{distributed "merges"}}
+;
+CREATE TABLE IF NOT EXISTS {{local "erasures"}}{{onCluster}}
+(
+    hash    String COMMENT 'salted hash of the id, so that the past cannot return',
+    person  UInt64,
+    time    DateTime64(3, 'UTC') COMMENT 'when it was asked for',
+    pos     UInt64,
+    done_at DateTime64(3, 'UTC') COMMENT '1970 until deleted; a second row says when'
+)
+ENGINE = {{everywhere "erasures"}}
+ORDER BY (person, pos, done_at)
+SETTINGS {{settings}}
+;
+{{distributed "erasures"}}
+;
+CREATE TABLE IF NOT EXISTS {{local "dead_letters"}}{{onCluster}}
+(
+    pos         UInt64 CODEC(Delta, ZSTD(1)),
+    `index`     UInt32 COMMENT 'of the event in its batch',
+    source      LowCardinality(String),
+    reason      String CODEC(ZSTD(1)),
+    raw         String CODEC(ZSTD(3)),
+    received_at DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))
+)
+ENGINE = {{everywhere "dead_letters"}}
+PARTITION BY toYYYYMM(received_at)
+ORDER BY (received_at, pos, `index`)
+{{ttl "received_at"}}
+SETTINGS {{settings}}
+;
+{{distributed "dead_letters"}}
+;
+CREATE TABLE IF NOT EXISTS {{local "dedup"}}{{onCluster}}
+(
+    hash  UInt64 CODEC(NONE) COMMENT 'of source and message id',
+    check UInt64 DEFAULT 0 CODEC(ZSTD(1)) COMMENT 'a second, independent hash, where the writer keeps one',
+    pos   UInt64 CODEC(ZSTD(1)),
+    day   Date COMMENT 'of arrival, UTC'
+)
+ENGINE = {{everywhere "dedup"}}
+PARTITION BY day
+ORDER BY (hash, pos)
+TTL day + INTERVAL 8 DAY
+SETTINGS {{settings}}
+;
+{{distributed "dedup"}}
+;
+CREATE TABLE IF NOT EXISTS {{local "checkpoints"}}{{onCluster}}
+(
+    reader LowCardinality(String),
+    pos    UInt64,
+    at     DateTime64(3, 'UTC') DEFAULT now64(3)
+)
+ENGINE = {{replacing "checkpoints" "pos"}}
+ORDER BY reader
+SETTINGS {{settings}}
+;
+{{distributed "checkpoints"}}

@@ -1,0 +1,103 @@
+-- What was decided and what became of it: copies of the decision and delivery streams, append-only.
+-- (shard, seq, index) is the record's place in its stream.
+
+CREATE TABLE IF NOT EXISTS {{local "ticks"}}{{onCluster}}
+(
+    id    String,
+    shard UInt16,
+    t1    DateTime64(3, 'UTC') COMMENT 'the instant that was scheduled',
+    p1    UInt64 COMMENT 'the position up to which the store had everything',
+    hash  String COMMENT 'of rules, segments and fences',
+    rules Array(String) COMMENT 'names of the rules that were due',
+    at    DateTime64(3, 'UTC') COMMENT 'when it was written'
+)
+ENGINE = {{everywhere "ticks"}}
+PARTITION BY toYYYYMM(t1)
+ORDER BY (t1, shard, id)
+{{ttl "t1"}}
+SETTINGS {{settings}}
+;
+{{distributed "ticks"}}
+;
+CREATE TABLE IF NOT EXISTS {{local "decisions"}}{{onCluster}}
+(
+    entry    String CODEC(ZSTD(1)) COMMENT 'key of the entry; the last row of an entry is its answer (view ledger)',
+    attempt  UInt32,
+    rule     LowCardinality(String),
+    version  LowCardinality(String) COMMENT 'content hash of the rule',
+    person   UInt64 CODEC(Delta, ZSTD(1)),
+    user_id  String CODEC(ZSTD(1)),
+    value    String CODEC(ZSTD(1)) COMMENT 'of for_each or on.by',
+    entered  DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    at       DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'when decided: t1 of the tick',
+    tick     LowCardinality(String),
+    reason   LowCardinality(String) COMMENT 'send, holdout, frequency_cap, … (ledger.Reasons)',
+    by       LowCardinality(String) COMMENT 'the rule or cap that won, the detail of a stage',
+    open     Bool COMMENT 'tried again at due',
+    held     Bool COMMENT 'held until due',
+    due      DateTime64(3, 'UTC') CODEC(ZSTD(1)) COMMENT '1970: none',
+    expires  DateTime64(3, 'UTC') CODEC(ZSTD(1)) COMMENT '1970: none',
+    since    DateTime64(3, 'UTC') CODEC(ZSTD(1)) COMMENT 'of the exit; 1970: none',
+    trigger  UInt64 CODEC(ZSTD(1)) COMMENT 'position of the occurrence, under on',
+    category LowCardinality(String),
+    variant  LowCardinality(String),
+    channels Array(LowCardinality(String)),
+    features String CODEC(ZSTD(1)) COMMENT 'JSON: what the condition read',
+    `with`   String CODEC(ZSTD(1)) COMMENT 'JSON: the values for the message',
+    profile  String CODEC(ZSTD(1)) COMMENT 'JSON',
+    devices  Array(String) CODEC(ZSTD(1)) COMMENT 'JSON of each address chosen',
+    shard    UInt16,
+    seq      UInt64 CODEC(ZSTD(1)),
+    `index`  UInt32,
+    INDEX seq_minmax seq TYPE minmax GRANULARITY 1
+)
+ENGINE = {{sharded "decisions"}}
+PARTITION BY toYYYYMM(at)
+ORDER BY (person, rule, entry, at, seq, `index`)
+{{ttl "at"}}
+SETTINGS {{settings}}
+;
+{{distributed "decisions"}}
+;
+CREATE TABLE IF NOT EXISTS {{local "deliveries"}}{{onCluster}}
+(
+    entry       String CODEC(ZSTD(1)),
+    channel     LowCardinality(String) COMMENT 'as the rule calls it',
+    adapter     LowCardinality(String),
+    device      String CODEC(ZSTD(1)) COMMENT 'short hash of the token',
+    rule        LowCardinality(String),
+    person      UInt64 CODEC(Delta, ZSTD(1)),
+    status      LowCardinality(String) COMMENT 'intent, retrying, accepted, failed, exited, expired, template_failed',
+    at          DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    attempt     UInt32,
+    next        DateTime64(3, 'UTC') CODEC(ZSTD(1)) COMMENT '1970: none',
+    provider_id String CODEC(ZSTD(1)),
+    error       String CODEC(ZSTD(1)),
+    class       LowCardinality(String),
+    text        String CODEC(ZSTD(1)) COMMENT 'JSON: what was sent',
+    shard       UInt16,
+    seq         UInt64 CODEC(ZSTD(1)),
+    `index`     UInt32,
+    INDEX seq_minmax seq TYPE minmax GRANULARITY 1
+)
+ENGINE = {{sharded "deliveries"}}
+PARTITION BY toYYYYMM(at)
+ORDER BY (person, entry, channel, at, seq, `index`)
+{{ttl "at"}}
+SETTINGS {{settings}}
+;
+{{distributed "deliveries"}}
+;
+CREATE TABLE IF NOT EXISTS {{local "sources"}}{{onCluster}}
+(
+    kind LowCardinality(String) COMMENT 'rule, segment, fence, workspace',
+    name String,
+    hash String,
+    text String CODEC(ZSTD(3)),
+    at   DateTime64(3, 'UTC')
+)
+ENGINE = {{everywhere "sources"}}
+ORDER BY (kind, name, hash, at)
+SETTINGS {{settings}}
+;
+{{distributed "sources"}}
