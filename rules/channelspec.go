@@ -1,0 +1,35 @@
+package rules
+
+import "time"
+
+// ChannelSpec is what a rule file's message for a channel is checked against. It is a value so that
+// rules need not know the adapters.
+type ChannelSpec struct {
+	Name   string // as the rule file calls it: "push", "email"
+	Kind   string // the adapter's kind
+	Fields []FieldSpec
+	// MaxPayload is the provider's limit in bytes, 0 for none.
+	MaxPayload int
+}
+
+// FieldSpec is one field of a message.
+type FieldSpec struct {
+	Name     string
+	Type     string // string, int, bool, duration, list, map, actions, file (a template in a file of its own)
+	Required bool
+	Template bool // the value is a Liquid template
+}
+
+// ChannelMessage is what a rule sends on one channel.
+type ChannelMessage struct {
+	Channel string
+	// Fields in the order of the file.
+	Fields []Field
+	TTL    time.Duration // the field `ttl`, where the channel has it; 0 for none
+}
+
+// Field is one field of a message: a value whose strings may be templates.
+type Field struct {
+	Name  string
+	Value Value
+}
