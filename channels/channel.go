@@ -142,7 +142,23 @@ type Spec struct {
 	Concurrency int // Send calls at once
 	Repeat      Repeat
 	Receipts    bool // the provider reports deliveries
-	New         func(Options) (Channel, error)
+	// Any says that the adapter can stand in for every kind (a workspace may send its `push` to
+	// a file) and takes whatever message fields there are, not only those of Message.
+	Any bool
+	// Answers is the provider's own table of answers and what each means; the classifier of the
+	// adapter, its documentation and its tests read the same table.
+	Answers []Answer
+	// Tried says what was and what was not tried against the real provider, for the docs.
+	Tried string
+	New   func(Options) (Channel, error)
+}
+
+// Answer is one line of a provider's table of answers.
+type Answer struct {
+	Status int    // HTTP status, 0 for any
+	Code   string // the provider's reason, "" for any other with this status
+	Class  Class  // "" means accepted
+	About  string
 }
 
 // Options is what a constructor gets.
