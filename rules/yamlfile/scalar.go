@@ -22,10 +22,10 @@ const (
 // text, and the offset after the scalar. The YAML library has no positions inside scalars. What it
 // read is the truth: where the second reading differs (marks nil), nothing is claimed.
 func follow(src string, start int, st style, text string) (marks []mark, end int) {
-	f := follower{src: src, pos: start, want: len(text)}
+	f := follower{src: src, pos: start}
 	switch st {
 	case stylePlain:
-		f.plain()
+		f.plain(solid(text))
 	case styleSingle, styleDouble:
 		f.quoted(st)
 	case styleLiteral, styleFolded:
@@ -33,17 +33,53 @@ func follow(src string, start int, st style, text string) (marks []mark, end int
 	case styleNone:
 		return nil, start
 	}
-	if string(f.out) != text {
-		return nil, f.pos
+	return align(f.out, f.marks, text), f.pos
+}
+
+// solid is the number of bytes of text that are not blank.
+func solid(text string) int {
+	n := 0
+	for i := range len(text) {
+		if !blank(text[i]) {
+			n++
+		}
 	}
-	return f.marks, f.pos
+	return n
+}
+
+func blank(c byte) bool { return c == ' ' || c == '\t' || c == '\n' }
+
+// align hands the marks of out over to text. The two are equal but for blanks: the library drops
+// blanks at the ends of a block's lines and breaks between blank lines. Nil when they differ in more.
+func align(out []byte, marks []mark, text string) []mark {
+	res := make([]mark, 0, len(text))
+	i, last := 0, mark{}
+	for j := range len(text) {
+		for i < len(out) && out[i] != text[j] && blank(out[i]) && !blank(text[j]) {
+			i++
+		}
+		switch {
+		case i < len(out) && out[i] == text[j]:
+			last = marks[i]
+			i++
+		case blank(text[j]) && i < len(out):
+			last = marks[i]
+			if blank(out[i]) {
+				i++
+			}
+		case blank(text[j]):
+		default:
+			return nil
+		}
+		res = append(res, last)
+	}
+	return res
 }
 
 // follower reads one scalar. out and marks grow together.
 type follower struct {
 	src   string
 	pos   int
-	want  int // bytes of text wanted: the end of a plain scalar
 	out   []byte
 	marks []mark
 }
@@ -62,11 +98,16 @@ func (f *follower) char() {
 	f.pos += n
 }
 
-func (f *follower) plain() {
-	for len(f.out) < f.want && f.pos < len(f.src) {
-		if !f.fold() {
-			f.char()
+// plain reads until it has as many bytes that are not blank as the scalar has: where a plain scalar
+// ends is for YAML's grammar to say, and has been said.
+func (f *follower) plain(want int) {
+	for got := 0; got < want && f.pos < len(f.src); {
+		if f.fold() {
+			continue
 		}
+		from := f.pos
+		f.char()
+		got += solid(f.src[from:f.pos])
 	}
 }
 
@@ -183,18 +224,19 @@ func (f *follower) hex(at, digits int) (rune, bool) {
 func followBlock(src string, start int, st style, text string) ([]mark, int) {
 	header, _, _ := strings.Cut(src[start:], "\n")
 	body := min(start+len(header)+1, len(src))
-	declared := strings.IndexFunc(strings.Fields(header + " ")[0], func(r rune) bool { return r >= '1' && r <= '9' }) >= 0
-	if !declared {
-		return blockAt(src, body, st, text, firstIndent(src[body:]))
-	}
-	// A declared indentation counts from the parent's, which the token does not tell: take the one
-	// that yields the text.
-	for indent := range 200 {
-		if marks, end := blockAt(src, body, st, text, indent); marks != nil && (text != "" || indent > 0) {
-			return marks, end
+	first := firstIndent(src[body:])
+	indicator, _, _ := strings.Cut(header, "#")
+	if strings.ContainsAny(indicator, "123456789") {
+		// A declared indentation counts from the parent's, which the token does not tell: take the
+		// one that yields the text.
+		for indent := first; indent > 0; indent-- {
+			if out, marks, end := readBlock(src, body, st, indent); strings.HasPrefix(string(out), text) {
+				return marks[:len(text)], end
+			}
 		}
 	}
-	return nil, body
+	out, marks, end := readBlock(src, body, st, first)
+	return align(out, marks, text), end
 }
 
 // firstIndent is the indentation of the first line that is not blank.
@@ -208,15 +250,15 @@ func firstIndent(body string) int {
 	return 0
 }
 
-// blockAt reads a block whose lines are indented by indent.
-func blockAt(src string, body int, st style, text string, indent int) ([]mark, int) {
+// readBlock reads a block whose lines are indented by indent, all breaks at its end included.
+func readBlock(src string, body int, st style, indent int) (out []byte, marks []mark, end int) {
 	f := follower{src: src, pos: body}
 	type line struct {
 		from, to int // content without indentation and break
 		deeper   bool
 	}
 	var lines []line
-	end := body
+	end = body
 	for f.pos < len(src) {
 		raw, _, broken := strings.Cut(src[f.pos:], "\n")
 		lead := len(raw) - len(strings.TrimLeft(raw, " "))
@@ -257,8 +299,5 @@ func blockAt(src string, body int, st style, text string, indent int) ([]mark, i
 		}
 		f.emit(brk, l.to, l.to+1)
 	}
-	if !strings.HasPrefix(string(f.out), text) {
-		return nil, end
-	}
-	return append([]mark{}, f.marks[:len(text)]...), max(end, body)
+	return f.out, f.marks, end
 }
