@@ -1,7 +1,7 @@
 -- What was decided and what became of it: copies of the decision and delivery streams, append-only.
 -- (shard, seq, index) is the record's place in its stream.
 
-CREATE TABLE IF NOT EXISTS {{local "ticks"}}{{onCluster}}
+CREATE TABLE IF NOT EXISTS ticks{{onCluster}}
 (
     id    String,
     shard UInt16,
@@ -16,8 +16,6 @@ PARTITION BY toYYYYMM(t1)
 ORDER BY (t1, shard, id)
 {{ttl "t1"}}
 SETTINGS {{settings}}
-;
-{{distributed "ticks"}}
 ;
 CREATE TABLE IF NOT EXISTS {{local "decisions"}}{{onCluster}}
 (
@@ -34,7 +32,7 @@ CREATE TABLE IF NOT EXISTS {{local "decisions"}}{{onCluster}}
     reason   LowCardinality(String) COMMENT 'send, holdout, frequency_cap, … (ledger.Reasons)',
     by       LowCardinality(String) COMMENT 'the rule or cap that won, the detail of a stage',
     open     Bool COMMENT 'tried again at due',
-    held     Bool COMMENT 'held until due',
+    wait     Bool COMMENT 'an address or a consent that comes makes it due',
     due      DateTime64(3, 'UTC') CODEC(ZSTD(1)) COMMENT '1970: none',
     expires  DateTime64(3, 'UTC') CODEC(ZSTD(1)) COMMENT '1970: none',
     since    DateTime64(3, 'UTC') CODEC(ZSTD(1)) COMMENT 'of the exit; 1970: none',
@@ -42,6 +40,10 @@ CREATE TABLE IF NOT EXISTS {{local "decisions"}}{{onCluster}}
     category LowCardinality(String),
     variant  LowCardinality(String),
     channels Array(LowCardinality(String)),
+    fallback Array(LowCardinality(String)) COMMENT 'channels to try when these fail for good',
+    watch    Bool COMMENT 'a false answer at a later look matters to again',
+    zone     LowCardinality(String) COMMENT 'of the person, as used',
+    message  LowCardinality(String) COMMENT 'template_failed: hash of the message',
     features String CODEC(ZSTD(1)) COMMENT 'JSON: what the condition read',
     `with`   String CODEC(ZSTD(1)) COMMENT 'JSON: the values for the message',
     profile  String CODEC(ZSTD(1)) COMMENT 'JSON',
@@ -88,7 +90,21 @@ SETTINGS {{settings}}
 ;
 {{distributed "deliveries"}}
 ;
-CREATE TABLE IF NOT EXISTS {{local "sources"}}{{onCluster}}
+CREATE TABLE IF NOT EXISTS shard_log{{onCluster}}
+(
+    shard   UInt16,
+    seq     UInt64 CODEC(Delta, ZSTD(1)),
+    `index` UInt32,
+    kind    LowCardinality(String) COMMENT 'tick, flip, looked, move, forget',
+    person  UInt64 CODEC(ZSTD(1)) COMMENT 'of flip, move and forget; 0: none',
+    data    String CODEC(ZSTD(1)) COMMENT 'JSON: the record of the decision stream that is no decision',
+    at      DateTime64(3, 'UTC')
+)
+ENGINE = {{everywhere "shard_log"}}
+ORDER BY (shard, seq, `index`)
+SETTINGS {{settings}}
+;
+CREATE TABLE IF NOT EXISTS sources{{onCluster}}
 (
     kind LowCardinality(String) COMMENT 'rule, segment, fence, workspace',
     name String,
@@ -99,5 +115,3 @@ CREATE TABLE IF NOT EXISTS {{local "sources"}}{{onCluster}}
 ENGINE = {{everywhere "sources"}}
 ORDER BY (kind, name, hash, at)
 SETTINGS {{settings}}
-;
-{{distributed "sources"}}
