@@ -14,7 +14,7 @@ const MaxChunk = 512 << 10
 // to a shard's stream before anything is judged, so that a tick is repeated with the same answers.
 type Tick struct {
 	ID    string          `json:"id"`
-	Kind  string          `json:"kind"` // "schedule", "due" or "arrival"
+	Kind  string          `json:"kind"` // TickSchedule, TickArrival
 	T1    int64           `json:"t1"`
 	P0    events.Position `json:"p0"`
 	P1    events.Position `json:"p1"`
@@ -23,6 +23,12 @@ type Tick struct {
 	// Done marks the second record of a tick: everything of it is decided.
 	Done bool `json:"done,omitempty"`
 }
+
+// Kinds of tick. A schedule tick also takes along what fell due by itself.
+const (
+	TickSchedule = "schedule"
+	TickArrival  = "arrival"
+)
 
 // Flip says that the condition of a slot was false at a look.
 type Flip struct {

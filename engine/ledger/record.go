@@ -66,16 +66,21 @@ type Decision struct {
 	Open    bool            `json:"open,omitempty"` // the entry stays open: tried again at Due
 	Held    bool            `json:"held,omitempty"` // the entry is held until Due
 	Due     int64           `json:"due,omitempty"`
+	Wait    bool            `json:"wait,omitempty"` // an address or a consent that comes makes it due
 	Expires int64           `json:"expires,omitempty"`
 	Since   int64           `json:"since,omitempty"` // exit.since
 	Trigger events.Position `json:"trigger,omitempty"`
 
 	Category string   `json:"category,omitempty"`
 	Variant  string   `json:"variant,omitempty"`
-	Channels []string `json:"channels,omitempty"` // send: channels to use, in order; fan-out "all"
+	Channels []string `json:"channels,omitempty"` // send: the channels to use now
+	Fallback []string `json:"fallback,omitempty"` // send: channels to try when these fail for good
+	// Watch: a false answer at a later look matters to `again`.
+	Watch bool   `json:"watch,omitempty"`
+	Zone  string `json:"zone,omitempty"` // the person's zone as used
 
-	Features map[string]any    `json:"features,omitempty"`
-	With     map[string]any    `json:"with,omitempty"`
+	Features Values            `json:"features,omitempty"`
+	With     Values            `json:"with,omitempty"`
 	Profile  json.RawMessage   `json:"profile,omitempty"` // send: what the templates may print
 	Devices  []json.RawMessage `json:"devices,omitempty"` // send: segments.Device for each address chosen
 }

@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"container/heap"
+	"maps"
 	"slices"
 
 	"nudge/events"
@@ -23,34 +24,60 @@ const (
 type Slot struct {
 	Rule  string `json:"rule"`
 	Value string `json:"value,omitempty"`
-	// Used and UsedAt: an entry used up `again`, and when it had entered (Unix ms). Flipped: the
-	// condition was false at a look after that.
-	Used    bool  `json:"used,omitempty"`
-	UsedAt  int64 `json:"used_at,omitempty"`
-	Flipped bool  `json:"flipped,omitempty"`
-	// The same for a rule in shadow, which keeps its own count.
-	ShadowUsed bool  `json:"shadow_used,omitempty"`
-	ShadowAt   int64 `json:"shadow_at,omitempty"`
+	// Live and Shadowed keep what used up `again`, for the rule live and in shadow apart.
+	Live     Usage `json:"live,omitzero"`
+	Shadowed Usage `json:"shadow,omitzero"`
 
 	Block   Block  `json:"block,omitempty"`
 	Message string `json:"message,omitempty"` // with UntilMessage: the message that failed
 	Entered int64  `json:"entered,omitempty"` // of the newest entry
+	Zone    string `json:"zone,omitempty"`
 	// Open are the entries that have no final answer: one, but for `on:` rules.
 	Open []*Open `json:"open,omitempty"`
 }
 
+// Usage says whether an entry used up `again`, and when it had entered (Unix ms).
+type Usage struct {
+	Used bool   `json:"used,omitempty"`
+	At   int64  `json:"at,omitempty"`
+	By   string `json:"by,omitempty"` // the entry
+	// Before is At of the usage that By replaced, 0 for none: it stands again where By's send is
+	// stopped in the queue.
+	Before int64 `json:"before,omitempty"`
+	// Flipped: the condition was false at a look since.
+	Flipped bool `json:"flipped,omitempty"`
+}
+
+func (u *Usage) use(entry string, at int64) {
+	if u.By == entry {
+		return
+	}
+	*u = Usage{Used: true, At: at, By: entry, Before: u.At}
+}
+
+func (u *Usage) giveBack(entry string) {
+	if u.By == entry {
+		*u = Usage{Used: u.Before != 0, At: u.Before, Flipped: u.Flipped}
+	}
+}
+
 // Open is an entry that is held, or that is tried again.
 type Open struct {
-	Entry   string          `json:"entry"`
-	Entered int64           `json:"entered"`
-	Attempt int             `json:"attempt"`
-	Reason  Reason          `json:"reason"` // Held, or what it was refused for
-	By      string          `json:"by,omitempty"`
-	Due     int64           `json:"due,omitempty"` // 0: when an address or a consent comes
-	Expires int64           `json:"expires,omitempty"`
-	Since   int64           `json:"since,omitempty"`
-	Trigger events.Position `json:"trigger,omitempty"`
-	Zone    string          `json:"zone,omitempty"`
+	Entry    string          `json:"entry"`
+	Entered  int64           `json:"entered"`
+	Attempt  int             `json:"attempt"`
+	Reason   Reason          `json:"reason"` // Held, or what it was refused for
+	By       string          `json:"by,omitempty"`
+	Due      int64           `json:"due,omitempty"` // 0: none, see Wait
+	Expires  int64           `json:"expires,omitempty"`
+	Since    int64           `json:"since,omitempty"`
+	Trigger  events.Position `json:"trigger,omitempty"`
+	Channels []string        `json:"channels,omitempty"` // only these are left to try
+	// Wait: an address or a consent that comes releases it before Due.
+	Wait bool `json:"wait,omitempty"`
+	// Features and With are those of the entry, while it is held.
+	Features Values `json:"features,omitempty"`
+	With     Values `json:"with,omitempty"`
 
 	person events.PersonID
 	slot   *Slot
@@ -75,6 +102,16 @@ type Use struct {
 	Delivered int64 `json:"delivered,omitempty"`
 }
 
+// Sent is a send decision whose delivery is not resolved.
+type Sent struct {
+	Decision Decision `json:"decision"` // without features, profile and devices
+	// Left are the channels that have no outcome yet.
+	Left []string `json:"left"`
+	// Accepted: a channel took it.
+	Accepted bool   `json:"accepted,omitempty"`
+	Last     Status `json:"last,omitempty"` // the newest outcome
+}
+
 // Arm is the experiment arm of a person in a rule, once exposed.
 type Arm struct {
 	Variant string `json:"variant,omitempty"`
@@ -85,9 +122,10 @@ type Arm struct {
 
 // PersonState is all that a shard knows of one person.
 type PersonState struct {
-	Slots []*Slot         `json:"slots,omitempty"`
-	Uses  []Use           `json:"uses,omitempty"` // by At
-	Arms  map[string]*Arm `json:"arms,omitempty"` // by rule
+	Slots []*Slot          `json:"slots,omitempty"`
+	Uses  []Use            `json:"uses,omitempty"`
+	Arms  map[string]*Arm  `json:"arms,omitempty"` // by rule
+	Sent  map[string]*Sent `json:"sent,omitempty"` // by entry
 }
 
 // Slot returns the slot of (rule, value), or nil.
@@ -109,25 +147,19 @@ type State struct {
 	people  map[events.PersonID]*PersonState
 	watched map[string]map[Watch]struct{} // by rule: slots for which a false answer matters
 	due     dueHeap
-	waiting map[events.PersonID]int // open entries without a due time
+	waiting map[events.PersonID]int // open entries that wait for an address or a consent
 	looked  map[string]string
 	ticks   map[string]int64 // by rule: t1 of its newest schedule tick
-	last    map[string]Tick  // by kind: the newest tick record that is not Done, removed when done
-	upTo    events.Position  // merges and erasures up to here are applied
+	last    map[string]Tick  // by kind: the newest tick that is not done
+	upTo    events.Position
 	lastT1  int64
-	moved   map[events.PersonID]Move // moved out, not known to be taken in
+	moved   map[events.PersonID]Move // handed out
+	taken   map[events.PersonID]bool // handed in from another shard
 	// keepUses is how long a resolved use can matter, in ms.
 	keepUses int64
-	entries  map[string]*openUse
 }
 
-// openUse finds the uses of an entry that are not resolved.
-type openUse struct {
-	person   events.PersonID
-	channels []string
-}
-
-// Watch names a slot.
+// Watch names a slot of a rule.
 type Watch struct {
 	Person events.PersonID
 	Value  string
@@ -144,7 +176,7 @@ func NewState(keepUses int64) *State {
 		ticks:    map[string]int64{},
 		last:     map[string]Tick{},
 		moved:    map[events.PersonID]Move{},
-		entries:  map[string]*openUse{},
+		taken:    map[events.PersonID]bool{},
 		keepUses: keepUses,
 	}
 }
@@ -176,7 +208,10 @@ func (s *State) LastT1() int64 { return s.lastT1 }
 // Watched lists the slots of a rule for which it matters that the condition turns false.
 func (s *State) Watched(rule string) map[Watch]struct{} { return s.watched[rule] }
 
-// Moved lists people handed to another shard by a Move with Out.
+// Taken says whether the person's state came here from another shard.
+func (s *State) Taken(from events.PersonID) bool { return s.taken[from] }
+
+// Moved lists people handed to another shard by a Move with Out, in the order of the merges.
 func (s *State) Moved() []Move {
 	out := make([]Move, 0, len(s.moved))
 	for _, m := range s.moved {
@@ -219,30 +254,25 @@ func (s *State) DueBy(t int64) []*Open {
 // Wake makes the person's entries that wait for an address or a consent due at t, and says how many.
 // It is not a record: after a restart everything that waits is woken once.
 func (s *State) Wake(id events.PersonID, t int64) int {
-	n := 0
 	p := s.people[id]
 	if p == nil || s.waiting[id] == 0 {
 		return 0
 	}
+	n := 0
 	for _, slot := range p.Slots {
 		for _, o := range slot.Open {
-			if o.Due == 0 {
-				s.waiting[id]--
-				o.Due = t
-				heap.Push(&s.due, o)
+			if o.Wait && (o.Due == 0 || o.Due > t) {
+				s.Defer(o, t)
 				n++
 			}
 		}
-	}
-	if s.waiting[id] <= 0 {
-		delete(s.waiting, id)
 	}
 	return n
 }
 
 // WakeAll wakes everybody who waits.
 func (s *State) WakeAll(t int64) {
-	for id := range s.waiting {
+	for _, id := range slices.Collect(maps.Keys(s.waiting)) {
 		s.Wake(id, t)
 	}
 }
@@ -250,28 +280,25 @@ func (s *State) WakeAll(t int64) {
 // Defer moves the due time of an open entry whose next try came to the same answer. Like Wake it
 // is no record, because nothing was answered.
 func (s *State) Defer(o *Open, due int64) {
-	if o.index >= 0 {
-		heap.Remove(&s.due, o.index)
-	}
+	s.unschedule(o)
 	o.Due = due
 	s.schedule(o)
 }
 
 func (s *State) schedule(o *Open) {
-	if o.Due == 0 {
-		o.index = -1
+	if o.Wait {
 		s.waiting[o.person]++
-		return
 	}
-	heap.Push(&s.due, o)
+	if o.Due != 0 {
+		heap.Push(&s.due, o)
+	}
 }
 
 func (s *State) unschedule(o *Open) {
 	if o.index >= 0 {
 		heap.Remove(&s.due, o.index)
-		return
 	}
-	if o.Due == 0 {
+	if o.Wait {
 		if s.waiting[o.person]--; s.waiting[o.person] <= 0 {
 			delete(s.waiting, o.person)
 		}

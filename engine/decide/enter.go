@@ -1,0 +1,50 @@
+package decide
+
+import (
+	"nudge/engine/ledger"
+	"nudge/rules"
+)
+
+// enters says whether a person for whom the condition has been found true at t may enter the rule,
+// going by what the slot remembers. A nil slot has never been entered.
+func enters(r *rules.Rule, slot *ledger.Slot, t int64) bool {
+	if slot == nil {
+		return true
+	}
+	if r.On == nil {
+		if len(slot.Open) > 0 || slot.Entered >= t {
+			return false
+		}
+		switch slot.Block {
+		case ledger.UntilFalse:
+			return false
+		case ledger.UntilMessage:
+			if slot.Message == r.Hash {
+				return false
+			}
+		case ledger.NotBlocked, ledger.UntilEvaluated:
+		}
+	}
+	u := slot.Live
+	if r.Shadow {
+		u = slot.Shadowed
+	}
+	if !u.Used {
+		return true
+	}
+	switch r.Again.Mode {
+	case rules.AgainNever:
+		return false
+	case rules.AgainAfter:
+		return t >= u.At+r.Again.After.Milliseconds()
+	case rules.AgainEachTime:
+		return r.On != nil || u.Flipped
+	case rules.AgainEveryTick:
+		return true
+	default:
+		return false
+	}
+}
+
+// watch says whether a later false answer matters to the slot after an entry that used up `again`.
+func watch(r *rules.Rule) bool { return r.On == nil && r.Again.Mode == rules.AgainEachTime }

@@ -1,0 +1,377 @@
+package decide
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"nudge/engine/ledger"
+	"nudge/events"
+	"nudge/rules"
+	"nudge/segments"
+)
+
+// Contender is a rule that may want to message the person now: newly true, or an open entry that is
+// due.
+type Contender struct {
+	Rule   *rules.Rule
+	Answer segments.Answer
+	// Open is the entry that is due, nil for a new one.
+	Open *ledger.Open
+	// Kept says that Open stands without its condition being asked again.
+	Kept bool
+	// FirstLook: everybody newly true now is only noted.
+	FirstLook bool
+	Paused    bool
+	// Exited is when an exit of the entry happened, Unix ms; 0 when none did.
+	Exited int64
+}
+
+// Input is one person at one instant. Everybody's contenders of a tick must come in one call.
+type Input struct {
+	At         int64 // t1
+	Tick       string
+	Person     events.PersonID
+	State      *ledger.PersonState // may be nil; not changed
+	Contenders []Contender
+	Policy     *Policy
+	// Render says whether the message can be rendered; it must be pure.
+	Render func(c *Contender, variant, channel string, profile *segments.Profile) error
+}
+
+// Defer moves the due time of an open entry whose new try came to its old answer.
+type Defer struct {
+	Open *ledger.Open
+	Due  int64
+}
+
+// Person decides every contender of one person: first what each says for itself (exit, consent,
+// reachable, quiet hours), then the walk by priority and name through caps, variant, render and
+// holdout, one rule to its end before the next begins. Records come in the order of the decisions.
+func Person(in Input) ([]ledger.Record, []Defer) {
+	w := &walk{in: in}
+	if in.State != nil {
+		for _, u := range in.State.Uses {
+			w.uses = append(w.uses, usage{Use: u})
+		}
+	}
+	var due []*contest
+	for i := range in.Contenders {
+		c := &contest{Contender: &in.Contenders[i], profile: in.Contenders[i].Answer.Profile}
+		if c.profile == nil {
+			c.profile = &segments.Profile{Person: in.Person}
+		}
+		if w.before(c) {
+			due = append(due, c)
+		}
+	}
+	slices.SortStableFunc(due, func(a, b *contest) int {
+		return cmp.Or(
+			cmp.Compare(b.Rule.Priority, a.Rule.Priority), cmp.Compare(a.Rule.Name, b.Rule.Name),
+			cmp.Compare(a.Answer.Value, b.Answer.Value), cmp.Compare(a.trigger(), b.trigger()),
+		)
+	})
+	for _, c := range due {
+		w.arbitrate(c)
+	}
+	return w.records, w.defers
+}
+
+// contest is a contender on its way through the stages.
+type contest struct {
+	*Contender
+	profile  *segments.Profile
+	channels []string // that are left
+	devices  map[string][]segments.Device
+}
+
+func (c *contest) trigger() events.Position {
+	switch {
+	case c.Open != nil:
+		return c.Open.Trigger
+	case c.Answer.Trigger != nil:
+		return c.Answer.Trigger.Pos
+	default:
+		return 0
+	}
+}
+
+type walk struct {
+	in      Input
+	uses    []usage
+	records []ledger.Record
+	defers  []Defer
+	entered []ledger.Slot // slots entered in this call, for `on:` rules with several occurrences
+}
+
+// before runs the stages that look at one rule alone, and says whether it goes on to the walk.
+func (w *walk) before(c *contest) bool {
+	r, t := c.Rule, w.in.At
+	slot := w.in.State.Slot(r.Name, c.Answer.Value)
+	if c.Open == nil {
+		if c.Answer.Truth == segments.Failed {
+			if slot == nil || slot.Block != ledger.UntilEvaluated {
+				w.end(c, ledger.ConditionError, fmt.Sprint(c.Answer.Err))
+			}
+			return false
+		}
+		if c.Answer.Truth != segments.True || !enters(r, slot, t) || !w.entersAgain(c) {
+			return false
+		}
+		if c.FirstLook && slot == nil && !r.Backfill {
+			w.end(c, ledger.AlreadyTrue, "")
+			return false
+		}
+	} else if !w.stillStands(c) {
+		return false
+	}
+	if c.Paused {
+		w.end(c, ledger.Paused, "")
+		return false
+	}
+	if r.Rollout < 1 && share(w.in.Policy.Salt, "rollout:"+r.Name, w.in.Person) >= r.Rollout {
+		w.end(c, ledger.NotInRollout, "")
+		return false
+	}
+	for _, stage := range []func(*walk, *contest) bool{exitStage, consentStage, reachStage, timeStage} {
+		if !stage(w, c) {
+			return false
+		}
+	}
+	return true
+}
+
+// entersAgain applies `again` among the occurrences of one call: an `on:` rule may have several.
+func (w *walk) entersAgain(c *contest) bool {
+	if c.Rule.On == nil {
+		return true
+	}
+	for i := range w.entered {
+		s := &w.entered[i]
+		if s.Rule == c.Rule.Name && s.Value == c.Answer.Value && !enters(c.Rule, s, w.in.At) {
+			return false
+		}
+	}
+	return true
+}
+
+// stillStands ends an open entry that has expired or whose condition is no longer true.
+func (w *walk) stillStands(c *contest) bool {
+	o := c.Open
+	if o.Expires != 0 && w.in.At >= o.Expires {
+		w.end(c, ledger.Expired, "")
+		return false
+	}
+	if c.Kept {
+		return true
+	}
+	switch c.Answer.Truth {
+	case segments.True:
+		return true
+	case segments.Failed:
+		w.end(c, ledger.ConditionError, fmt.Sprint(c.Answer.Err))
+	case segments.False, segments.Unknown:
+		w.end(c, ledger.NoLongerTrue, "")
+	}
+	return false
+}
+
+// arbitrate takes one rule through caps, variant, render and holdout to its answer.
+func (w *walk) arbitrate(c *contest) {
+	r, p := c.Rule, w.in.Policy
+	chosen, full := w.capStage(c)
+	if len(chosen) == 0 {
+		reason, by := ledger.FrequencyCap, full.cap.Name
+		action := cmp.Or(r.WhenBlocked.FrequencyCap, full.cap.AtCap)
+		if full.outrankedBy != "" {
+			reason, by, action = ledger.Outranked, full.outrankedBy, r.WhenBlocked.Outranked
+		}
+		w.blocked(c, reason, by, full.frees, action)
+		return
+	}
+	variant := variantOf(p.Salt, r, w.in.Person)
+	var held bool
+	if arm := w.arm(r.Name); arm != nil {
+		held = arm.Holdout
+		if arm.Variant != "" && slices.ContainsFunc(r.Variants, func(v rules.Variant) bool { return v.Name == arm.Variant }) {
+			variant = arm.Variant
+		}
+	}
+	for _, ch := range chosen {
+		if err := w.in.Render(c.Contender, variant, ch, c.profile); err != nil {
+			w.end(c, ledger.TemplateFailed, fmt.Sprintf("%s: %v", ch, err))
+			return
+		}
+	}
+	if r.Shadow {
+		d := w.decision(c, ledger.Shadow, "")
+		d.Variant, d.Channels = variant, chosen
+		w.add(c, d)
+		return
+	}
+	if !r.Transactional() {
+		by := ""
+		switch {
+		case held || (r.Holdout > 0 && w.arm(r.Name) == nil && share(p.Salt, "holdout:"+r.Name, w.in.Person) < r.Holdout):
+			by = "rule"
+		case p.Holdout > 0 && share(p.Salt, "holdout", w.in.Person) < p.Holdout:
+			by = "workspace"
+		}
+		if by != "" {
+			d := w.decision(c, ledger.Holdout, by)
+			d.Variant = variant
+			w.add(c, d)
+			return
+		}
+	}
+	w.send(c, variant, chosen)
+}
+
+func (w *walk) arm(rule string) *ledger.Arm {
+	if w.in.State == nil {
+		return nil
+	}
+	return w.in.State.Arms[rule]
+}
+
+func (w *walk) send(c *contest, variant string, chosen []string) {
+	d := w.decision(c, ledger.Send, "")
+	d.Variant, d.Channels = variant, chosen
+	if c.Rule.Deliver != rules.DeliverAll {
+		for _, ch := range c.channels {
+			if !slices.Contains(chosen, ch) && slices.Index(c.channels, ch) > slices.Index(c.channels, chosen[0]) {
+				d.Fallback = append(d.Fallback, ch)
+			}
+		}
+	}
+	if d.Expires == 0 {
+		d.Expires = w.in.At + c.Rule.Expire.Milliseconds()
+	}
+	for _, ch := range chosen {
+		for _, dev := range c.devices[ch] {
+			if raw, err := json.Marshal(dev); err == nil && !slices.ContainsFunc(d.Devices, func(x json.RawMessage) bool { return string(x) == string(raw) }) {
+				d.Devices = append(d.Devices, raw)
+			}
+		}
+		u := ledger.Use{Entry: d.Entry, Rule: d.Rule, Channel: ch, Category: d.Category, At: w.in.At}
+		w.uses = append(w.uses, usage{Use: u, walk: c.Rule.Name})
+	}
+	if raw, err := json.Marshal(c.profile); err == nil {
+		d.Profile = raw
+	}
+	w.add(c, d)
+}
+
+// blocked answers an entry that a stage stops for now, by the rule's choice.
+func (w *walk) blocked(c *contest, reason ledger.Reason, by string, due int64, action rules.Action) {
+	r := c.Rule
+	switch action {
+	case rules.Drop:
+		d := w.decision(c, reason, by)
+		d.Expires = 0
+		w.add(c, d)
+	case rules.Hold:
+		w.hold(c, string(reason)+detail(by), due)
+	default:
+		if r.On == nil {
+			// A retry of a schedule ends when its condition does, not by the clock.
+			w.reopen(c, reason, by, due, 0)
+			return
+		}
+		w.reopen(c, reason, by, due, w.expires(c))
+	}
+}
+
+func detail(by string) string {
+	if by == "" {
+		return ""
+	}
+	return ": " + by
+}
+
+func (w *walk) reopen(c *contest, reason ledger.Reason, by string, due, expires int64) {
+	wait := due == 0
+	if expires != 0 && (due == 0 || due > expires) {
+		due = expires
+	}
+	if o := c.Open; o != nil && o.Reason == reason && o.By == by && o.Expires == expires {
+		w.defers = append(w.defers, Defer{Open: o, Due: due})
+		return
+	}
+	d := w.decision(c, reason, by)
+	d.Open, d.Due, d.Expires, d.Wait = true, due, expires, wait
+	if c.Open != nil {
+		d.Channels = c.Open.Channels
+	}
+	w.add(c, d)
+}
+
+// hold keeps the entry until due, 0 for until an address or a consent comes, at most until it expires.
+func (w *walk) hold(c *contest, by string, due int64) {
+	expires, wait := w.expires(c), due == 0
+	if wait || due > expires {
+		due = expires
+	}
+	if o := c.Open; o != nil && o.Reason == ledger.Held && o.By == by {
+		w.defers = append(w.defers, Defer{Open: o, Due: due})
+		return
+	}
+	d := w.decision(c, ledger.Held, by)
+	d.Due, d.Expires, d.Wait = due, expires, wait
+	if c.Open != nil {
+		d.Channels = c.Open.Channels
+	}
+	w.add(c, d)
+}
+
+func (w *walk) expires(c *contest) int64 {
+	entered := w.in.At
+	if c.Open != nil {
+		entered = c.Open.Entered
+	}
+	return entered + c.Rule.Expire.Milliseconds()
+}
+
+// end closes the entry.
+func (w *walk) end(c *contest, reason ledger.Reason, by string) {
+	d := w.decision(c, reason, by)
+	if reason == ledger.TemplateFailed {
+		d.Message = c.Rule.Hash
+	}
+	w.add(c, d)
+}
+
+// decision is the row of the entry, new or as it stands, with an answer.
+func (w *walk) decision(c *contest, reason ledger.Reason, by string) *ledger.Decision {
+	r, a := c.Rule, c.Answer
+	d := &ledger.Decision{
+		Rule: r.Name, Version: r.Version, Person: w.in.Person, UserID: c.profile.UserID, Value: a.Value,
+		Entered: w.in.At, At: w.in.At, Tick: w.in.Tick, Reason: reason, By: by, Since: a.Since,
+		Category: r.Category, Features: a.Features, With: a.With, Watch: watch(r), Zone: c.profile.Zone,
+		Trigger: c.trigger(),
+	}
+	if d.Since == 0 {
+		d.Since = w.in.At
+		if a.Trigger != nil {
+			d.Since = a.Trigger.Time
+		}
+	}
+	if o := c.Open; o != nil {
+		d.Entered, d.Attempt, d.Expires, d.Since = o.Entered, o.Attempt+1, o.Expires, o.Since
+		d.Entry, d.Value = o.Entry, o.Slot().Value
+		if c.Kept {
+			d.Features, d.With = o.Features, o.With
+		}
+		return d
+	}
+	d.Entry = EntryID(r.Name, w.in.Person, a.Value, d.Entered, d.Trigger)
+	return d
+}
+
+func (w *walk) add(c *contest, d *ledger.Decision) {
+	w.records = append(w.records, ledger.Record{Decision: d})
+	if c.Rule.On != nil && d.Reason.UsesAgain() && !d.Open {
+		w.entered = append(w.entered, ledger.Slot{Rule: d.Rule, Value: d.Value, Live: ledger.Usage{Used: true, At: d.Entered}})
+	}
+}

@@ -1,0 +1,59 @@
+package decide
+
+import (
+	"encoding/json"
+	"slices"
+
+	"nudge/rules"
+	"nudge/segments"
+)
+
+// consented says whether the person may be written to on the channel in the category: the newest
+// record that covers both decides, of two at one instant the refusal; without a record the
+// workspace's policy does.
+func (p *Policy) consented(channel string, r *rules.Rule, profile *segments.Profile) bool {
+	var newest int64 = -1
+	granted := !p.OptIn(channel, r.Category)
+	for _, c := range profile.Consents {
+		if (c.Channel != "" && c.Channel != channel) || (c.Category != "" && c.Category != r.Category) {
+			continue
+		}
+		// A blanket refusal is about marketing; a delivery notice is refused by name only.
+		if !c.Granted && r.Transactional() && c.Category == "" {
+			continue
+		}
+		if c.Time > newest || (c.Time == newest && !c.Granted) {
+			newest, granted = c.Time, c.Granted
+		}
+	}
+	return granted
+}
+
+// reachable says whether the channel has an address of the person, and with tokens which.
+func (p *Policy) reachable(channel string, profile *segments.Profile) (devices []segments.Device, ok bool) {
+	ch := p.Channels[channel]
+	switch ch.Needs {
+	case "":
+		return nil, true
+	case "user_id":
+		return nil, profile.UserID != ""
+	case "token":
+		for _, d := range profile.Devices {
+			if slices.Contains(ch.Platforms, d.Platform) {
+				devices = append(devices, d)
+			}
+		}
+		return devices, len(devices) > 0
+	default:
+		return nil, textTrait(profile, ch.Needs) != ""
+	}
+}
+
+// textTrait is a trait that is a string, or "".
+func textTrait(profile *segments.Profile, name string) string {
+	var s string
+	if raw, ok := profile.Traits[name]; ok && json.Unmarshal(raw, &s) != nil {
+		return ""
+	}
+	return s
+}

@@ -1,0 +1,139 @@
+package decide
+
+import (
+	"slices"
+
+	"nudge/engine/ledger"
+	"nudge/rules"
+	"nudge/segments"
+)
+
+// exitStage ends an entry whose exit has happened.
+func exitStage(w *walk, c *contest) bool {
+	if c.Exited == 0 {
+		return true
+	}
+	w.end(c, ledger.Exited, "")
+	return false
+}
+
+// consentStage leaves the channels on which the person may be written to.
+func consentStage(w *walk, c *contest) bool {
+	all := c.Rule.Channels()
+	if c.Open != nil && len(c.Open.Channels) > 0 {
+		all = c.Open.Channels
+	}
+	for _, ch := range all {
+		if w.in.Policy.consented(ch, c.Rule, c.profile) {
+			c.channels = append(c.channels, ch)
+		}
+	}
+	if len(c.channels) > 0 {
+		return true
+	}
+	w.blocked(c, ledger.NoConsent, "", 0, c.Rule.WhenBlocked.NoConsent)
+	return false
+}
+
+// reachStage leaves the channels that have an address.
+func reachStage(w *walk, c *contest) bool {
+	c.devices = map[string][]segments.Device{}
+	c.channels = slices.DeleteFunc(c.channels, func(ch string) bool {
+		devices, ok := w.in.Policy.reachable(ch, c.profile)
+		c.devices[ch] = devices
+		return !ok
+	})
+	if len(c.channels) > 0 {
+		return true
+	}
+	w.blocked(c, ledger.NoAddress, "", 0, c.Rule.WhenBlocked.NoAddress)
+	return false
+}
+
+// timeStage holds for send_at, and stops in quiet hours. A channel that is quiet is left out while
+// another of the rule's is not.
+func timeStage(w *walk, c *contest) bool {
+	r, t := c.Rule, w.in.At
+	if r.SendAt != nil && !w.releasedBySendAt(c) {
+		loc, ok := w.in.Policy.zoneOf(rules.ZonePerson, c.profile)
+		if !ok {
+			w.unknownZone(c)
+			return false
+		}
+		if due := nextSendAt(*r.SendAt, loc, t); due > t {
+			w.hold(c, sendAt, due)
+			return false
+		}
+	}
+	if r.Transactional() {
+		return true
+	}
+	var open []string
+	var until int64
+	for _, ch := range c.channels {
+		u, unknown := w.in.Policy.quietUntil(ch, r.Category, c.profile, t)
+		if unknown {
+			w.unknownZone(c)
+			return false
+		}
+		if u == 0 {
+			open = append(open, ch)
+		} else if until == 0 || u < until {
+			until = u
+		}
+	}
+	if len(open) > 0 {
+		c.channels = open
+		return true
+	}
+	w.blocked(c, ledger.QuietHours, "", until, r.WhenBlocked.QuietHours)
+	return false
+}
+
+// sendAt is By of an entry that is held for its rule's send_at.
+const sendAt = "send_at"
+
+func (w *walk) releasedBySendAt(c *contest) bool {
+	return c.Open != nil && (c.Open.By == sendAt || c.Open.Reason != ledger.Held)
+}
+
+// unknownZone does what the workspace wants of people whose clock nobody knows.
+func (w *walk) unknownZone(c *contest) {
+	action := rules.Hold
+	if w.in.Policy.UnknownZone == "drop" {
+		action = rules.Drop
+	}
+	w.blocked(c, ledger.QuietHours, "unknown zone", 0, action)
+}
+
+// capStage leaves the channels with room under every cap: for `deliver: first` the first one. It
+// answers the cap that stopped the rule when none is left.
+func (w *walk) capStage(c *contest) (chosen []string, full *capped) {
+	r := c.Rule
+	entry := ""
+	if c.Open != nil {
+		entry = c.Open.Entry
+	}
+	for _, ch := range c.channels {
+		if !r.Transactional() {
+			if f := w.in.Policy.checkCaps(w.uses, r, entry, ch, c.profile, w.in.At); f != nil {
+				if full == nil || f.frees < full.frees {
+					full = f
+				}
+				action := r.WhenBlocked.FrequencyCap
+				if action == "" {
+					action = f.cap.AtCap
+				}
+				if r.Deliver == rules.DeliverAll || action == rules.Next {
+					continue
+				}
+				return nil, f
+			}
+		}
+		chosen = append(chosen, ch)
+		if r.Deliver != rules.DeliverAll {
+			break
+		}
+	}
+	return chosen, full
+}

@@ -1,0 +1,276 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"nudge/events"
+)
+
+// Store is the ledger in ClickHouse: the tables decisions, deliveries, ticks and shard_log, copies of
+// the two streams.
+type Store struct {
+	conn driver.Conn
+}
+
+// NewStore returns a Store on a connection whose database holds the tables.
+func NewStore(conn driver.Conn) *Store { return &Store{conn: conn} }
+
+// Message is one message of a decision or delivery stream.
+type Message struct {
+	Shard   int
+	Seq     uint64
+	At      int64 // when it was published, Unix ms
+	Records []Record
+}
+
+// Insert writes messages of one stream. It is harmless to insert a message again only above
+// Present, which the reader asks first.
+func (s *Store) Insert(ctx context.Context, msgs []Message) error {
+	var b batches
+	for _, m := range msgs {
+		for i, r := range m.Records {
+			if err := b.add(m, i, r); err != nil {
+				return err
+			}
+		}
+	}
+	return b.send(ctx, s.conn)
+}
+
+type batches struct {
+	decisions, deliveries, ticks, log [][]any
+}
+
+func (b *batches) add(m Message, index int, r Record) error {
+	if d := r.Decision; d != nil {
+		row, err := decisionRow(m, index, d)
+		b.decisions = append(b.decisions, row)
+		return err
+	}
+	if d := r.Delivery; d != nil {
+		b.deliveries = append(b.deliveries, []any{
+			d.Entry, d.Channel, d.Adapter, d.Device, d.Rule, uint64(d.Person), string(d.Status), ms(d.At), uint32(d.Attempt),
+			ms(d.Next), d.Provider, d.Error, d.Class, string(d.Text), uint16(m.Shard), m.Seq, uint32(index),
+		})
+		return nil
+	}
+	if t := r.Tick; t != nil {
+		b.ticks = append(b.ticks, []any{t.ID, uint16(m.Shard), ms(t.T1), uint64(t.P1), t.Hash, t.Rules, ms(m.At)})
+	}
+	data, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode a ledger record: %w", err)
+	}
+	kind, person := r.kind()
+	b.log = append(b.log, []any{uint16(m.Shard), m.Seq, uint32(index), kind, uint64(person), string(data), ms(m.At)})
+	return nil
+}
+
+func (r Record) kind() (string, events.PersonID) {
+	switch {
+	case r.Tick != nil:
+		return "tick", 0
+	case r.Flip != nil:
+		return "flip", r.Flip.Person
+	case r.Looked != nil:
+		return "looked", 0
+	case r.Move != nil:
+		return "move", r.Move.To
+	default:
+		return "forget", r.Forget.Person
+	}
+}
+
+const decisionColumns = "entry, attempt, rule, version, person, user_id, value, entered, at, tick, reason, `by`, open, wait, due, " +
+	"expires, since, trigger, category, variant, channels, fallback, watch, zone, message"
+
+func decisionRow(m Message, index int, d *Decision) ([]any, error) {
+	features, err := json.Marshal(d.Features)
+	if err != nil {
+		return nil, fmt.Errorf("encode the features of %s: %w", d.Entry, err)
+	}
+	with, err := json.Marshal(d.With)
+	if err != nil {
+		return nil, fmt.Errorf("encode the values of %s: %w", d.Entry, err)
+	}
+	devices := make([]string, len(d.Devices))
+	for i, dev := range d.Devices {
+		devices[i] = string(dev)
+	}
+	return []any{
+		d.Entry, uint32(d.Attempt), d.Rule, d.Version, uint64(d.Person), d.UserID, d.Value, ms(d.Entered), ms(d.At), d.Tick,
+		string(d.Reason), d.By, d.Open, d.Wait, ms(d.Due), ms(d.Expires), ms(d.Since), uint64(d.Trigger), d.Category, d.Variant,
+		orEmpty(d.Channels), orEmpty(d.Fallback), d.Watch, d.Zone, d.Message,
+		string(features), string(with), string(d.Profile), devices, uint16(m.Shard), m.Seq, uint32(index),
+	}, nil
+}
+
+func orEmpty(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
+func (b *batches) send(ctx context.Context, conn driver.Conn) error {
+	for _, t := range []struct {
+		into string
+		rows [][]any
+	}{
+		{"decisions (" + decisionColumns + ", features, `with`, profile, devices, shard, seq, `index`)", b.decisions},
+		{"deliveries (entry, channel, adapter, device, rule, person, status, at, attempt, next, provider_id, error, class, text, shard, seq, `index`)", b.deliveries},
+		{"ticks (id, shard, t1, p1, hash, rules, at)", b.ticks},
+		{"shard_log (shard, seq, `index`, kind, person, data, at)", b.log},
+	} {
+		if len(t.rows) == 0 {
+			continue
+		}
+		batch, err := conn.PrepareBatch(ctx, "INSERT INTO "+t.into)
+		if err != nil {
+			return fmt.Errorf("insert into the ledger: %w", err)
+		}
+		for _, row := range t.rows {
+			if err := batch.Append(row...); err != nil {
+				return fmt.Errorf("insert into the ledger (%s): %w", t.into, err)
+			}
+		}
+		if err := batch.Send(); err != nil {
+			return fmt.Errorf("insert into the ledger: %w", err)
+		}
+	}
+	return nil
+}
+
+func ms(t int64) time.Time { return time.UnixMilli(t).UTC() }
+
+func unix(t time.Time) int64 {
+	if m := t.UnixMilli(); m > 0 {
+		return m
+	}
+	return 0
+}
+
+// Present is the greatest sequence of a shard that any table of the stream holds. A message may be
+// there in part when the last insert was cut short; Drop removes it.
+func (s *Store) Present(ctx context.Context, stream string, shard int) (uint64, error) {
+	tables := "SELECT max(seq) AS m FROM decisions WHERE shard = @shard UNION ALL SELECT max(seq) FROM shard_log WHERE shard = @shard"
+	if stream == "deliveries" {
+		tables = "SELECT max(seq) AS m FROM deliveries WHERE shard = @shard"
+	}
+	var seq uint64
+	row := s.conn.QueryRow(ctx, "SELECT max(m) FROM ("+tables+")", driver.NamedValue{Name: "shard", Value: uint16(shard)})
+	if err := row.Scan(&seq); err != nil {
+		return 0, fmt.Errorf("ask the ledger for its newest message of %s.%d: %w", stream, shard, err)
+	}
+	return seq, nil
+}
+
+// Load calls fn with the records that make up a shard's state, of messages up to and including
+// sequence upTo, in stream order.
+func (s *Store) Load(ctx context.Context, shard int, upTo uint64, fn func(Record)) error {
+	log, err := s.loadLog(ctx, shard, upTo)
+	if err != nil {
+		return err
+	}
+	rows, err := s.conn.Query(ctx, "SELECT seq, `index`, "+decisionColumns+", if(reason = 'held', features, ''), if(reason = 'held', `with`, '')"+
+		" FROM decisions WHERE shard = @shard AND seq <= @upTo ORDER BY seq, `index`",
+		driver.NamedValue{Name: "shard", Value: uint16(shard)}, driver.NamedValue{Name: "upTo", Value: upTo})
+	if err != nil {
+		return fmt.Errorf("load shard %d from the ledger: %w", shard, err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		seq, index, d, err := scanDecision(rows)
+		if err != nil {
+			return fmt.Errorf("load shard %d from the ledger: %w", shard, err)
+		}
+		for len(log) > 0 && (log[0].seq < seq || (log[0].seq == seq && log[0].index < index)) {
+			fn(log[0].record)
+			log = log[1:]
+		}
+		fn(Record{Decision: d})
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("load shard %d from the ledger: %w", shard, err)
+	}
+	for _, l := range log {
+		fn(l.record)
+	}
+	return nil
+}
+
+type logged struct {
+	seq    uint64
+	index  uint32
+	record Record
+}
+
+func (s *Store) loadLog(ctx context.Context, shard int, upTo uint64) ([]logged, error) {
+	rows, err := s.conn.Query(ctx, "SELECT seq, `index`, data FROM shard_log WHERE shard = @shard AND seq <= @upTo ORDER BY seq, `index`",
+		driver.NamedValue{Name: "shard", Value: uint16(shard)}, driver.NamedValue{Name: "upTo", Value: upTo})
+	if err != nil {
+		return nil, fmt.Errorf("load the log of shard %d: %w", shard, err)
+	}
+	defer func() { _ = rows.Close() }()
+	var out []logged
+	for rows.Next() {
+		var l logged
+		var data string
+		if err := rows.Scan(&l.seq, &l.index, &data); err != nil {
+			return nil, fmt.Errorf("load the log of shard %d: %w", shard, err)
+		}
+		if err := json.Unmarshal([]byte(data), &l.record); err != nil {
+			return nil, fmt.Errorf("load the log of shard %d, message %d: %w", shard, l.seq, err)
+		}
+		out = append(out, l)
+	}
+	return out, rows.Err()
+}
+
+func scanDecision(rows driver.Rows) (seq uint64, index uint32, d *Decision, err error) {
+	d = &Decision{}
+	var attempt uint32
+	var person, trigger uint64
+	var reason string
+	var entered, at, due, expires, since time.Time
+	var features, with string
+	err = rows.Scan(&seq, &index, &d.Entry, &attempt, &d.Rule, &d.Version, &person, &d.UserID, &d.Value, &entered, &at, &d.Tick,
+		&reason, &d.By, &d.Open, &d.Wait, &due, &expires, &since, &trigger, &d.Category, &d.Variant, &d.Channels, &d.Fallback,
+		&d.Watch, &d.Zone, &d.Message, &features, &with)
+	if err == nil && with != "" {
+		err = errors.Join(json.Unmarshal([]byte(features), &d.Features), json.Unmarshal([]byte(with), &d.With))
+	}
+	d.Attempt, d.Person, d.Trigger, d.Reason = int(attempt), events.PersonID(person), events.Position(trigger), Reason(reason)
+	d.Entered, d.At, d.Due, d.Expires, d.Since = unix(entered), unix(at), unix(due), unix(expires), unix(since)
+	return seq, index, d, err
+}
+
+// LoadDeliveries calls fn with the final deliveries of a shard, of messages up to and including upTo.
+
+func (s *Store) LoadDeliveries(ctx context.Context, shard int, upTo uint64, fn func(Record)) error {
+	rows, err := s.conn.Query(ctx, "SELECT entry, channel, rule, person, status, at FROM deliveries "+
+		"WHERE shard = @shard AND seq <= @upTo AND status NOT IN ('intent', 'retrying') ORDER BY seq, `index`",
+		driver.NamedValue{Name: "shard", Value: uint16(shard)}, driver.NamedValue{Name: "upTo", Value: upTo})
+	if err != nil {
+		return fmt.Errorf("load the deliveries of shard %d: %w", shard, err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var d Delivery
+		var person uint64
+		var status string
+		var at time.Time
+		if err := rows.Scan(&d.Entry, &d.Channel, &d.Rule, &person, &status, &at); err != nil {
+			return fmt.Errorf("load the deliveries of shard %d: %w", shard, err)
+		}
+		d.Person, d.Status, d.At = events.PersonID(person), Status(status), unix(at)
+		fn(Record{Delivery: &d})
+	}
+	return rows.Err()
+}
