@@ -24,7 +24,24 @@ const (
 	KindConsent
 	// KindErase erases a person: readers drop what came before it.
 	KindErase
+	// KindRefused is a dead letter: a call that was answered with a reason instead of being accepted.
+	// Only Source, Index, Reason, Raw, ReceivedAt and Time (= ReceivedAt) are set. It has no person
+	// and never reaches the events table.
+	KindRefused
 )
+
+// String is the call's name in the tracking spec ("track"), or the record's own.
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return "unknown"
+}
+
+var kindNames = [...]string{
+	"unknown", "track", "identify", "page", "screen", "group", "alias",
+	"message", "device", "consent", "erase", "refused",
+}
 
 // Names of events that nudge itself reads or writes.
 const (
@@ -76,6 +93,11 @@ type Event struct {
 
 	// Violations lists what the tracking plan objects to, one short sentence each.
 	Violations []string
+
+	// Index and Reason belong to KindRefused: which element of the batch it was (0 for a single
+	// call, -1 for a whole body that could not be read) and why it was refused.
+	Index  int
+	Reason string
 }
 
 // DeviceChange is the body of a KindDevice record.

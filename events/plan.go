@@ -16,6 +16,18 @@ const (
 	TypeObject
 )
 
+// String is the type's name in events.yaml.
+func (t Type) String() string {
+	if int(t) < len(typeNames) {
+		return typeNames[t]
+	}
+	return "unknown"
+}
+
+var typeNames = [...]string{
+	"any", "string", "number", "integer", "decimal", "boolean", "time", "array", "object",
+}
+
 // OnViolation says what becomes of an event that breaks the plan.
 type OnViolation uint8
 
@@ -52,4 +64,6 @@ type Plan struct {
 	// Flag by default.
 	UndeclaredEvents     OnViolation
 	UndeclaredProperties OnViolation
+	// MaxAhead is how far in the future an event may be dated, in milliseconds; 0 is DefaultMaxAhead.
+	MaxAhead int64
 }

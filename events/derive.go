@@ -1,0 +1,133 @@
+package events
+
+import (
+	"strings"
+	"sync"
+	"time"
+)
+
+// Fix is a position that a device reported.
+type Fix struct {
+	Lat, Lon float64 // degrees, WGS 84
+	Accuracy float64 // radius in metres; 0 is unknown
+}
+
+// DeviceOf is the device that an event was sent from or that a KindDevice record is about, if it has
+// a push token.
+func DeviceOf(ev *Event) (DeviceChange, bool) {
+	if ev.Kind == KindDevice {
+		d := DeviceChange{
+			Token:       lookupString(ev.Properties, "token"),
+			Platform:    lookupString(ev.Properties, "platform"),
+			App:         lookupString(ev.Properties, "app"),
+			Environment: lookupString(ev.Properties, "environment"),
+			Reason:      lookupString(ev.Properties, "reason"),
+		}
+		removed, _ := Lookup(ev.Properties, "removed")
+		d.Removed = string(removed) == "true"
+		return d, d.Token != ""
+	}
+	device, ok := Lookup(ev.Context, "device")
+	if !ok {
+		return DeviceChange{}, false
+	}
+	d := DeviceChange{Token: lookupString(device, "token")}
+	if d.Token == "" {
+		return DeviceChange{}, false
+	}
+	d.Platform = platform(lookupString(device, "type"))
+	if d.Platform == "" {
+		d.Platform = platform(lookupString(ev.Context, "os", "name"))
+	}
+	d.App = lookupString(ev.Context, "app", "namespace")
+	d.Environment = strings.ToLower(lookupString(device, "environment"))
+	return d, true
+}
+
+// platform maps what SDKs call a device to ios, android or web; "" if it is none of them.
+func platform(name string) string {
+	switch strings.ToLower(name) {
+	case "ios", "ipados", "iphone", "ipad", "iphone os", "tvos", "watchos", "visionos":
+		return "ios"
+	case "android":
+		return "android"
+	case "web", "browser", "mobile web", "desktop":
+		return "web"
+	default:
+		return ""
+	}
+}
+
+// ZoneOf is the time zone that the sender's device is in (context.timezone), if it is one that
+// time.LoadLocation knows.
+func ZoneOf(ev *Event) (string, bool) {
+	zone := lookupString(ev.Context, "timezone")
+	return zone, zone != "" && zones.known(zone)
+}
+
+// FixOf is the position that an event reports: the properties of a "Location Updated" call, or else
+// context.location. Coordinates must be numbers and on the globe.
+func FixOf(ev *Event) (Fix, bool) {
+	if ev.Kind == KindTrack && ev.Name == LocationUpdated {
+		if f, ok := fix(ev.Properties); ok {
+			return f, true
+		}
+	}
+	location, ok := Lookup(ev.Context, "location")
+	if !ok {
+		return Fix{}, false
+	}
+	return fix(location)
+}
+
+func fix(object []byte) (f Fix, ok bool) {
+	var has int
+	members(object, func(key, value []byte) bool {
+		leaf, ok := leafOf(value)
+		if !ok || leaf.Kind != LeafFloat && leaf.Kind != LeafInt {
+			return true
+		}
+		switch string(key) {
+		case "latitude":
+			f.Lat, has = leaf.Num, has|1
+		case "longitude":
+			f.Lon, has = leaf.Num, has|2
+		case "accuracy":
+			f.Accuracy = max(leaf.Num, 0)
+		}
+		return true
+	})
+	return f, has == 3 && f.Lat >= -90 && f.Lat <= 90 && f.Lon >= -180 && f.Lon <= 180
+}
+
+// zones remembers which names time.LoadLocation knows, for it reads files each time. The answer never
+// changes within a process, so one memory serves all.
+var zones = zoneMemo{seen: map[string]bool{}}
+
+type zoneMemo struct {
+	mu   sync.RWMutex
+	seen map[string]bool
+}
+
+// maxZones bounds the memory against senders of invented names; there are about 600 real ones.
+const maxZones = 2048
+
+func (m *zoneMemo) known(name string) bool {
+	m.mu.RLock()
+	known, seen := m.seen[name]
+	m.mu.RUnlock()
+	if seen {
+		return known
+	}
+	if len(name) > 64 || name == "Local" { // "Local" would be the server's own zone
+		return false
+	}
+	_, err := time.LoadLocation(name)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.seen) >= maxZones {
+		clear(m.seen)
+	}
+	m.seen[strings.Clone(name)] = err == nil
+	return err == nil
+}
