@@ -134,8 +134,8 @@ func (c *channel) Send(ctx context.Context, batch []channels.Message) []channels
 	n, err := c.file.Write(out.Bytes())
 	c.size += int64(n)
 	c.torn = n > 0 && out.Bytes()[n-1] != '\n' || n == 0 && c.torn
-	if err == nil && c.sync {
-		if err = c.file.Sync(); err != nil {
+	if err == nil {
+		if err = c.flush(); err != nil {
 			n = 0 // after a failed fsync nobody knows what is on disk
 		}
 	}
@@ -156,7 +156,7 @@ func (c *channel) Close() error {
 	if c.file == nil {
 		return nil
 	}
-	err := errors.Join(c.file.Sync(), c.file.Close())
+	err := errors.Join(c.flush(), c.file.Close())
 	c.file = nil
 	return err
 }
@@ -167,6 +167,14 @@ func (c *channel) Test(context.Context) error {
 	defer c.mu.Unlock()
 	if c.file == nil {
 		return os.ErrClosed
+	}
+	return c.flush()
+}
+
+// flush puts what is written on disk, where the config wants that. c.mu is held.
+func (c *channel) flush() error {
+	if !c.sync {
+		return nil
 	}
 	return c.file.Sync()
 }
@@ -184,7 +192,7 @@ func (c *channel) rotate() error {
 		}
 		old = fmt.Sprintf("%s.%s-%d", c.path, stamp, n)
 	}
-	if err := errors.Join(c.file.Sync(), os.Rename(c.path, old)); err != nil {
+	if err := errors.Join(c.flush(), os.Rename(c.path, old)); err != nil {
 		return fmt.Errorf("rotating %s: %w", c.path, err)
 	}
 	full := c.file

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -131,6 +132,7 @@ func open(o channels.Options) (channels.Channel, error) {
 	if path := u.RequestURI(); len(path) > 1 {
 		c.hidden = append(c.hidden, s.URL, path)
 	}
+	c.hidden = slices.Clip(c.hidden) // concurrent sends append to it
 	if s.Body != nil {
 		if c.body, err = compile("body", s.Body); err != nil {
 			return nil, fmt.Errorf("config of webhook: %w", err)

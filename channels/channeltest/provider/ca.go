@@ -78,7 +78,9 @@ func (ca *CA) issue(template *x509.Certificate) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("making a key: %w", err)
 	}
-	template.SerialNumber = big.NewInt(time.Duration(ca.cert.NotBefore.UnixNano()).Nanoseconds())
+	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)); err != nil {
+		return tls.Certificate{}, fmt.Errorf("making a serial number: %w", err)
+	}
 	template.NotBefore, template.NotAfter = ca.cert.NotBefore, ca.cert.NotAfter
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, &key.PublicKey, ca.key)
