@@ -31,7 +31,7 @@ func (q *Queue) Append(ctx context.Context, evs []events.Event) (uint64, error) 
 	if len(evs) > events.MaxPerMessage {
 		return 0, fmt.Errorf("append %d events to the queue: at most %d fit into a message: %w", len(evs), events.MaxPerMessage, ErrTooLarge)
 	}
-	data := encode(evs)
+	data := events.AppendBatch(nil, evs)
 	if len(data) > MaxPayload {
 		return 0, fmt.Errorf("append %d events (%d bytes) to the queue: %w", len(evs), len(data), ErrTooLarge)
 	}
@@ -56,7 +56,7 @@ func (q *Queue) Append(ctx context.Context, evs []events.Event) (uint64, error) 
 // what arrives. It returns fn's error, or ctx's when ctx ends.
 func (q *Queue) Read(ctx context.Context, after uint64, fn func(Message) error) error {
 	return q.read(ctx, scan{stream: eventStream, after: after}, func(msg jetstream.Msg, meta *jetstream.MsgMetadata) error {
-		evs, err := decode(msg.Data())
+		evs, err := events.DecodeBatch(msg.Data())
 		if err != nil {
 			return fmt.Errorf("read message %d of the event stream: %w", meta.Sequence.Stream, err)
 		}
