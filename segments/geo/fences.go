@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -80,8 +81,8 @@ func (f *Fences) Hash() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// Match returns the fences whose id matches the pattern: an id, or one with `*` for any run of
-// characters ("stores/*"). The set is indexed at the first call and kept.
+// Match returns the fences whose id matches the pattern: an id, or a pattern as of
+// path.Match ("stores/*"; a `*` stands for any run of characters but "/"). The set is indexed at the first call and kept.
 func (f *Fences) Match(pattern string) *Set {
 	if f == nil {
 		return &Set{}
@@ -120,22 +121,10 @@ func (f *Fences) Check(ref segments.PlaceRef) error {
 	return nil
 }
 
-// glob matches text against a pattern in which `*` is any run of characters.
-func glob(pattern, text string) bool {
-	parts := strings.Split(pattern, "*")
-	if len(parts) == 1 {
-		return pattern == text
-	}
-	text, ok := strings.CutPrefix(text, parts[0])
-	if !ok {
-		return false
-	}
-	for _, part := range parts[1 : len(parts)-1] {
-		if _, text, ok = strings.Cut(text, part); !ok {
-			return false
-		}
-	}
-	return strings.HasSuffix(text, parts[len(parts)-1])
+// glob matches as path.Match does; an id always matches itself.
+func glob(pattern, id string) bool {
+	ok, err := path.Match(pattern, id)
+	return pattern == id || ok && err == nil
 }
 
 // Set is the fences of one pattern, indexed.

@@ -191,8 +191,8 @@ func (p *parser) feature(offset int64, raw []byte, prefix string) {
 		return
 	case name == "":
 		name = p.base()
-	case strings.Contains(name, "*"):
-		p.problem(offset, "rename it", "the id %q has a *, which patterns use", name)
+	case strings.ContainsAny(name, `*?[\`):
+		p.problem(offset, "rename it", "the id %q has one of * ? [ \\, which patterns use", name)
 		return
 	}
 	id := prefix + name
