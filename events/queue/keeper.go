@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -145,4 +146,25 @@ func (q *Queue) firstSince(ctx context.Context, from, end uint64, at int64) (uin
 		}
 	}
 	return from, nil
+}
+
+// SetNote keeps a small value under a name (letters, digits, dashes and dots), on disk when it
+// returns. It is for the resume positions of readers whose own store is the queue.
+func (q *Queue) SetNote(ctx context.Context, name string, value []byte) error {
+	if _, err := q.state.Put(ctx, "note."+name, value); err != nil {
+		return fmt.Errorf("keep the note %q in the queue: %w", name, err)
+	}
+	return nil
+}
+
+// Note is what SetNote kept, nil if there is nothing.
+func (q *Queue) Note(ctx context.Context, name string) ([]byte, error) {
+	entry, err := q.state.Get(ctx, "note."+name)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the note %q of the queue: %w", name, err)
+	}
+	return entry.Value(), nil
 }

@@ -177,3 +177,17 @@ func TestLease(t *testing.T) {
 	require.ErrorIs(t, a.Renew(t.Context()), queue.ErrHeld, "the lease of before the crash")
 	require.NoError(t, again.Renew(t.Context()))
 }
+
+func TestNotesStay(t *testing.T) {
+	dir := t.TempDir()
+	q := open(t, queue.Config{Dir: dir})
+	got, err := q.Note(t.Context(), "send.3")
+	require.NoError(t, err)
+	require.Nil(t, got)
+	require.NoError(t, q.SetNote(t.Context(), "send.3", []byte("one")))
+	require.NoError(t, q.SetNote(t.Context(), "send.3", []byte("two")))
+	q.Close()
+	got, err = open(t, queue.Config{Dir: dir}).Note(t.Context(), "send.3")
+	require.NoError(t, err)
+	require.Equal(t, "two", string(got))
+}
