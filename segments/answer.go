@@ -45,3 +45,11 @@ type Answer struct {
 	Trigger  *Occurrence
 	Profile  *Profile
 }
+
+// Change is a merge of Person into Into, or the erasure of Person.
+type Change struct {
+	Pos    events.Position
+	Erased bool
+	Person events.PersonID
+	Into   events.PersonID
+}

@@ -1,15 +1,20 @@
 package decide
 
 import (
+	"slices"
+
 	"nudge/engine/ledger"
 	"nudge/rules"
 )
 
 // enters says whether a person for whom the condition has been found true at t may enter the rule,
-// going by what the slot remembers. A nil slot has never been entered.
-func enters(r *rules.Rule, slot *ledger.Slot, t int64) bool {
+// as the given entry, going by what the slot remembers. A nil slot has never been entered.
+func enters(r *rules.Rule, slot *ledger.Slot, entry string, t int64) bool {
 	if slot == nil {
 		return true
+	}
+	if slices.Contains(slot.Recent, entry) {
+		return false
 	}
 	if r.On == nil {
 		if len(slot.Open) > 0 || slot.Entered >= t {

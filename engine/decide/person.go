@@ -116,7 +116,7 @@ func (w *walk) before(c *contest) bool {
 			}
 			return false
 		}
-		if c.Answer.Truth != segments.True || !enters(r, slot, t) || !w.entersAgain(c) {
+		if c.Answer.Truth != segments.True || !enters(r, slot, w.entryID(c), t) || !w.entersAgain(c) {
 			return false
 		}
 		if c.FirstLook && slot == nil && !r.Backfill {
@@ -149,7 +149,7 @@ func (w *walk) entersAgain(c *contest) bool {
 	}
 	for i := range w.entered {
 		s := &w.entered[i]
-		if s.Rule == c.Rule.Name && s.Value == c.Answer.Value && !enters(c.Rule, s, w.in.At) {
+		if s.Rule == c.Rule.Name && s.Value == c.Answer.Value && !enters(c.Rule, s, w.entryID(c), w.in.At) {
 			return false
 		}
 	}
@@ -365,8 +365,13 @@ func (w *walk) decision(c *contest, reason ledger.Reason, by string) *ledger.Dec
 		}
 		return d
 	}
-	d.Entry = EntryID(r.Name, w.in.Person, a.Value, d.Entered, d.Trigger)
+	d.Entry = w.entryID(c)
 	return d
+}
+
+// entryID is the id of a new entry.
+func (w *walk) entryID(c *contest) string {
+	return EntryID(c.Rule.Name, w.in.Person, c.Answer.Value, w.in.At, c.trigger())
 }
 
 func (w *walk) add(c *contest, d *ledger.Decision) {

@@ -30,15 +30,8 @@ func (s *State) Apply(r Record) {
 }
 
 func (s *State) applyTick(t Tick) {
-	s.lastT1 = max(s.lastT1, t.T1)
-	if t.Done {
-		if s.last[t.Kind].ID == t.ID {
-			delete(s.last, t.Kind)
-		}
-		s.upTo = max(s.upTo, t.P1)
-		return
-	}
 	s.last[t.Kind] = t
+	s.upTo = max(s.upTo, t.P1)
 	if t.Kind == TickSchedule {
 		for _, rule := range t.Rules {
 			s.ticks[rule] = max(s.ticks[rule], t.T1)
@@ -62,7 +55,12 @@ func (s *State) applyDecision(d *Decision) {
 		slot = &Slot{Rule: d.Rule, Value: d.Value}
 		p.Slots = append(p.Slots, slot)
 	}
-	slot.Entered = max(slot.Entered, d.Entered)
+	if d.Entered > slot.Entered {
+		slot.Entered, slot.Recent = d.Entered, nil
+	}
+	if d.Entered == slot.Entered && !slices.Contains(slot.Recent, d.Entry) {
+		slot.Recent = append(slot.Recent, d.Entry)
+	}
 	slot.Zone = d.Zone
 	s.closeOpen(slot, d.Entry)
 	delete(p.Sent, d.Entry)

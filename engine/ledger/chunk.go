@@ -11,7 +11,8 @@ import (
 const MaxChunk = 512 << 10
 
 // Tick is one look at people: what was asked, and as of which instant and position. It is written
-// to a shard's stream before anything is judged, so that a tick is repeated with the same answers.
+// to a shard's stream before anything is judged, so that a tick is repeated with the same answers:
+// the newest one of each kind is, at every start, since nothing says that it was completed.
 type Tick struct {
 	ID    string          `json:"id"`
 	Kind  string          `json:"kind"` // TickSchedule, TickArrival
@@ -20,8 +21,8 @@ type Tick struct {
 	P1    events.Position `json:"p1"`
 	Hash  string          `json:"hash"`  // of rules, segments and fences
 	Rules []string        `json:"rules"` // those whose schedule fell due
-	// Done marks the second record of a tick: everything of it is decided.
-	Done bool `json:"done,omitempty"`
+	// Zones restricts a rule to people of these zones, for schedules on the person's own clock.
+	Zones map[string][]string `json:"zones,omitempty"` // by rule
 }
 
 // Kinds of tick. A schedule tick also takes along what fell due by itself.

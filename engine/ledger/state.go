@@ -31,7 +31,9 @@ type Slot struct {
 	Block   Block  `json:"block,omitempty"`
 	Message string `json:"message,omitempty"` // with UntilMessage: the message that failed
 	Entered int64  `json:"entered,omitempty"` // of the newest entry
-	Zone    string `json:"zone,omitempty"`
+	// Recent are the entries that entered then: a tick that is repeated finds them.
+	Recent []string `json:"recent,omitempty"`
+	Zone   string   `json:"zone,omitempty"`
 	// Open are the entries that have no final answer: one, but for `on:` rules.
 	Open []*Open `json:"open,omitempty"`
 }
@@ -150,9 +152,8 @@ type State struct {
 	waiting map[events.PersonID]int // open entries that wait for an address or a consent
 	looked  map[string]string
 	ticks   map[string]int64 // by rule: t1 of its newest schedule tick
-	last    map[string]Tick  // by kind: the newest tick that is not done
+	last    map[string]Tick  // by kind: the newest
 	upTo    events.Position
-	lastT1  int64
 	moved   map[events.PersonID]Move // handed out
 	taken   map[events.PersonID]bool // handed in from another shard
 	// keepUses is how long a resolved use can matter, in ms.
@@ -193,17 +194,14 @@ func (s *State) Looked(rule string) string { return s.looked[rule] }
 // TickOf is t1 of the rule's newest schedule tick, 0 before the first.
 func (s *State) TickOf(rule string) int64 { return s.ticks[rule] }
 
-// Unfinished is the newest tick of a kind that was begun and not completed.
-func (s *State) Unfinished(kind string) (Tick, bool) {
+// Last is the newest tick of a kind.
+func (s *State) Last(kind string) (Tick, bool) {
 	t, ok := s.last[kind]
 	return t, ok
 }
 
 // UpTo is the position up to which merges and erasures are in the state.
 func (s *State) UpTo() events.Position { return s.upTo }
-
-// LastT1 is the greatest t1 of any tick.
-func (s *State) LastT1() int64 { return s.lastT1 }
 
 // Watched lists the slots of a rule for which it matters that the condition turns false.
 func (s *State) Watched(rule string) map[Watch]struct{} { return s.watched[rule] }

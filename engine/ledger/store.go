@@ -29,10 +29,10 @@ type Message struct {
 	Records []Record
 }
 
-// Insert writes messages of one stream. It is harmless to insert a message again only above
-// Present, which the reader asks first.
-func (s *Store) Insert(ctx context.Context, msgs []Message) error {
-	var b batches
+// Insert writes messages of one stream. Rows in have are left out: they are there from an insert that
+// was cut short.
+func (s *Store) Insert(ctx context.Context, msgs []Message, have Present) error {
+	b := batches{have: have}
 	for _, m := range msgs {
 		for i, r := range m.Records {
 			if err := b.add(m, i, r); err != nil {
@@ -43,21 +43,64 @@ func (s *Store) Insert(ctx context.Context, msgs []Message) error {
 	return b.send(ctx, s.conn)
 }
 
+// Present are rows by table and place, (seq, index).
+type Present map[string]map[[2]uint64]bool
+
+// Above lists the rows of a stream's tables beyond a checkpoint. There are some only where the last
+// insert was cut short.
+func (s *Store) Above(ctx context.Context, stream string, seq uint64) (Present, error) {
+	tables := []string{"decisions", "shard_log"}
+	if stream == "deliveries" {
+		tables = []string{"deliveries"}
+	}
+	have := Present{}
+	for _, t := range tables {
+		rows, err := s.conn.Query(ctx, "SELECT seq, `index` FROM "+t+" WHERE seq > @seq", driver.NamedValue{Name: "seq", Value: seq})
+		if err != nil {
+			return nil, fmt.Errorf("ask %s for what follows message %d: %w", t, seq, err)
+		}
+		have[t] = map[[2]uint64]bool{}
+		for rows.Next() {
+			var seq uint64
+			var index uint32
+			if err := rows.Scan(&seq, &index); err != nil {
+				return nil, errors.Join(fmt.Errorf("ask %s for what follows: %w", t, err), rows.Close())
+			}
+			have[t][[2]uint64{seq, uint64(index)}] = true
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return nil, fmt.Errorf("ask %s for what follows message %d: %w", t, seq, err)
+		}
+	}
+	return have, nil
+}
+
 type batches struct {
+	have                              Present
 	decisions, deliveries, ticks, log [][]any
 }
 
 func (b *batches) add(m Message, index int, r Record) error {
+	place := [2]uint64{m.Seq, uint64(index)}
 	if d := r.Decision; d != nil {
+		if b.have["decisions"][place] {
+			return nil
+		}
 		row, err := decisionRow(m, index, d)
 		b.decisions = append(b.decisions, row)
 		return err
 	}
 	if d := r.Delivery; d != nil {
+		if b.have["deliveries"][place] {
+			return nil
+		}
 		b.deliveries = append(b.deliveries, []any{
 			d.Entry, d.Channel, d.Adapter, d.Device, d.Rule, uint64(d.Person), string(d.Status), ms(d.At), uint32(d.Attempt),
 			ms(d.Next), d.Provider, d.Error, d.Class, string(d.Text), uint16(m.Shard), m.Seq, uint32(index),
 		})
+		return nil
+	}
+	if b.have["shard_log"][place] {
 		return nil
 	}
 	if t := r.Tick; t != nil {
@@ -156,19 +199,24 @@ func unix(t time.Time) int64 {
 	return 0
 }
 
-// Present is the greatest sequence of a shard that any table of the stream holds. A message may be
-// there in part when the last insert was cut short; Drop removes it.
-func (s *Store) Present(ctx context.Context, stream string, shard int) (uint64, error) {
-	tables := "SELECT max(seq) AS m FROM decisions WHERE shard = @shard UNION ALL SELECT max(seq) FROM shard_log WHERE shard = @shard"
-	if stream == "deliveries" {
-		tables = "SELECT max(seq) AS m FROM deliveries WHERE shard = @shard"
-	}
+// Checkpoint is the sequence of a stream ("decisions", "deliveries") up to which the tables have
+// everything, 0 at first.
+func (s *Store) Checkpoint(ctx context.Context, stream string) (uint64, error) {
 	var seq uint64
-	row := s.conn.QueryRow(ctx, "SELECT max(m) FROM ("+tables+")", driver.NamedValue{Name: "shard", Value: uint16(shard)})
+	row := s.conn.QueryRow(ctx, "SELECT max(pos) FROM checkpoints WHERE reader = @reader", driver.NamedValue{Name: "reader", Value: stream})
 	if err := row.Scan(&seq); err != nil {
-		return 0, fmt.Errorf("ask the ledger for its newest message of %s.%d: %w", stream, shard, err)
+		return 0, fmt.Errorf("read the checkpoint of %s: %w", stream, err)
 	}
 	return seq, nil
+}
+
+// SetCheckpoint advances the checkpoint; what it covers must be inserted and synced.
+func (s *Store) SetCheckpoint(ctx context.Context, stream string, seq uint64) error {
+	if err := s.conn.Exec(ctx, "INSERT INTO checkpoints (reader, pos) VALUES (@reader, @seq)",
+		driver.NamedValue{Name: "reader", Value: stream}, driver.NamedValue{Name: "seq", Value: seq}); err != nil {
+		return fmt.Errorf("advance the checkpoint of %s to %d: %w", stream, seq, err)
+	}
+	return nil
 }
 
 // Load calls fn with the records that make up a shard's state, of messages up to and including

@@ -1,0 +1,170 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+
+	"nudge/engine/decide"
+	"nudge/engine/ledger"
+	"nudge/engine/workspace"
+	"nudge/events"
+	"nudge/segments"
+)
+
+// chunkBytes is the estimated size at which a chunk is committed; below ledger.MaxChunk by what an
+// estimate can be off.
+const chunkBytes = ledger.MaxChunk * 3 / 4
+
+// decideTick decides on one shard about everybody that the tick found, and notes whose condition has
+// turned false and which first looks are complete. Between two chunks others may decide.
+func (e *Engine) decideTick(ctx context.Context, l *live, t ledger.Tick, s *shard, f *found) error {
+	first := e.firstLooks(l, t, s)
+	if err := e.decidePeople(ctx, l, t, s, f, first); err != nil {
+		return err
+	}
+	return e.decide(ctx, s, func(st *ledger.State, commit func([]ledger.Record) error) error {
+		var out chunk
+		for _, d := range f.orphans {
+			if o := findOpen(st, d); o != nil {
+				out.add(ledger.Record{Decision: &ledger.Decision{
+					Entry: o.Entry, Attempt: o.Attempt + 1, Rule: d.rule, Person: d.person, Value: d.value, Entered: o.Entered,
+					At: t.T1, Tick: t.ID, Reason: ledger.Paused, By: "the rule is gone", Trigger: o.Trigger,
+				}})
+			}
+		}
+		for rule, answered := range f.everyone {
+			for w := range st.Watched(rule) {
+				if _, ok := answered[slotKey{rule, w.Person, w.Value}]; ok || !inZones(t.Zones[rule], st, l, rule, w) {
+					continue
+				}
+				out.add(ledger.Record{Flip: &ledger.Flip{Rule: rule, Person: w.Person, Value: w.Value, At: t.T1}})
+			}
+			if r := l.byName[rule]; r != nil && first[rule] {
+				out.add(ledger.Record{Looked: &ledger.Looked{Rule: rule, Hash: lookHash(r), At: t.T1}})
+			}
+		}
+		return out.commitAll(commit)
+	})
+}
+
+// firstLooks says for which rules of the tick this is the shard's first look.
+func (e *Engine) firstLooks(l *live, t ledger.Tick, s *shard) map[string]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := map[string]bool{}
+	for _, name := range t.Rules {
+		if r := l.byName[name]; r != nil && firstLook(r.Rule, s.state.Looked(name), lookHash(r)) {
+			first[name] = true
+		}
+	}
+	return first
+}
+
+// inZones says whether the slot's person was looked at, for a tick on the person's own clock.
+func inZones(zones []string, st *ledger.State, l *live, rule string, w ledger.Watch) bool {
+	if zones == nil {
+		return true
+	}
+	slot := st.Person(w.Person).Slot(rule, w.Value)
+	zone := l.policy.Zone.String()
+	if slot != nil && slot.Zone != "" {
+		zone = slot.Zone
+	}
+	for _, z := range zones {
+		if z == zone {
+			return true
+		}
+	}
+	return false
+}
+
+// decidePeople takes the shard's people of the tick through decide, committing chunk by chunk.
+func (e *Engine) decidePeople(ctx context.Context, l *live, t ledger.Tick, s *shard, f *found, first map[string]bool) error {
+	people := f.of(s.id, len(e.shards))
+	for len(people) > 0 {
+		var left []events.PersonID
+		err := e.decide(ctx, s, func(st *ledger.State, commit func([]ledger.Record) error) error {
+			var out chunk
+			left = people
+			for len(left) > 0 && out.size < chunkBytes {
+				e.decidePerson(l, t, st, left[0], f.people[left[0]], first, &out)
+				left = left[1:]
+			}
+			return out.commitAll(commit)
+		})
+		if err != nil {
+			return err
+		}
+		people = left
+	}
+	return nil
+}
+
+// decidePerson decides about one person, after who they are by now.
+func (e *Engine) decidePerson(l *live, t ledger.Tick, st *ledger.State, id events.PersonID, cs []*contender, first map[string]bool, out *chunk) {
+	in := decide.Input{At: t.T1, Tick: t.ID, Person: id, State: st.Person(id), Policy: l.policy, Render: e.renders(l)}
+	for _, c := range cs {
+		if d, ok := c.decidable(st, t.T1); ok {
+			d.FirstLook = first[c.rule.Name]
+			in.Contenders = append(in.Contenders, d)
+		}
+	}
+	if len(in.Contenders) == 0 {
+		return
+	}
+	records, defers := decide.Person(in)
+	for _, r := range records {
+		e.metrics.decided(r.Decision)
+		out.add(r)
+	}
+	for _, d := range defers {
+		st.Defer(d.Open, d.Due)
+	}
+}
+
+// renders is the pure check that a message can be made of what the decision has.
+func (e *Engine) renders(l *live) func(*decide.Contender, string, string, *segments.Profile) error {
+	return func(c *decide.Contender, variant, channel string, profile *segments.Profile) error {
+		with := c.Answer.With
+		if c.Kept {
+			with = c.Open.With
+		}
+		_, err := l.Render(l.byName[c.Rule.Name], workspace.Rendering{
+			Variant: variant, Channel: channel, With: with, Profile: profile, Value: c.Answer.Value,
+		})
+		return err //nolint:wrapcheck // becomes the decision's detail
+	}
+}
+
+// chunk collects records and estimates their size in JSON.
+type chunk struct {
+	records []ledger.Record
+	size    int
+}
+
+func (c *chunk) add(r ledger.Record) {
+	c.records = append(c.records, r)
+	c.size += 256
+	if d := r.Decision; d != nil {
+		c.size += 512 + len(d.Profile) + 64*(len(d.Features)+len(d.With))
+		for _, dev := range d.Devices {
+			c.size += len(dev)
+		}
+		if data, err := json.Marshal(d.With); err == nil {
+			c.size += len(data)
+		}
+	}
+}
+
+// commitAll commits everything in messages of bounded size.
+func (c *chunk) commitAll(commit func([]ledger.Record) error) error {
+	const most = 1000
+	for len(c.records) > 0 {
+		n := min(len(c.records), most)
+		if err := commit(c.records[:n]); err != nil {
+			return err
+		}
+		c.records = c.records[n:]
+	}
+	return nil
+}

@@ -1,0 +1,258 @@
+// Package engine says when and whether: it runs the rules on their schedules and on arrivals,
+// decides about every person in the one loop of their shard, and keeps the ledger. Time is passed in
+// everywhere, so that rule tests and the demo step the same code.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"nudge/engine/ledger"
+	"nudge/engine/workspace"
+	"nudge/events"
+	"nudge/events/queue"
+	"nudge/segments"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Shards is how many loops share the people of one process.
+const Shards = 16
+
+// Planner finds people and reads what is known of them, as of an instant and a position.
+type Planner interface {
+	Look(ctx context.Context, look segments.Look, fn func([]segments.Answer) error) error
+	Profiles(ctx context.Context, people []events.PersonID, at int64, upTo events.Position) (map[events.PersonID]*segments.Profile, error)
+	// Occurrences lists, for each person, events of the given names with time > after, in
+	// (time, position) order.
+	Occurrences(ctx context.Context, people []events.PersonID, names []string, after int64, at int64, upTo events.Position) (map[events.PersonID][]segments.Occurrence, error)
+	// Changes lists merges and erasures of positions in (after, upTo], in order.
+	Changes(ctx context.Context, after, upTo events.Position) ([]segments.Change, error)
+	// Zones lists the IANA zones that people are in.
+	Zones(ctx context.Context) ([]string, error)
+}
+
+// People is the identity writer: what the store has, and who is who.
+type People interface {
+	// Position is up to where the store has everything, synced.
+	Position() events.Position
+	Canonical(events.PersonID) events.PersonID
+}
+
+// Options is what an Engine is made of.
+type Options struct {
+	Planner    Planner
+	People     People
+	Ledger     *ledger.Store
+	Decisions  Stream
+	Deliveries Stream
+	Workspace  *workspace.Workspace
+	// Since is when the engine goes live, Unix ms: a schedule that has never run is first due after
+	// it, and an `on:` rule hears what is stored after From.
+	Since  int64
+	From   events.Position
+	Shards int // 0: Shards
+	Logger *slog.Logger
+	// Registerer takes the metrics.
+	Registerer prometheus.Registerer
+}
+
+func (o *Options) validate() error {
+	for name, missing := range map[string]bool{
+		"Planner": o.Planner == nil, "People": o.People == nil, "Ledger": o.Ledger == nil, "Decisions": o.Decisions == nil,
+		"Deliveries": o.Deliveries == nil, "Workspace": o.Workspace == nil, "Since": o.Since == 0,
+	} {
+		if missing {
+			return fmt.Errorf("engine: Options.%s is missing", name)
+		}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Registerer == nil {
+		o.Registerer = prometheus.NewRegistry()
+	}
+	if o.Shards == 0 {
+		o.Shards = Shards
+	}
+	return nil
+}
+
+// Engine decides. Step, Arrived and Outcomes may be called concurrently with one another, each by one
+// caller at a time.
+type Engine struct {
+	planner    Planner
+	people     People
+	ledger     *ledger.Store
+	deliveries Stream
+	log        *slog.Logger
+	metrics    *metrics
+	shards     []*shard
+	exits      *exitTail
+	since      int64
+
+	// live is the running rule set; a reload swaps it.
+	live atomic.Pointer[live]
+
+	moving   sync.Mutex // one merge or erasure at a time
+	ticking  sync.Mutex
+	arriving sync.Mutex
+	lastNow  int64
+	cut      *ledger.Tick    // failed, and repeated before any other
+	arrived  events.Position // `on:` rules have heard everything up to here
+	heard    atomic.Bool     // something that an `on:` rule waits for is in the store
+	changed  events.Position // merges and erasures up to here are applied
+	settled  []atomic.Uint64 // by shard: the newest delivery message that is folded in
+	zones    zoneCache
+	wakes    wakes
+}
+
+// New loads every shard's state. It fails when the streams or the ledger cannot be read.
+func New(ctx context.Context, o Options) (*Engine, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		planner: o.Planner, people: o.People, ledger: o.Ledger, deliveries: o.Deliveries,
+		log: o.Logger.With("component", "engine"), metrics: newMetrics(o.Registerer), exits: newExitTail(), since: o.Since,
+	}
+	if err := e.Reload(o.Workspace); err != nil {
+		return nil, err
+	}
+	e.settled = make([]atomic.Uint64, o.Shards)
+	for i := range o.Shards {
+		e.shards = append(e.shards, &shard{id: i, decisions: o.Decisions})
+	}
+	g, loading := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for _, s := range e.shards {
+		g.Go(func() error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.load(loading, e.ledger, e.keepUses())
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("load the shards: %w", err)
+	}
+	if err := e.replayDeliveries(ctx, e.shards...); err != nil {
+		return nil, err
+	}
+	return e, e.resume(ctx, o.From)
+}
+
+// resume finishes what a stop cut short: people handed over between shards, sends whose outcome was
+// not answered, the last tick, the last arrivals. It is harmless where nothing was.
+func (e *Engine) resume(ctx context.Context, from events.Position) error {
+	e.arrived = from
+	for _, s := range e.shards {
+		for _, m := range s.state.Moved() {
+			to := e.shardOf(m.To)
+			if !to.state.Taken(m.From) {
+				if err := e.takeIn(ctx, to, m); err != nil {
+					return err
+				}
+			}
+		}
+		s.state.WakeAll(e.since)
+		if t, ok := s.state.Last(ledger.TickArrival); ok {
+			e.arrived = max(e.arrived, t.P1)
+		}
+	}
+	if err := e.answerOutcomes(ctx); err != nil {
+		return err
+	}
+	var cut *ledger.Tick
+	var arrival *ledger.Tick
+	for _, s := range e.shards {
+		if t, ok := s.state.Last(ledger.TickSchedule); ok && (cut == nil || t.T1 > cut.T1) {
+			cut = &t
+		}
+		if t, ok := s.state.Last(ledger.TickArrival); ok && (arrival == nil || t.P1 > arrival.P1) {
+			arrival = &t
+		}
+	}
+	if arrival != nil {
+		if err := e.judgeArrivals(ctx, *arrival); err != nil {
+			return fmt.Errorf("resume the arrivals of %s: %w", arrival.ID, err)
+		}
+	}
+	if cut != nil {
+		if err := e.runTick(ctx, *cut); err != nil {
+			return fmt.Errorf("resume tick %s: %w", cut.ID, err)
+		}
+	}
+	return nil
+}
+
+// replayDeliveries folds every outcome into the shards' states; only those of the given shards
+// change.
+func (e *Engine) replayDeliveries(ctx context.Context, shards ...*shard) error {
+	only := map[int]*shard{}
+	for _, s := range shards {
+		only[s.id] = s
+	}
+	apply := func(r ledger.Record) {
+		if r.Delivery == nil {
+			return
+		}
+		d := *r.Delivery
+		d.Person = e.people.Canonical(d.Person)
+		if s := only[e.shardOf(d.Person).id]; s != nil {
+			s.state.Apply(ledger.Record{Delivery: &d})
+		}
+		if s := only[e.shardOf(r.Delivery.Person).id]; s != nil && d.Person != r.Delivery.Person {
+			s.state.Apply(r)
+		}
+	}
+	present, err := e.ledger.Checkpoint(ctx, "deliveries")
+	if err != nil {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	for i := range e.shards {
+		if err := e.ledger.LoadDeliveries(ctx, i, present, apply); err != nil {
+			return err
+		}
+		if len(only) == len(e.shards) {
+			e.settled[i].Store(present)
+		}
+		err = e.deliveries.Replay(ctx, i, present, func(m queue.Record) error {
+			chunk, err := ledger.DecodeChunk(m.Data)
+			if err != nil {
+				return fmt.Errorf("deliveries of shard %d, message %d: %w", i, m.Seq, err)
+			}
+			for _, r := range chunk.Records {
+				apply(r)
+			}
+			if len(only) == len(e.shards) {
+				e.settled[i].Store(m.Seq)
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("replay the deliveries of shard %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// each runs fn for every shard, a few at a time, and joins the errors.
+func (e *Engine) each(fn func(*shard) error) error {
+	errs := make([]error, len(e.shards))
+	var g errgroup.Group
+	g.SetLimit(len(e.shards))
+	for i, s := range e.shards {
+		g.Go(func() error {
+			errs[i] = fn(s)
+			return nil
+		})
+	}
+	_ = g.Wait()
+	return errors.Join(errs...)
+}

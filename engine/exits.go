@@ -1,0 +1,240 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"nudge/engine/ledger"
+	"nudge/engine/workspace"
+	"nudge/events"
+	"nudge/segments"
+)
+
+// tailKeep is how long the exit tail remembers an event after it arrived, in ms: as long as a
+// message may wait for its turn.
+const tailKeep = int64(48 * 3600 * 1000)
+
+// exitTail holds the events that end entries of any rule, as they arrive and before the store has
+// them, so that an exit stops a message that is already on its way.
+type exitTail struct {
+	mu     sync.RWMutex
+	names  map[string]bool
+	people map[events.PersonID][]segments.Occurrence
+	order  []arrival // oldest first, for forgetting
+	upTo   events.Position
+	moved  chan struct{} // closed and replaced when upTo grows
+}
+
+type arrival struct {
+	person events.PersonID
+	at     int64
+	pos    events.Position
+}
+
+func newExitTail() *exitTail {
+	return &exitTail{people: map[events.PersonID][]segments.Occurrence{}, moved: make(chan struct{})}
+}
+
+func (t *exitTail) watch(names map[string]bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.names = names
+}
+
+// add notes a batch in stream order; upTo is the position after it.
+func (t *exitTail) add(batch []events.Resolved, upTo events.Position) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range batch {
+		ev := &batch[i]
+		name := ev.StoredName()
+		if !t.names[name] || ev.Flags&events.Imported != 0 {
+			continue
+		}
+		t.put(ev.Person, segments.Occurrence{
+			Time: ev.Time, Pos: ev.Pos, Event: name, Properties: slices.Clone(ev.Properties), Context: slices.Clone(ev.Context),
+		}, ev.ReceivedAt)
+	}
+	if upTo > t.upTo {
+		t.upTo = upTo
+		close(t.moved)
+		t.moved = make(chan struct{})
+	}
+}
+
+func (t *exitTail) put(p events.PersonID, o segments.Occurrence, at int64) {
+	t.people[p] = append(t.people[p], o)
+	t.order = append(t.order, arrival{person: p, at: at, pos: o.Pos})
+	for len(t.order) > 0 && t.order[0].at < at-tailKeep {
+		old := t.order[0]
+		t.order = t.order[1:]
+		left := slices.DeleteFunc(t.people[old.person], func(o segments.Occurrence) bool { return o.Pos == old.pos })
+		if len(left) == 0 {
+			delete(t.people, old.person)
+		} else {
+			t.people[old.person] = left
+		}
+	}
+}
+
+func (t *exitTail) of(p events.PersonID) []segments.Occurrence {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return slices.Clone(t.people[p])
+}
+
+func (t *exitTail) move(from, to events.PersonID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if list := t.people[from]; list != nil {
+		delete(t.people, from)
+		t.people[to] = append(t.people[to], list...)
+		for i := range t.order {
+			if t.order[i].person == from {
+				t.order[i].person = to
+			}
+		}
+	}
+}
+
+func (t *exitTail) forget(p events.PersonID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.people, p)
+}
+
+// wait returns when the tail has everything up to pos.
+func (t *exitTail) wait(ctx context.Context, pos events.Position) error {
+	for {
+		t.mu.RLock()
+		ok, moved := t.upTo >= pos, t.moved
+		t.mu.RUnlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for exits up to %s: %w", pos, context.Cause(ctx))
+		}
+	}
+}
+
+// Resolved takes what the identity writer resolved, in stream order and before it is stored. upTo
+// is the position after the batch.
+func (e *Engine) Resolved(batch []events.Resolved, upTo events.Position) {
+	e.exits.add(batch, upTo)
+	e.wakes.add(batch)
+}
+
+// Exited says whether an exit of a send that is still queued has arrived by now. It first waits until
+// everything up to pos (what was acknowledged when the send came up) has been resolved.
+func (e *Engine) Exited(ctx context.Context, d *ledger.Decision, now int64, pos events.Position) (bool, error) {
+	r := e.live.Load().byName[d.Rule]
+	if r == nil || len(r.Exits) == 0 {
+		return false, nil
+	}
+	if err := e.exits.wait(ctx, pos); err != nil {
+		return false, err
+	}
+	person := e.people.Canonical(d.Person)
+	entry := exitEntry{value: d.Value, at: d.Entered, since: d.Since}
+	list := e.exits.of(person)
+	if person != d.Person {
+		list = append(list, e.exits.of(d.Person)...)
+	}
+	return exitOf(r, entry, list, now) != 0, nil
+}
+
+// exitEntry is what an exit's filter may use as `entry`.
+type exitEntry struct {
+	value     string
+	at, since int64
+}
+
+// exitOf is when the first exit of the entry happened among the occurrences, 0 when none did.
+func exitOf(r *workspace.Rule, entry exitEntry, list []segments.Occurrence, now int64) int64 {
+	var first int64
+	for i := range r.Exits {
+		x := &r.Exits[i]
+		for j := range list {
+			o := &list[j]
+			if o.Event != x.Event || o.Time <= entry.since || o.Time > now || (first != 0 && o.Time >= first) {
+				continue
+			}
+			if x.Where == nil || x.Where.Eval(o, map[string]any{"entry.value": entry.value, "entry.at": entry.at, "entry.since": entry.since}) {
+				first = o.Time
+			}
+		}
+	}
+	return first
+}
+
+// findExits notes for every contender whether its exit has happened: in the store up to the tick's
+// position, and in the tail after it.
+func (e *Engine) findExits(ctx context.Context, l *live, t ledger.Tick, f *found) error {
+	var people []events.PersonID
+	after := t.T1
+	for p, cs := range f.people {
+		for _, c := range cs {
+			if len(c.rule.Exits) > 0 {
+				people = append(people, p)
+				after = min(after, e.exitSince(c, t.T1))
+			}
+		}
+	}
+	if len(people) == 0 {
+		return nil
+	}
+	slices.Sort(people)
+	names := make([]string, 0, len(l.exits))
+	for name := range l.exits {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	stored, err := e.planner.Occurrences(ctx, slices.Compact(people), names, after, t.T1, t.P1)
+	if err != nil {
+		return fmt.Errorf("look for exits: %w", err)
+	}
+	for p, cs := range f.people {
+		var list []segments.Occurrence
+		for _, c := range cs {
+			if len(c.rule.Exits) == 0 {
+				continue
+			}
+			if list == nil {
+				list = append(stored[p], e.exits.of(p)...)
+			}
+			since := e.exitSince(c, t.T1)
+			entry := exitEntry{value: c.answer.Value, at: t.T1, since: since}
+			if c.open != nil {
+				entry.value = c.open.value
+			}
+			c.exited = exitOf(c.rule, entry, list, t.T1)
+		}
+	}
+	return nil
+}
+
+// exitSince is from when exits of a contender count: what its rule says, else its occurrence, else
+// the entry.
+func (e *Engine) exitSince(c *contender, t1 int64) int64 {
+	switch {
+	case c.open != nil:
+		s := e.shardOf(c.open.person)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if o := findOpen(s.state, *c.open); o != nil {
+			return o.Since
+		}
+		return t1
+	case c.answer.Since != 0:
+		return c.answer.Since
+	case c.answer.Trigger != nil:
+		return c.answer.Trigger.Time
+	default:
+		return t1
+	}
+}

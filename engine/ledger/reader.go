@@ -1,0 +1,135 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"nudge/events/queue"
+)
+
+// Source is a decision or delivery stream to read from.
+type Source interface {
+	Last(ctx context.Context, shard int) (uint64, error)
+	Replay(ctx context.Context, shard int, after uint64, fn func(queue.Record) error) error
+}
+
+// insertBytes bounds what the reader holds before it inserts.
+const insertBytes = 16 << 20
+
+// Reader copies the two streams into ClickHouse.
+type Reader struct {
+	store   *Store
+	streams []*copied
+	log     *slog.Logger
+}
+
+type copied struct {
+	name   string
+	source Source
+	ready  bool
+	at     atomic.Uint64 // checkpoint
+	have   Present       // beyond the checkpoint at start
+}
+
+// NewReader returns a reader of the two streams.
+func NewReader(store *Store, decisions, deliveries Source, log *slog.Logger) *Reader {
+	return &Reader{
+		store: store, log: log.With("component", "ledger"),
+		streams: []*copied{{name: "decisions", source: decisions}, {name: "deliveries", source: deliveries}},
+	}
+}
+
+// Run copies whenever tick fires, until ctx ends. Where ClickHouse is away it goes on trying; an error
+// is logged when it differs from the last.
+func (r *Reader) Run(ctx context.Context, tick <-chan time.Time) {
+	last := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
+		}
+		if err := r.Flush(ctx); err != nil && ctx.Err() == nil {
+			if err.Error() != last {
+				r.log.Error("cannot write the ledger; what is decided waits in the stream", "error", err)
+			}
+			last = err.Error()
+			continue
+		}
+		last = ""
+	}
+}
+
+// Flush copies everything that is in the streams now. One caller at a time.
+func (r *Reader) Flush(ctx context.Context) error {
+	for _, c := range r.streams {
+		if err := r.copy(ctx, c); err != nil {
+			return fmt.Errorf("copy %s to the ledger: %w", c.name, err)
+		}
+	}
+	return nil
+}
+
+// Written is the sequence of a stream up to which ClickHouse has everything, synced.
+func (r *Reader) Written(stream string) uint64 {
+	for _, c := range r.streams {
+		if c.name == stream {
+			return c.at.Load()
+		}
+	}
+	return 0
+}
+
+func (r *Reader) copy(ctx context.Context, c *copied) error {
+	if !c.ready {
+		at, err := r.store.Checkpoint(ctx, c.name)
+		if err != nil {
+			return err
+		}
+		if c.have, err = r.store.Above(ctx, c.name, at); err != nil {
+			return err
+		}
+		c.at.Store(at)
+		c.ready = true
+	}
+	last, err := c.source.Last(ctx, queue.AllShards)
+	if err != nil || last <= c.at.Load() {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	var msgs []Message
+	size := 0
+	insert := func(upTo uint64) error {
+		if len(msgs) > 0 {
+			// After a failure nobody knows which rows are there: ask again before the next try.
+			c.ready = false
+			if err := r.store.Insert(ctx, msgs, c.have); err != nil {
+				return err
+			}
+		}
+		if err := r.store.SetCheckpoint(ctx, c.name, upTo); err != nil {
+			return err
+		}
+		c.ready, c.have = true, nil
+		c.at.Store(upTo)
+		msgs, size = msgs[:0], 0
+		return nil
+	}
+	err = c.source.Replay(ctx, queue.AllShards, c.at.Load(), func(m queue.Record) error {
+		chunk, err := DecodeChunk(m.Data)
+		if err != nil {
+			return fmt.Errorf("message %d: %w", m.Seq, err)
+		}
+		msgs = append(msgs, Message{Shard: m.Shard, Seq: m.Seq, At: m.At, Records: chunk.Records})
+		if size += len(m.Data); size >= insertBytes {
+			return insert(m.Seq)
+		}
+		return nil
+	})
+	if err != nil || len(msgs) == 0 {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	return insert(msgs[len(msgs)-1].Seq)
+}

@@ -1,0 +1,75 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"nudge/engine/decide"
+	"nudge/engine/workspace"
+	"nudge/rules"
+)
+
+// live is one rule set with what the engine derives from it; it never changes.
+type live struct {
+	*workspace.Workspace
+	policy *decide.Policy
+	rules  []*workspace.Rule // in the order of their names
+	byName map[string]*workspace.Rule
+	// exits are the events that end entries of any rule.
+	exits    map[string]bool
+	triggers map[string]bool
+	keepUses int64
+	since    int64 // when it went live, for rules whose schedule has never run
+}
+
+func newLive(ws *workspace.Workspace) *live {
+	l := &live{Workspace: ws, policy: ws.Policy, byName: map[string]*workspace.Rule{}, exits: map[string]bool{}, triggers: map[string]bool{}}
+	for _, r := range ws.Rules {
+		l.rules = append(l.rules, r)
+		l.byName[r.Name] = r
+		for _, x := range r.Exits {
+			l.exits[x.Event] = true
+		}
+		if r.On != nil {
+			l.triggers[r.On.Event] = true
+		}
+	}
+	slices.SortFunc(l.rules, func(a, b *workspace.Rule) int { return cmpString(a.Name, b.Name) })
+	keep := 24 * time.Hour
+	for _, c := range l.policy.Caps {
+		keep = max(keep, c.MaxWindow())
+	}
+	l.keepUses = keep.Milliseconds()
+	return l
+}
+
+// Reload swaps the rule set. Everything that can fail has been done by loading the workspace; a rule
+// that is new or decides otherwise begins with a first look.
+func (e *Engine) Reload(ws *workspace.Workspace) error {
+	l := newLive(ws)
+	l.since = max(e.since, e.lastNow)
+	e.live.Store(l)
+	e.exits.watch(l.exits)
+	return nil
+}
+
+func (e *Engine) keepUses() int64 { return e.live.Load().keepUses }
+
+// lookHash names how a rule decides who is in it: a change of it is followed by a first look. Leaving
+// shadow and raising a rollout change it too, text and caps do not.
+func lookHash(r *workspace.Rule) string {
+	h := r.Who.Hash()
+	if r.Shadow {
+		h += " shadow"
+	}
+	if r.Rollout < 1 {
+		h += fmt.Sprintf(" %g", r.Rollout)
+	}
+	return h
+}
+
+// firstLook says whether the rule must begin with one.
+func firstLook(r *rules.Rule, looked, hash string) bool {
+	return r.On == nil && looked != hash
+}

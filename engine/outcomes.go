@@ -1,0 +1,116 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"nudge/engine/ledger"
+	"nudge/events/queue"
+)
+
+// Outcomes follows the delivery stream of every shard until ctx ends: outcomes settle what counts
+// towards caps, and a send that was stopped or that failed gets its entry's next answer.
+func (e *Engine) Outcomes(ctx context.Context, now func() int64) error {
+	errs := make(chan error, len(e.shards))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for i := range e.shards {
+		go func() {
+			errs <- e.deliveries.Read(ctx, i, e.settled[i].Load(), func(m queue.Record) error { return e.settle(ctx, i, m, now()) })
+		}()
+	}
+	var first error
+	for range e.shards {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+			cancel()
+		}
+	}
+	return first
+}
+
+// CatchUp takes in the outcomes that are in the delivery stream by now. For simulated time, where
+// nobody runs Outcomes.
+func (e *Engine) CatchUp(ctx context.Context, now int64) error {
+	return e.each(func(s *shard) error {
+		return e.deliveries.Replay(ctx, s.id, e.settled[s.id].Load(), func(m queue.Record) error { return e.settle(ctx, s.id, m, now) })
+	})
+}
+
+func (e *Engine) settle(ctx context.Context, stream int, m queue.Record, now int64) error {
+	chunk, err := ledger.DecodeChunk(m.Data)
+	if err != nil {
+		return fmt.Errorf("deliveries of shard %d, message %d: %w", stream, m.Seq, err)
+	}
+	for _, r := range chunk.Records {
+		if r.Delivery == nil || !r.Delivery.Status.Final() {
+			continue
+		}
+		if err := e.outcome(ctx, *r.Delivery, now); err != nil {
+			return err
+		}
+	}
+	e.settled[stream].Store(m.Seq)
+	return nil
+}
+
+// outcome folds one outcome into the state of the person as known now.
+func (e *Engine) outcome(ctx context.Context, d ledger.Delivery, now int64) error {
+	was := d.Person
+	d.Person = e.people.Canonical(d.Person)
+	if home := e.shardOf(was); d.Person != was {
+		// Until the merge is applied here, the loser's own state holds the entry.
+		home.mu.Lock()
+		if p := home.state.Person(was); p != nil {
+			d.Person = was
+		}
+		home.mu.Unlock()
+	}
+	return e.decide(ctx, e.shardOf(d.Person), func(st *ledger.State, commit func([]ledger.Record) error) error {
+		st.Apply(ledger.Record{Delivery: &d})
+		p := st.Person(d.Person)
+		if p == nil {
+			return nil
+		}
+		sent := p.Sent[d.Entry]
+		if sent == nil || sent.Next() == "" {
+			return nil
+		}
+		return commit([]ledger.Record{afterOutcome(sent, now)})
+	})
+}
+
+// answerOutcomes gives the next answer to sends whose outcome came before the last stop.
+func (e *Engine) answerOutcomes(ctx context.Context) error {
+	for _, s := range e.shards {
+		err := e.decide(ctx, s, func(st *ledger.State, commit func([]ledger.Record) error) error {
+			var out chunk
+			for _, sent := range st.Unanswered() {
+				out.add(afterOutcome(sent, max(sent.Decision.At, e.since)))
+			}
+			return out.commitAll(commit)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// byFallback is By of an entry that is held, for no time at all, because its channel failed for good.
+const byFallback = "fallback"
+
+// afterOutcome is the next answer of a resolved send: stopped for what stopped it, or, where every
+// channel failed and others are left, through the loop again with those.
+func afterOutcome(sent *ledger.Sent, now int64) ledger.Record {
+	d := sent.Decision
+	d.Attempt++
+	d.At = now
+	d.Reason = sent.Next()
+	d.Channels, d.Fallback = nil, nil
+	if d.Reason == ledger.Send {
+		d.Reason, d.By, d.Due = ledger.Held, byFallback, now
+		d.Channels = sent.Decision.Fallback
+	}
+	return ledger.Record{Decision: &d}
+}

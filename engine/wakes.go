@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"context"
+	"sync"
+
+	"nudge/events"
+)
+
+// wakes collects people who got an address, a consent or a zone, which open entries may wait for.
+type wakes struct {
+	mu     sync.Mutex
+	people map[events.PersonID]events.Position
+}
+
+func (w *wakes) add(batch []events.Resolved) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range batch {
+		ev := &batch[i]
+		switch ev.Kind {
+		case events.KindIdentify, events.KindDevice, events.KindConsent:
+		case events.KindTrack, events.KindPage, events.KindScreen:
+			if !events.HasDevice(&ev.Event) {
+				continue
+			}
+		default:
+			continue
+		}
+		if w.people == nil {
+			w.people = map[events.PersonID]events.Position{}
+		}
+		w.people[ev.Person] = ev.Pos
+	}
+}
+
+// take returns the people whose news is in the store by upTo, and forgets them.
+func (w *wakes) take(upTo events.Position) []events.PersonID {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []events.PersonID
+	for p, pos := range w.people {
+		if pos <= upTo {
+			out = append(out, p)
+			delete(w.people, p)
+		}
+	}
+	return out
+}
+
+// wake makes due what waited for something that has come.
+func (e *Engine) wake(now int64) {
+	for _, p := range e.wakes.take(e.people.Position()) {
+		p = e.people.Canonical(p)
+		s := e.shardOf(p)
+		s.mu.Lock()
+		s.state.Wake(p, now)
+		s.mu.Unlock()
+	}
+}
+
+// zoneCache keeps the list of people's zones for an hour.
+type zoneCache struct {
+	mu    sync.Mutex
+	at    int64
+	names []string
+}
+
+const zonesKeep = int64(3600 * 1000)
+
+func (z *zoneCache) get(ctx context.Context, p Planner, now int64) ([]string, error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.at != 0 && now-z.at < zonesKeep {
+		return z.names, nil
+	}
+	names, err := p.Zones(ctx)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // the planner says what it was doing
+	}
+	z.names, z.at = names, now
+	return names, nil
+}

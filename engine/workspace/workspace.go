@@ -1,0 +1,134 @@
+// Package workspace loads the files that people write (nudge.yaml, rules, segments, fences, the
+// tracking plan) into one immutable, compiled set, or says everything that is wrong with them.
+package workspace
+
+import (
+	"encoding/json"
+	"time"
+
+	"nudge/engine/decide"
+	"nudge/events"
+	"nudge/rules"
+	"nudge/segments"
+	"nudge/segments/geo"
+)
+
+// Workspace is everything that was loaded. It is immutable; a reload is another Load, and the engine
+// swaps a pointer.
+type Workspace struct {
+	Dir string
+	// Hash is of everything that decides: rules, segments, fences, the plan's types, the policy;
+	// 16 hex digits.
+	Hash string
+
+	Zone     *time.Location
+	Policy   *decide.Policy
+	Rules    []*Rule // by name
+	Segments []Segment
+	Plan     *events.Plan // nil without events.yaml
+	Fences   *geo.Fences
+	Location geo.Options // how fixes are used
+
+	Store     Store
+	Queue     Queue
+	Listen    string // "127.0.0.1:8080"
+	BaseURL   string // of links in messages, without a slash at its end
+	Keys      []Key
+	Channels  []Channel     // in the order of the file
+	Retention time.Duration // of history; 0 keeps everything
+	// Signing is the secret with which message ids and links are signed; the first signs, all verify.
+	Signing [][]byte
+	// Sources are the files that decide, for the history of sources.
+	Sources []Source
+}
+
+// Rule is a rule with its compiled condition.
+type Rule struct {
+	*rules.Rule
+	Who *segments.Who
+	// Exits and Goal are those of the rule's file, with their filters compiled.
+	Exits []Exit
+	Goal  *Goal
+}
+
+// Exit ends entries of the rule when its event happens after the entry's since and Where holds; Where
+// is nil for every occurrence, and may use entry.* (bind it before use).
+type Exit struct {
+	Event string
+	Where *segments.Pred
+}
+
+// Goal is the event that counts as a conversion within a time of the message.
+type Goal struct {
+	Event  string
+	Where  *segments.Pred // nil: every occurrence
+	Within time.Duration
+	Value  string // property path of the amount, "properties.revenue", or ""
+}
+
+// Segment is a named segment.
+type Segment struct {
+	Name  string
+	About string
+	When  string
+	File  string
+	Who   *segments.Who
+}
+
+// Store says where history is kept.
+type Store struct {
+	DSN      string // of a ClickHouse server; "" for the embedded engine
+	Dir      string // data folder of the embedded engine, absolute
+	Database string
+	Library  string // path of libchdb.so, "" to look for it
+	Cluster  string // name of the cluster for ON CLUSTER DDL, "" for one node
+}
+
+// Queue says where events wait.
+type Queue struct {
+	URL        string // of a NATS cluster; "" for the embedded server
+	Dir        string // its data folder, absolute
+	MaxBacklog int64  // bytes of events that are not written to the store yet
+	Keep       time.Duration
+}
+
+// Key is a write key, which an app ships, or a secret key, which a server keeps.
+type Key struct {
+	Name   string
+	Value  string
+	Secret bool
+}
+
+// String hides the key.
+func (k Key) String() string { return k.Name }
+
+// Channel is one word of a rule's `message`, and the adapters that serve it.
+type Channel struct {
+	Name     string
+	Adapters []Adapter // one, or for push one a platform; in the order of the file
+	// RateLimit is messages a second over all adapters, 0 for none.
+	RateLimit float64
+	// AfterCrash says what to do with an attempt whose outcome was lost, on adapters where a repeat
+	// doubles: "retry" or "give_up".
+	AfterCrash string
+}
+
+// Adapter is one configured adapter.
+type Adapter struct {
+	Name string // of the adapter: "apns"
+	// Config is for its constructor, secrets resolved. It is never printed.
+	Config json.RawMessage
+	// Platforms of device tokens that go to it; empty is all.
+	Platforms []string
+}
+
+// String hides the configuration.
+func (a Adapter) String() string { return a.Name }
+
+// Source is the text of a file that decides.
+type Source struct {
+	Kind string // rule, segment, fence, plan, workspace, template
+	Name string // path within the workspace
+	Hash string
+	Text string
+}
