@@ -41,6 +41,7 @@ type Normaliser struct {
 	drafts   []draft
 	refused  []Refused
 	events   []Event
+	indexes  []int // of events in the batch
 }
 
 // stamp is an instant that may be missing.
@@ -446,7 +447,7 @@ func (n *Normaliser) object(traits *json.RawMessage) (json.RawMessage, error) {
 // Finish completes the events of the body last read with what the endpoint knows, and returns them
 // with those that are refused. Both are valid until the next Read.
 func (n *Normaliser) Finish(c Call) ([]Event, []Refused) {
-	n.events = n.events[:0]
+	n.events, n.indexes = n.events[:0], n.indexes[:0]
 	ahead := c.MaxAhead
 	if ahead == 0 {
 		ahead = DefaultMaxAhead
@@ -474,10 +475,13 @@ func (n *Normaliser) Finish(c Call) ([]Event, []Refused) {
 		if ev.MessageID == "" {
 			ev.MessageID = n.messageID()
 		}
-		n.events = append(n.events, *ev)
+		n.events, n.indexes = append(n.events, *ev), append(n.indexes, d.index)
 	}
 	return n.events, n.refused
 }
+
+// Index is the place in its batch of the i-th event that Finish returned.
+func (n *Normaliser) Index(i int) int { return n.indexes[i] }
 
 // date works out when the event happened. The sender's clock may be wrong: what lies between its
 // stamp and its sending is right nevertheless, so that is taken off the endpoint's own clock. An

@@ -1,0 +1,112 @@
+package ingest
+
+import (
+	"encoding/base64"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"nudge/events"
+)
+
+// retryAfter is what a 503 says, in seconds.
+const retryAfter = "2"
+
+var success = []byte(`{"success":true}`)
+
+// statusWriter remembers the status for the metrics.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(code int) {
+	w.status = code
+	w.ResponseWriter.WriteHeader(code)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// handle serves a route under the given name in the metrics.
+func (s *Server) handle(pattern, route string, serve func(w http.ResponseWriter, r *http.Request)) {
+	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		start := s.opts.Now()
+		sw := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		serve(sw, r)
+		s.metrics.answered(route, sw.status, s.opts.Now().Sub(start))
+	})
+}
+
+func writeJSON(w http.ResponseWriter, code int, body []byte) {
+	h := w.Header()
+	h["Content-Type"] = []string{"application/json"}
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	if code != http.StatusOK {
+		w.WriteHeader(code)
+	}
+	w.Write(body) //nolint:errcheck // the client is gone; its events are safe or it sends them again
+}
+
+// fail answers with a reason.
+func fail(w http.ResponseWriter, code int, reason string) {
+	body := append([]byte(nil), `{"success":false,"message":`...)
+	body = events.AppendString(body, strings.ToValidUTF8(reason, "\ufffd"))
+	writeJSON(w, code, append(body, '}'))
+}
+
+// unavailable answers that nothing was accepted and the sender should try again.
+func (s *Server) unavailable(w http.ResponseWriter, err error) {
+	s.log.Warn("events turned away", "err", err)
+	w.Header().Set("Retry-After", retryAfter)
+	fail(w, http.StatusServiceUnavailable, "the events could not be written; nothing was accepted, try again")
+}
+
+// cors lets browsers of any site call the route. The API uses no cookies, so naming the origin gives
+// nothing away; credentials are allowed because navigator.sendBeacon always asks for them.
+func cors(w http.ResponseWriter, r *http.Request) {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return
+	}
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Allow-Credentials", "true")
+	h.Add("Vary", "Origin")
+}
+
+// preflight answers a browser's question before a call from another site.
+func preflight(w http.ResponseWriter, r *http.Request) {
+	cors(w, r)
+	h := w.Header()
+	h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE, OPTIONS")
+	if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
+		h.Set("Access-Control-Allow-Headers", asked)
+	} else {
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Content-Encoding")
+	}
+	h.Set("Access-Control-Max-Age", "86400")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// presented is the key in the Authorization header or in the query; "" if it is in neither.
+func presented(r *http.Request) string {
+	if auth := r.Header.Get("Authorization"); auth != "" {
+		scheme, rest, _ := strings.Cut(auth, " ")
+		switch {
+		case strings.EqualFold(scheme, "Bearer"):
+			return strings.TrimSpace(rest)
+		case strings.EqualFold(scheme, "Basic"):
+			plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(rest))
+			if err != nil {
+				return ""
+			}
+			user, _, _ := strings.Cut(string(plain), ":")
+			return user
+		}
+	}
+	if r.URL.RawQuery == "" {
+		return ""
+	}
+	return r.URL.Query().Get("writeKey")
+}
