@@ -6,7 +6,7 @@ import (
 
 	"nudge/engine/decide"
 	"nudge/engine/ledger"
-	"nudge/engine/workspace"
+	"nudge/engine/render"
 	"nudge/events"
 	"nudge/segments"
 )
@@ -102,7 +102,7 @@ func (e *Engine) decidePeople(ctx context.Context, l *live, t ledger.Tick, s *sh
 
 // decidePerson decides about one person, after who they are by now.
 func (e *Engine) decidePerson(l *live, t ledger.Tick, st *ledger.State, id events.PersonID, cs []*contender, first map[string]bool, out *chunk) {
-	in := decide.Input{At: t.T1, Tick: t.ID, Person: id, State: st.Person(id), Policy: l.policy, Render: e.renders(l)}
+	in := decide.Input{At: t.T1, Tick: t.ID, Person: id, State: st.Person(id), Policy: l.policy, Render: e.renders(l, t.T1)}
 	for _, c := range cs {
 		if d, ok := c.decidable(st, t.T1); ok {
 			d.FirstLook = first[c.rule.Name]
@@ -123,14 +123,14 @@ func (e *Engine) decidePerson(l *live, t ledger.Tick, st *ledger.State, id event
 }
 
 // renders is the pure check that a message can be made of what the decision has.
-func (e *Engine) renders(l *live) func(*decide.Contender, string, string, *segments.Profile) error {
+func (e *Engine) renders(l *live, at int64) func(*decide.Contender, string, string, *segments.Profile) error {
 	return func(c *decide.Contender, variant, channel string, profile *segments.Profile) error {
-		with := c.Answer.With
+		with := ledger.Values(c.Answer.With)
 		if c.Kept {
 			with = c.Open.With
 		}
-		_, err := l.Render(l.byName[c.Rule.Name], workspace.Rendering{
-			Variant: variant, Channel: channel, With: with, Profile: profile, Value: c.Answer.Value,
+		_, err := render.Fields(c.Rule, render.Message{
+			Variant: variant, Channel: channel, Value: c.Answer.Value, At: at, With: with, Profile: profile, Zone: l.policy.Zone,
 		})
 		return err //nolint:wrapcheck // becomes the decision's detail
 	}

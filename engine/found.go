@@ -74,7 +74,7 @@ func (f *found) of(shard, n int) []events.PersonID {
 // decidable is what decide takes of a contender. An open entry that the state no longer holds, or
 // that is no longer due at t, drops out.
 func (c *contender) decidable(state *ledger.State, t int64) (decide.Contender, bool) {
-	out := decide.Contender{Rule: c.rule.Rule, Answer: c.answer, Kept: c.kept, Exited: c.exited, Paused: c.rule.Paused}
+	out := decide.Contender{Rule: c.rule.Rule, Answer: c.answer, Kept: c.kept, Exited: c.exited}
 	if c.open == nil {
 		return out, true
 	}

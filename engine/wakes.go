@@ -21,7 +21,7 @@ func (w *wakes) add(batch []events.Resolved) {
 		switch ev.Kind {
 		case events.KindIdentify, events.KindDevice, events.KindConsent:
 		case events.KindTrack, events.KindPage, events.KindScreen:
-			if !events.HasDevice(&ev.Event) {
+			if _, ok := events.DeviceOf(&ev.Event); !ok {
 				continue
 			}
 		default:

@@ -128,3 +128,18 @@ type Resolved struct {
 	Pos    Position
 	Person PersonID
 }
+
+// StoredName is the event's name in the store, which is what `event("…")` in a condition asks for: ""
+// for calls that are no occurrences of anything.
+func (ev *Event) StoredName() string {
+	switch ev.Kind {
+	case KindPage:
+		return PageViewed
+	case KindScreen:
+		return ScreenViewed
+	case KindTrack, KindMessage:
+		return ev.Name
+	default:
+		return ""
+	}
+}

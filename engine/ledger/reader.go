@@ -112,7 +112,7 @@ func (r *Reader) copy(ctx context.Context, c *copied) error {
 		if err := r.store.SetCheckpoint(ctx, c.name, upTo); err != nil {
 			return err
 		}
-		c.ready, c.have = true, nil
+		c.ready = true
 		c.at.Store(upTo)
 		msgs, size = msgs[:0], 0
 		return nil

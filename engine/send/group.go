@@ -8,7 +8,7 @@ import (
 // group commits items of many callers together: while one write is under way, what arrives waits
 // and goes with the next.
 type group[T any] struct {
-	write func(ctx context.Context, items []T) error
+	write func(items []T) error
 
 	mu   sync.Mutex
 	next *commit[T]
@@ -32,7 +32,7 @@ func (g *group[T]) add(ctx context.Context, items []T) error {
 	c.items = append(c.items, items...)
 	if !g.busy {
 		g.busy = true
-		go g.run(context.WithoutCancel(ctx))
+		go g.run()
 	}
 	g.mu.Unlock()
 	select {
@@ -43,7 +43,7 @@ func (g *group[T]) add(ctx context.Context, items []T) error {
 	}
 }
 
-func (g *group[T]) run(ctx context.Context) {
+func (g *group[T]) run() {
 	for {
 		g.mu.Lock()
 		c := g.next
@@ -54,7 +54,7 @@ func (g *group[T]) run(ctx context.Context) {
 			return
 		}
 		g.mu.Unlock()
-		c.err = g.write(ctx, c.items)
+		c.err = g.write(c.items)
 		close(c.done)
 	}
 }

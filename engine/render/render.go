@@ -1,0 +1,76 @@
+// Package render makes a message of a rule's templates and what a decision holds. It is pure: the loop
+// calls it to learn whether a message can be made, and the sender makes the same one again.
+package render
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"nudge/engine/ledger"
+	"nudge/rules"
+	"nudge/segments"
+)
+
+// Message is what a rendering depends on.
+type Message struct {
+	Variant string
+	Channel string
+	Value   string // of for_each or on.by
+	At      int64  // when it was decided, Unix ms
+	With    ledger.Values
+	Profile *segments.Profile // may be nil
+	// Zone is the workspace's, for people without one.
+	Zone *time.Location
+}
+
+// Fields renders the rule's message for a channel. An error says which field failed and why; nothing
+// may be sent then.
+func Fields(r *rules.Rule, m Message) (map[string]any, error) {
+	msg, ok := r.MessageOf(m.Variant, m.Channel)
+	if !ok {
+		return nil, fmt.Errorf("the rule has no message for %s", m.Channel)
+	}
+	return msg.Render(vars(r, m)) //nolint:wrapcheck // names the field
+}
+
+// vars are the names that a template may print: those of `with`, and user.… and message.….
+func vars(r *rules.Rule, m Message) map[string]any {
+	out := make(map[string]any, len(m.With)+2)
+	for k, v := range m.With {
+		out[k] = v
+	}
+	loc := m.Zone
+	user := map[string]any{}
+	if p := m.Profile; p != nil {
+		traits := make(map[string]any, len(p.Traits))
+		for name, raw := range p.Traits {
+			var one ledger.Values
+			if json.Unmarshal([]byte(`{"v":`+string(raw)+`}`), &one) == nil && one["v"] != nil {
+				traits[name] = one["v"]
+			}
+		}
+		user["traits"] = traits
+		if p.UserID != "" {
+			user["id"] = p.UserID
+		}
+		if p.Anonymous != "" {
+			user["anonymous_id"] = p.Anonymous
+		}
+		if p.Zone != "" {
+			user["timezone"] = p.Zone
+			if l, err := time.LoadLocation(p.Zone); err == nil {
+				loc = l
+			}
+		}
+		if p.CreatedAt != 0 {
+			user["created_at"] = time.UnixMilli(p.CreatedAt).In(loc)
+		}
+	}
+	out["user"] = user
+	out["message"] = map[string]any{
+		"rule": r.Name, "channel": m.Channel, "variant": m.Variant, "category": r.Category, "value": m.Value,
+		"at": time.UnixMilli(m.At).In(loc),
+	}
+	return out
+}

@@ -1,0 +1,146 @@
+package send
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+
+	"nudge/channels"
+	"nudge/engine/ledger"
+	"nudge/segments"
+)
+
+// unitKey names one (entry, channel): what caps count and the loop waits for.
+type unitKey struct{ entry, channel string }
+
+// unit is one (entry, channel) on its way: one job for each device, or a single one.
+type unit struct {
+	decision *ledger.Decision
+	shard    int
+	seq      uint64 // of the decision's message
+	channel  string
+	route    *route
+	line     *line
+	expires  int64
+
+	jobs     []*job
+	open     int  // jobs without an end
+	accepted bool // a device took it, and the outcome is written or being written
+	last     *outcome
+
+	once     sync.Once // guards the rest
+	rendered Rendered
+	err      error
+}
+
+// job is one message to one address.
+type job struct {
+	unit     *unit
+	provider *provider
+	device   string // short hash of the token, "" without
+	address  channels.Address
+	key      string
+	attempt  int   // attempts made
+	next     int64 // when waiting
+	// begun says that an intent stands without an outcome, from before a crash.
+	begun bool
+	// closed: no more attempts, and not because of this run.
+	closed bool
+}
+
+func (u *unit) key() unitKey { return unitKey{u.decision.Entry, u.channel} }
+
+func (u *unit) urgent() bool { return u.decision.Category == transactional }
+
+// transactional is the category with a lane of its own.
+const transactional = "transactional"
+
+// jobKey is the stable key of (entry, channel, device): a UUIDv5.
+func jobKey(entry, channel, device string) string {
+	return channels.UUID(entry + "/" + channel + "/" + device)
+}
+
+// deviceHash stands for a token in records.
+func deviceHash(token string) string { return channels.ShortHash(token)[:12] }
+
+// plan makes the unit of one channel of a decision.
+func (s *Sender) plan(d *ledger.Decision, channel string, shard int, seq uint64) *unit {
+	u := &unit{decision: d, shard: shard, seq: seq, channel: channel, expires: d.Expires}
+	if u.expires == 0 {
+		u.expires = d.At + s.opts.GiveUpAfter.Milliseconds()
+	}
+	u.route = s.routes[channel]
+	if u.route == nil {
+		u.route = s.nowhere
+	}
+	person := address(d)
+	if !u.route.tokens {
+		u.add(u.route.providers[0], "", person)
+	} else {
+		for _, raw := range d.Devices {
+			var dev segments.Device
+			if json.Unmarshal(raw, &dev) != nil || dev.Token == "" {
+				continue
+			}
+			if p := u.route.serving(dev); p != nil {
+				to := person
+				to.Token, to.Platform, to.App, to.Environment = dev.Token, dev.Platform, dev.App, dev.Environment
+				u.add(p, deviceHash(dev.Token), to)
+			}
+		}
+		if len(u.jobs) == 0 {
+			u.add(s.nowhere.providers[0], "", person)
+		}
+	}
+	u.open = len(u.jobs)
+	return u
+}
+
+func (u *unit) add(p *provider, device string, to channels.Address) {
+	key := jobKey(u.decision.Entry, u.channel, device)
+	if slices.ContainsFunc(u.jobs, func(j *job) bool { return j.key == key }) {
+		return
+	}
+	u.jobs = append(u.jobs, &job{unit: u, provider: p, device: device, address: to, key: key})
+}
+
+// address is what the decision's profile says of the person beside devices.
+func address(d *ledger.Decision) channels.Address {
+	to := channels.Address{UserID: d.UserID}
+	var p segments.Profile
+	if len(d.Profile) > 0 && json.Unmarshal(d.Profile, &p) == nil {
+		to.Email = text(p.Traits["email"])
+		to.Phone = text(p.Traits["phone"])
+		if to.UserID == "" {
+			to.UserID = p.UserID
+		}
+	}
+	return to
+}
+
+func text(raw json.RawMessage) string {
+	var s string
+	if len(raw) == 0 || json.Unmarshal(raw, &s) != nil {
+		return ""
+	}
+	return s
+}
+
+// providers lists the unit's providers; units with the same ones wait together.
+func (u *unit) providers() string {
+	names := make([]string, 0, 2)
+	for _, j := range u.jobs {
+		if !slices.Contains(names, j.provider.name) {
+			names = append(names, j.provider.name)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, "+")
+}
+
+// render renders once a unit, however many devices it has.
+func (u *unit) render(r Renderer) (Rendered, error) {
+	u.once.Do(func() { u.rendered, u.err = r(u.decision, u.channel) })
+	return u.rendered, u.err
+}
