@@ -8,6 +8,8 @@ type ChannelSpec struct {
 	Name   string // as the rule file calls it: "push", "email"
 	Kind   string // the adapter's kind
 	Fields []FieldSpec
+	// Any says that fields beside these are taken too, as they come.
+	Any bool
 	// MaxPayload is the provider's limit in bytes, 0 for none.
 	MaxPayload int
 }
@@ -15,7 +17,7 @@ type ChannelSpec struct {
 // FieldSpec is one field of a message.
 type FieldSpec struct {
 	Name     string
-	Type     string // string, int, bool, duration, list, map, actions, file (a template in a file of its own)
+	Type     string // string, int, number, bool, duration, list, map, actions
 	Required bool
 	Template bool // the value is a Liquid template
 }

@@ -16,10 +16,11 @@ import (
 type Rule struct {
 	Name    string
 	Version string // content hash of what the rule says, comments and layout aside: 16 hex digits
-	Hash    string // as Version, but of `message`, `variants` and templates alone
-	File    string // path within the workspace
-	About   string
-	Owner   string
+	// MessageHash is as Version, but of `message`, `variants` and their files alone.
+	MessageHash string
+	File        string // path within the workspace
+	About       string
+	Owner       string
 
 	Category string // "promotional" unless the file says otherwise
 	Priority int    // 0–100, default 50; higher goes first
@@ -54,9 +55,10 @@ type Rule struct {
 	// out has been taken from Message.
 	Variants []Variant
 
-	// Source holds the text of every expression of the rule with its place, by part: "when",
-	// "for_each", "on.where", "exit.where", "exit.since" (of a list: "exit[1].where"), "goal.where",
-	// "goal.value", "with.<name>"; and the rule's own name under "rule".
+	// Source holds the place of every expression and name of an event, by part: "rule" (the rule's
+	// name), "when", "for_each", "on" (its event), "on.where", "on.by", "exit", "exit.where",
+	// "exit.since" (of a list: "exit[0]", "exit[0].where", …), "goal", "goal.where", "goal.value",
+	// "with.<name>".
 	Source map[string]*yamlfile.Node
 }
 

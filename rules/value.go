@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 // Exactly one of Template, List and Map is set, or none for a plain value.
 type Value struct {
 	Template *template.Template
-	Type     string // of a rendered Template: "int", "bool" or "" for text
+	Type     string // of a rendered Template: "int", "number", "bool" or "" for text
 	Literal  any    // string, int64, float64, bool or nil
 	List     []Value
 	Map      []Field
@@ -58,6 +59,12 @@ func (v Value) typed(text string) (any, error) {
 		n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
 		if err != nil {
 			return nil, fmt.Errorf("%q is not a whole number", text)
+		}
+		return n, nil
+	case "number":
+		n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+		if err != nil || math.IsInf(n, 0) || math.IsNaN(n) {
+			return nil, fmt.Errorf("%q is not a number", text)
 		}
 		return n, nil
 	case "bool":

@@ -27,6 +27,7 @@ type analysis struct {
 	problems  []Problem
 	vars      []Var
 	printed   []string
+	outside   int // bytes of text in no block
 	rewritten strings.Builder
 	blocks    []block
 	assigned  map[string]bool // by assign and capture; Liquid has one scope for them
@@ -116,16 +117,19 @@ func (a *analysis) problem(from, to int, id, summary, detail, suggest string) {
 
 // text looks for the beginning or end of a placeholder in what the library takes for text.
 func (a *analysis) text(from, to int) {
+	if len(a.blocks) == 0 {
+		a.outside += len(strings.TrimSpace(a.src[from:to])) // a dash in a placeholder takes the blanks
+	}
 	for _, mark := range []string{"{{", "{%", "}}", "%}"} {
 		i := strings.Index(a.src[from:to], mark)
 		if i < 0 {
 			continue
 		}
-		detail := "A placeholder stands on one line and is closed: {{ name }}, {% if name %}."
+		summary, detail := fmt.Sprintf("%s begins a placeholder that has no end", mark), "It is closed on the same line: {{ name }}, {% if name %}."
 		if mark == "}}" || mark == "%}" {
-			detail = "Nothing is open here. A placeholder begins with {{ or {%, and holds no quoted braces."
+			summary, detail = fmt.Sprintf("%s ends nothing", mark), "A placeholder begins with {{ or {%, and holds no quoted braces."
 		}
-		a.problem(from+i, from+i+2, "template/syntax", fmt.Sprintf("%s is not part of a placeholder", mark), detail, "")
+		a.problem(from+i, from+i+2, "template/syntax", summary, detail, "")
 		return
 	}
 }

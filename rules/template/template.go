@@ -26,6 +26,7 @@ type Template struct {
 	src     string
 	html    bool
 	vars    []Var
+	outside int      // bytes of text in no block
 	printed []string // the expressions of {{ }}, by the number that was given to the printing filter
 	root    render.Node
 	cfg     *render.Config
@@ -55,7 +56,7 @@ func parse(src string, html bool) (*Template, []Problem) {
 	if len(a.problems) > 0 {
 		return nil, a.problems
 	}
-	t := &Template{src: src, html: html, vars: a.vars, printed: a.printed}
+	t := &Template{src: src, html: html, vars: a.vars, outside: a.outside, printed: a.printed}
 	cfg := render.NewConfig()
 	addFilters(&cfg, t)
 	tags.AddStandardTags(cfg)
@@ -136,3 +137,7 @@ func (l *limited) Write(p []byte) (int, error) {
 	}
 	return l.b.Write(p) //nolint:wrapcheck // never fails
 }
+
+// MinSize is the number of bytes of text that stand outside of every placeholder and block: what
+// every rendering has at least.
+func (t *Template) MinSize() int { return t.outside }

@@ -131,13 +131,20 @@ func (b *builder) tree() (file *ast.File) {
 		var syntax *yaml.SyntaxError
 		if errors.As(err, &syntax) && syntax.Token != nil {
 			p := syntax.Token.Position
-			b.add(max(p.Line, 1), max(p.Column, 1), "yaml/syntax", syntax.Message, "")
+			b.add(max(p.Line, 1), max(p.Column, 1), "yaml/syntax", strings.ReplaceAll(syntax.Message, "\t", `\t`), tabHint(syntax.Message))
 		} else {
 			b.add(1, 1, "yaml/syntax", err.Error(), "")
 		}
 		return nil
 	}
 	return file
+}
+
+func tabHint(message string) string {
+	if strings.Contains(message, "'\t' that cannot start") {
+		return "YAML is indented with spaces, not with tabs."
+	}
+	return ""
 }
 
 // shallow refuses nesting that would exhaust the parser's stack.
@@ -357,4 +364,19 @@ func (b *builder) mergees(v *ast.MappingValueNode, depth int) []*Node {
 		out = append(out, m)
 	}
 	return out
+}
+
+// PlainText makes a node of a whole text file, so that a place in it can be reported.
+func PlainText(path, src string) *Node {
+	src = strings.ReplaceAll(src, "\r\n", "\n")
+	d := &Doc{Path: path, src: src, lines: []int{0}}
+	n := &Node{Kind: String, Doc: d, Line: 1, Col: 1, Text: src, style: stylePlain, end: len(src)}
+	for i := range len(src) {
+		if src[i] == '\n' && i+1 < len(src) {
+			d.lines = append(d.lines, i+1)
+		}
+		n.marks = append(n.marks, mark{int32(i), int32(i + 1)}) //nolint:gosec // templates are at most 1 MiB
+	}
+	d.Root = n
+	return n
 }
