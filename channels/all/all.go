@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"nudge/channels"
+	"nudge/channels/apns"
+	"nudge/channels/fcm"
 	"nudge/channels/file"
 	"nudge/channels/stdout"
 	"nudge/channels/webhook"
@@ -14,6 +16,8 @@ import (
 func Set() (channels.Set, error) {
 	var set channels.Set
 	for _, spec := range []channels.Spec{
+		apns.Spec(),
+		fcm.Spec(),
 		file.Spec(),
 		stdout.Spec(),
 		webhook.Spec(),

@@ -94,6 +94,10 @@ func (l *Log) Next(id, address string) Fault {
 	return Fault{}
 }
 
+// Wanted says whether anybody wants to know more of a request than the counters: servers spare the
+// work where nobody does.
+func (l *Log) Wanted() bool { return l.Keep || l.OnReceived != nil }
+
 // Add notes what became of a request. Servers call it before they answer, so that whoever has the
 // answer finds the request in the log.
 func (l *Log) Add(r Received) {
