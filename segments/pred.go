@@ -1,5 +1,7 @@
 package segments
 
+import "regexp"
+
 // PredOp is the operator of a Pred node.
 type PredOp uint8
 
@@ -18,8 +20,8 @@ const (
 	PredLe
 	PredGt
 	PredGe
-	PredIn          // L equals one of List (literals)
-	PredNotIn       // L present and equals none
+	PredIn          // L equals one of List (literals, all strings, all numbers or all booleans)
+	PredNotIn       // L is present, of the type of List's elements, and equals none
 	PredContains    // string L contains string R
 	PredNotContains // both present strings, and not
 	PredStartsWith
@@ -41,6 +43,8 @@ type Pred struct {
 	Kids []*Pred
 	L, R *Operand
 	List []any // string, float64, int64, bool
+
+	re *regexp.Regexp // R compiled, of PredMatches and PredNotMatches
 }
 
 // OperandKind says where an operand's value is from.

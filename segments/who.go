@@ -134,4 +134,6 @@ type Candidate struct {
 	Trigger  *Occurrence
 	Profile  *Profile
 	Segments []bool // unused: segments are expanded into the condition at compile time
+	// DefaultZone is the workspace's IANA zone, for people without one; "" is UTC.
+	DefaultZone string
 }

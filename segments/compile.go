@@ -1,0 +1,470 @@
+package segments
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/vm"
+
+	"nudge/events"
+)
+
+// Parts of a rule that hold expressions, as Problem.Part names them.
+const (
+	partWhen    = "when"
+	partForEach = "for_each"
+	partOn      = "on.event"
+	partOnWhere = "on.where"
+	partOnBy    = "on.by"
+	partWith    = "with."
+	partSince   = "exit.since"
+)
+
+// NamedExpr is one entry of `with:`.
+type NamedExpr struct{ Name, Expr string }
+
+// WhoSpec is what a rule says of whom it is for.
+type WhoSpec struct {
+	When    string
+	ForEach string // `event("Product Added").by("cart_id")`, or ""
+	// OnEvent, OnWhere, OnBy and OnMaxAge (ms; 0 is DefaultMaxAge) are `on:`; OnEvent "" is none.
+	OnEvent, OnWhere, OnBy string
+	OnMaxAge               int64
+	With                   []NamedExpr // in the file's order: each may use the ones before it
+	ExitSince              string      // a time; "" is the default
+}
+
+// DefaultMaxAge is the age in ms beyond which an occurrence no longer triggers an `on:` rule.
+const DefaultMaxAge = msHour
+
+// Who is a compiled condition with what it asks of the planner. It is immutable and safe for
+// concurrent use.
+type Who struct {
+	features  []Feature
+	places    []PlaceRef
+	everyone  []EveryoneRef
+	forEach   *ForEach
+	on        *On
+	prefilter *Pred
+	events    []string
+	traits    []string
+	profile   bool
+	hash      string
+	zones     *zones
+
+	isTrue, isFalse *vm.Program // isFalse is nil when the condition is never unknown
+	with            []namedProgram
+	since           *vm.Program
+	args            []map[string]loader // of everyone
+	values          []namedLoader
+	machines        sync.Pool
+}
+
+type namedProgram struct {
+	name    string
+	program *vm.Program
+}
+
+type namedLoader struct {
+	name string
+	load loader
+}
+
+// Compile compiles what a rule says. All problems are reported at once; the Who is nil when one of
+// them is an error.
+func Compile(spec WhoSpec, schema *Schema) (*Who, []Problem) {
+	c := &compilation{schema: schema, refs: &everyoneRefs{outside: map[string]*node{}}}
+	c.who = &Who{zones: schema.zones}
+	c.readForEach(spec.ForEach)
+	c.readOn(&spec)
+	c.when = c.read(partWhen, spec.When, scopeWhen, (*lowerer).truth)
+	earlier := map[string]*node{}
+	for _, w := range spec.With {
+		part := partWith + w.Name
+		if _, twice := earlier[w.Name]; twice {
+			c.problems = append(c.problems, Problem{Part: part, To: len(w.Expr), ID: idDefinedTwice, Summary: fmt.Sprintf("with has %q twice.", w.Name)})
+			continue
+		}
+		c.earlier = earlier
+		v := c.read(part, w.Expr, scopeWith, (*lowerer).value)
+		c.with = append(c.with, namedNode{w.Name, v})
+		earlier[w.Name] = &node{op: opEarlier, typ: v.typ, elem: v.elem, props: v.props, name: w.Name, maybe: true, declared: v.declared}
+	}
+	c.earlier = nil
+	if spec.ExitSince != "" {
+		c.since = c.read(partSince, spec.ExitSince, scopeSince, (*lowerer).time)
+	}
+	if !HasErrors(c.problems) {
+		c.finish()
+	}
+	problems := sortProblems(c.problems)
+	if HasErrors(problems) {
+		return nil, problems
+	}
+	return c.who, problems
+}
+
+// CompileSegment compiles the named segment of the schema, for the problems in its own text.
+func CompileSegment(name string, schema *Schema) (*Who, []Problem) {
+	c := &compilation{schema: schema, refs: &everyoneRefs{outside: map[string]*node{}}, segments: []string{name}}
+	c.who = &Who{zones: schema.zones}
+	c.when = c.read(partWhen, schema.segments[name], scopeSegment, (*lowerer).truth)
+	if !HasErrors(c.problems) {
+		c.finish()
+	}
+	problems := sortProblems(c.problems)
+	if HasErrors(problems) {
+		return nil, problems
+	}
+	return c.who, problems
+}
+
+type namedNode struct {
+	name string
+	node *node
+}
+
+// compilation is one run of Compile.
+type compilation struct {
+	schema   *Schema
+	problems []Problem
+	segments []string
+	refs     *everyoneRefs
+	earlier  map[string]*node
+	when     *node
+	since    *node
+	with     []namedNode
+	who      *Who
+}
+
+func (c *compilation) lowerer(part string, s scope) *lowerer {
+	lw := &lowerer{schema: c.schema, part: part, scope: s, problems: &c.problems, forEach: c.who.forEach, segments: c.segments, refs: c.refs, earlier: c.earlier}
+	if c.who.on != nil {
+		lw.trigger = c.who.on.Event
+	}
+	return lw
+}
+
+func (c *compilation) read(part, text string, s scope, as func(*lowerer, ast.Node) *node) *node {
+	lw := c.lowerer(part, s)
+	src, tree, p := parse(text)
+	lw.src = src
+	if p != nil {
+		return lw.report(*p)
+	}
+	return as(lw, tree)
+}
+
+// time translates a node that must be a time.
+func (lw *lowerer) time(n ast.Node) *node {
+	v := lw.timeLiteral(lw.value(n))
+	if !v.bad() && v.typ != typTime {
+		return lw.problem(v.from, v.to, idType, fmt.Sprintf("This is %s, where a time is expected.", v.typ), "Write a time such as it.last.at, trigger.at or event(\"…\").last.at.")
+	}
+	return v
+}
+
+// readForEach reads event("X", 'filter').by("p").
+func (c *compilation) readForEach(text string) {
+	if text == "" {
+		return
+	}
+	const example = `Write for_each: event("Product Added").by("cart_id").`
+	lw := c.lowerer(partForEach, scopeWhen)
+	src, tree, p := parse(text)
+	lw.src = src
+	if p != nil {
+		lw.report(*p)
+		return
+	}
+	from, to := src.extent(tree)
+	call, ok := tree.(*ast.CallNode)
+	var callee *ast.MemberNode
+	if ok {
+		callee, ok = call.Callee.(*ast.MemberNode)
+	}
+	if name, is := propertyName(callee); !ok || !is || name != "by" {
+		lw.problem(from, to, idHistoryCall, "for_each names an event and the property that tells its items apart.", example)
+		return
+	}
+	h := lw.lower(callee.Node)
+	if h.bad() {
+		return
+	}
+	if h.op != opHistory || h.hist.did || h.hist.feat.Within != 0 || len(h.hist.since) > 0 || h.hist.feat.Message != "" {
+		lw.problem(h.from, h.to, idHistoryCall, "for_each takes an event, with or without a filter, and nothing else before .by.", example)
+		return
+	}
+	path, ok := lw.by(call.Arguments, h.hist.props, from, to, `.by("cart_id")`)
+	if ok {
+		c.who.forEach = &ForEach{Event: h.hist.feat.Event, Filter: h.hist.feat.Filter, Path: path}
+	}
+}
+
+func propertyName(m *ast.MemberNode) (string, bool) {
+	if m == nil {
+		return "", false
+	}
+	s, ok := m.Property.(*ast.StringNode)
+	if !ok {
+		return "", false
+	}
+	return s.Value, true
+}
+
+func (lw *lowerer) by(args []ast.Node, of *props, from, to int, example string) (string, bool) {
+	if !lw.arity(args, 1, 1, from, to, example) {
+		return "", false
+	}
+	name, ok := lw.stringLiteral(args[0], "A property's name")
+	if !ok {
+		return "", false
+	}
+	f, t := lw.src.extent(args[0])
+	return lw.byProperty(name, of, f, t)
+}
+
+func (lw *lowerer) byProperty(name string, of *props, from, to int) (string, bool) {
+	name = strings.TrimPrefix(name, "properties.")
+	p, bad := lw.property(of, name, from, to)
+	if bad != nil {
+		return "", false
+	}
+	switch p.Type {
+	case events.TypeArray, events.TypeObject, events.TypeTime:
+		lw.problem(from, to, idType, fmt.Sprintf("%q is declared as %s; items are told apart by a string, a number or a boolean.", name, typeWord(p.Type)), "")
+		return "", false
+	}
+	return "properties." + name, true
+}
+
+func (c *compilation) readOn(spec *WhoSpec) {
+	if spec.OnEvent == "" {
+		return
+	}
+	on := &On{Event: spec.OnEvent, MaxAge: spec.OnMaxAge}
+	if on.MaxAge == 0 {
+		on.MaxAge = DefaultMaxAge
+	}
+	lw := c.lowerer(partOn, scopeWhen)
+	if !lw.eventName(spec.OnEvent, 0, len(spec.OnEvent)) {
+		return
+	}
+	of := lw.propsOf(spec.OnEvent)
+	if spec.OnWhere != "" {
+		f := &lowerer{schema: c.schema, part: partOnWhere, scope: scopeFilter, problems: &c.problems, occurrence: of}
+		on.Filter = f.compileFilter(spec.OnWhere)
+	}
+	if spec.OnBy != "" {
+		lw.part = partOnBy
+		if path, ok := lw.byProperty(spec.OnBy, of, 0, len(spec.OnBy)); ok {
+			on.By = path
+		}
+	}
+	c.who.on = on
+}
+
+// finish compiles programs once there are no problems.
+func (c *compilation) finish() {
+	w := c.who
+	e := &emitter{}
+	part := partWhen
+	err := guard(func() (err error) {
+		if w.isTrue, err = e.program(e.truth(c.when, true)); err != nil {
+			return err
+		}
+		if c.when.maybe {
+			if w.isFalse, err = e.program(e.truth(c.when, false)); err != nil {
+				return err
+			}
+		}
+		for _, n := range c.with {
+			part = partWith + n.name
+			p, err := e.program(e.value(n.node))
+			if err != nil {
+				return err
+			}
+			w.with = append(w.with, namedProgram{n.name, p})
+		}
+		if c.since != nil {
+			part = partSince
+			if w.since, err = e.program(e.value(c.since)); err != nil {
+				return err
+			}
+		}
+		part = partWith
+		for _, args := range c.refs.args {
+			loaders := map[string]loader{}
+			for path, n := range args {
+				loaders[path] = e.load(n)
+			}
+			w.args = append(w.args, loaders)
+		}
+		return nil
+	})
+	if err != nil {
+		c.problems = append(c.problems, Problem{Part: part, ID: idTooLarge, Summary: capital(err.Error()) + ".", Detail: "Split it into segments or several rules."})
+		return
+	}
+	b := &predBuilder{features: e.featureIndex}
+	w.prefilter = b.truth(c.when, true)
+	w.features, w.places, w.everyone = e.features, e.places, c.refs.everyone
+	c.collect(e)
+	w.hash = c.hash()
+}
+
+// collect walks everything for what is told of the condition: names of events and traits, and the
+// values that the ledger keeps.
+func (c *compilation) collect(e *emitter) {
+	w := c.who
+	names, traits := map[string]bool{}, map[string]bool{}
+	for i := range w.features {
+		names[w.features[i].Event] = true
+	}
+	if w.forEach != nil {
+		names[w.forEach.Event] = true
+	}
+	if w.on != nil {
+		names[w.on.Event] = true
+	}
+	seen := map[string]bool{}
+	visited := map[*node]bool{}
+	var walk func(n *node, decides bool)
+	walk = func(n *node, decides bool) {
+		if visited[n] {
+			return
+		}
+		visited[n] = true
+		switch n.op {
+		case opTrait:
+			traits[n.name] = true
+			w.profile = true
+		case opUser, opLocal:
+			w.profile = true
+		case opCall:
+			w.profile = w.profile || n.fn.zoned != nil
+		}
+		if name, l := e.told(n); decides && l != nil {
+			if !seen[name] {
+				seen[name] = true
+				w.values = append(w.values, namedLoader{name, l})
+			}
+			return
+		}
+		for _, k := range n.kids {
+			walk(k, decides)
+		}
+	}
+	walk(c.when, true)
+	for _, n := range c.with {
+		walk(n.node, false)
+	}
+	if c.since != nil {
+		walk(c.since, false)
+	}
+	for _, args := range c.refs.args {
+		for _, n := range args {
+			walk(n, false)
+		}
+	}
+	w.events, w.traits = sorted(names), sorted(traits)
+}
+
+func sorted(m map[string]bool) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// told is a value of the condition that the ledger keeps, under the name that the language gives it.
+// Ages are kept as the instants they are counted from.
+func (e *emitter) told(n *node) (string, loader) {
+	switch n.op {
+	case opFeature:
+		switch n.feat.Agg {
+		case AggFirst, AggLast:
+			at := field(n, "at", typTime, true)
+			return n.feat.name() + ".at", e.load(at)
+		case AggList:
+			l := e.load(n)
+			return n.feat.name() + ".len", func(f *frame, el any) any { return length([]any{l(f, el)}) }
+		}
+		return n.feat.name(), e.load(n)
+	case opField:
+		k := n.kids[0]
+		if n.name == "ago" {
+			n = field(k, "at", typTime, true)
+		}
+		switch k.op {
+		case opFeature:
+			return k.feat.name() + "." + n.name, e.load(n)
+		case opTrigger:
+			return "trigger." + n.name, e.load(n)
+		}
+	case opUser:
+		return "user." + n.name, e.load(n)
+	case opTrait:
+		return "user.traits." + n.name, e.load(n)
+	case opItValue:
+		return "it.value", e.load(n)
+	case opPlace:
+		return n.place.String() + "." + n.name, e.load(n)
+	}
+	return "", nil
+}
+
+// hash covers what decides: when with its segments written out, for_each and on.
+func (c *compilation) hash() string {
+	var b strings.Builder
+	c.when.write(&b)
+	w := c.who
+	if w.forEach != nil {
+		fmt.Fprintf(&b, "\nfor_each %q %s %s", w.forEach.Event, w.forEach.Filter, w.forEach.Path)
+	}
+	if w.on != nil {
+		fmt.Fprintf(&b, "\non %q %s %q %d", w.on.Event, w.on.Filter, w.on.By, w.on.MaxAge)
+	}
+	sum := sha256.Sum256([]byte(b.String()))
+	return hex.EncodeToString(sum[:16])
+}
+
+// Features are the values that the planner delivers in Candidate.Values, in this order. The caller
+// must not change them.
+func (w *Who) Features() []Feature { return w.features }
+
+// ForEach is the rule's for_each, or nil.
+func (w *Who) ForEach() *ForEach { return w.forEach }
+
+// On is the rule's on, or nil.
+func (w *Who) On() *On { return w.on }
+
+// Prefilter is a predicate over the features: whoever does not pass cannot be judged True.
+func (w *Who) Prefilter() *Pred { return w.prefilter }
+
+// Places are the places that the planner delivers in Candidate.Places, in this order.
+func (w *Who) Places() []PlaceRef { return w.places }
+
+// Everyone are the counts of people that `with` asks for.
+func (w *Who) Everyone() []EveryoneRef { return w.everyone }
+
+// NeedsProfile reports whether Judge, With or Since read Candidate.Profile.
+func (w *Who) NeedsProfile() bool { return w.profile }
+
+// Events are the names of events that the condition reads, sorted; "*" is every app event.
+func (w *Who) Events() []string { return slices.Clone(w.events) }
+
+// TraitNames are the paths of the traits that are read, sorted.
+func (w *Who) TraitNames() []string { return slices.Clone(w.traits) }
+
+// Hash identifies what decides: equal hashes decide alike, whatever their text looks like. The
+// contents of fences are not part of it.
+func (w *Who) Hash() string { return w.hash }

@@ -1,0 +1,143 @@
+package segments
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+)
+
+// Problem is one thing that is wrong (or, as a Warning, doubtful) in a condition's source text.
+type Problem struct {
+	// Part names the source text: "when", "for_each", "on", "on.where", "on.by", "with.product",
+	// "exit.since", "filter".
+	Part string
+	// From and To are byte offsets in that source text, To exclusive.
+	From, To int
+	// ID is stable: "expr/unknown-property".
+	ID string
+	// Summary is one sentence; Detail says what to do next.
+	Summary, Detail string
+	// Suggest is the nearest known name, for the characters From to To; "" when there is none.
+	Suggest string
+	Warning bool
+}
+
+// String prints the problem on one line, for logs and test failures.
+func (p Problem) String() string {
+	kind := "error"
+	if p.Warning {
+		kind = "warning"
+	}
+	s := fmt.Sprintf("%s %d-%d %s %s: %s", p.Part, p.From, p.To, kind, p.ID, p.Summary)
+	if p.Suggest != "" {
+		s += fmt.Sprintf(" (did you mean %q?)", p.Suggest)
+	}
+	return s
+}
+
+// Ids of problems. They are part of the product's interface: findings are silenced and tested by id.
+const (
+	idSyntax       = "expr/syntax"
+	idTooLarge     = "expr/too-large"
+	idType         = "expr/type"
+	idName         = "expr/unknown-name"
+	idFunction     = "expr/unknown-function"
+	idArguments    = "expr/arguments"
+	idField        = "expr/unknown-field"
+	idEvent        = "expr/unknown-event"
+	idProperty     = "expr/unknown-property"
+	idTrait        = "expr/unknown-trait"
+	idSegment      = "expr/unknown-segment"
+	idCircle       = "expr/segment-circle"
+	idBroken       = "expr/segment-broken"
+	idRule         = "expr/unknown-rule"
+	idFence        = "expr/unknown-fence"
+	idHistoryCall  = "expr/history-call"
+	idClosure      = "expr/closure"
+	idScope        = "expr/not-here"
+	idLiteral      = "expr/literal-needed"
+	idConstant     = "expr/constant-needed"
+	idRegexp       = "expr/regexp"
+	idFilter       = "expr/filter"
+	idNotBoolean   = "expr/not-boolean"
+	idNeverTrue    = "expr/never-true"
+	idGoal         = "expr/no-goal"
+	idDefinedTwice = "expr/defined-twice"
+)
+
+// HasErrors reports whether a problem is more than a warning.
+func HasErrors(ps []Problem) bool {
+	for _, p := range ps {
+		if !p.Warning {
+			return true
+		}
+	}
+	return false
+}
+
+// sortProblems orders problems by place and drops repetitions (chained comparisons and `let` visit
+// one piece of source twice).
+func sortProblems(ps []Problem) []Problem {
+	sort.SliceStable(ps, func(i, j int) bool {
+		a, b := ps[i], ps[j]
+		if a.Part != b.Part {
+			return false // parts stay in the order of compilation
+		}
+		if a.From != b.From {
+			return a.From < b.From
+		}
+		return a.To < b.To
+	})
+	out := ps[:0]
+	seen := map[Problem]bool{}
+	for _, p := range ps {
+		if !seen[p] {
+			seen[p] = true
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// nearest is the known name closest to what was written, or "" when none is close enough for a
+// "did you mean" (a third of its length, at most three edits).
+func nearest(written string, known []string) string {
+	best, bestCost := "", 4
+	limit := max(1, len(written)/3)
+	for _, k := range known {
+		if k == written {
+			continue
+		}
+		cost := distance(strings.ToLower(written), strings.ToLower(k))
+		if cost <= limit && (cost < bestCost || cost == bestCost && k < best) {
+			best, bestCost = k, cost
+		}
+	}
+	return best
+}
+
+// distance counts insertions, deletions, replacements and swaps of neighbours.
+func distance(a, b string) int {
+	x, y := []rune(a), []rune(b)
+	prev2 := make([]int, len(y)+1)
+	prev := make([]int, len(y)+1)
+	cur := make([]int, len(y)+1)
+	for j := range prev {
+		prev[j] = j
+	}
+	for i := 1; i <= len(x); i++ {
+		cur[0] = i
+		for j := 1; j <= len(y); j++ {
+			cost := 1
+			if x[i-1] == y[j-1] {
+				cost = 0
+			}
+			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
+			if i > 1 && j > 1 && x[i-1] == y[j-2] && x[i-2] == y[j-1] {
+				cur[j] = min(cur[j], prev2[j-2]+1)
+			}
+		}
+		prev2, prev, cur = prev, cur, prev2
+	}
+	return prev[len(y)]
+}
