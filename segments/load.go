@@ -251,7 +251,7 @@ func converted(sent, goals []any, within int64) []any {
 	return out
 }
 
-// truth3 applies a truth to values: of a comparison, a search in a list, or text.
+// truthOf applies a truth to values: of a comparison, a search in a list, or text.
 func (e *emitter) truthOf(n *node, want bool) func(args []any) bool {
 	switch n.op {
 	case opCompare:
@@ -328,16 +328,27 @@ func (e *emitter) test(n *node, want bool) tester {
 		v := e.load(n)
 		return func(f *frame, el any) bool { return v(f, el) == want }
 	}
+	if n.op == opIsNil {
+		return e.testNil(n.kids[0], want)
+	}
 	kids := make([]loader, len(n.kids))
 	for i, k := range n.kids {
 		kids[i] = e.load(k)
 	}
 	truth := e.truthOf(n, want)
-	return func(f *frame, el any) bool {
-		var args [2]any
-		for i, k := range kids {
-			args[i] = k(f, el)
-		}
-		return truth(args[:len(kids)])
+	if len(kids) == 1 {
+		a := kids[0]
+		return func(f *frame, el any) bool { return truth([]any{a(f, el)}) }
 	}
+	a, b := kids[0], kids[1]
+	return func(f *frame, el any) bool { return truth([]any{a(f, el), b(f, el)}) }
+}
+
+func (e *emitter) testNil(n *node, want bool) tester {
+	if n.op == opFeature && n.typ == typOccurrence {
+		i := e.featureIndex(n.feat)
+		return func(f *frame, _ any) bool { return (f.occurrence(i) == nil) == want }
+	}
+	v := e.load(n)
+	return func(f *frame, el any) bool { return (v(f, el) == nil) == want }
 }

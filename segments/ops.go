@@ -17,7 +17,13 @@ func not(n *node) *node {
 	return out
 }
 
-func isNil(n *node) *node { return mk(opIsNil, typBool, n) }
+// isNil asks whether a value is missing. An occurrence's time is missing exactly when it is.
+func isNil(n *node) *node {
+	if n.op == opField && n.name == "at" {
+		n = n.kids[0]
+	}
+	return mk(opIsNil, typBool, n)
+}
 
 func compareNode(operator string, a, b *node) *node {
 	n := mk(opCompare, typBool, a, b)
