@@ -30,6 +30,14 @@ func enters(r *rules.Rule, slot *ledger.Slot, entry string, t int64) bool {
 		case ledger.NotBlocked, ledger.UntilEvaluated:
 		}
 	}
+	if r.On != nil && r.Again.Mode != rules.AgainEachTime {
+		// Entries of `on:` stand side by side, but one that is still open has entered.
+		for _, o := range slot.Open {
+			if r.Again.Mode == rules.AgainNever || t < o.Entered+r.Again.After.Milliseconds() {
+				return false
+			}
+		}
+	}
 	u := slot.Live
 	if r.Shadow {
 		u = slot.Shadowed

@@ -142,7 +142,8 @@ func (w *walk) before(c *contest) bool {
 	return true
 }
 
-// entersAgain applies `again` among the occurrences of one call: an `on:` rule may have several.
+// entersAgain applies `again` among the occurrences of one call: an `on:` rule may have several, and
+// one that has just entered may keep the next out.
 func (w *walk) entersAgain(c *contest) bool {
 	if c.Rule.On == nil {
 		return true
@@ -180,6 +181,9 @@ func (w *walk) stillStands(c *contest) bool {
 // arbitrate takes one rule through caps, variant, render and holdout to its answer.
 func (w *walk) arbitrate(c *contest) {
 	r, p := c.Rule, w.in.Policy
+	if c.Open == nil && !w.entersAgain(c) {
+		return
+	}
 	chosen, full := w.capStage(c)
 	if len(chosen) == 0 {
 		reason, by := ledger.FrequencyCap, full.cap.Name
@@ -376,7 +380,7 @@ func (w *walk) entryID(c *contest) string {
 
 func (w *walk) add(c *contest, d *ledger.Decision) {
 	w.records = append(w.records, ledger.Record{Decision: d})
-	if c.Rule.On != nil && d.Reason.UsesAgain() && !d.Open {
+	if c.Rule.On != nil && (d.Reason.UsesAgain() || d.Reason == ledger.Held) {
 		w.entered = append(w.entered, ledger.Slot{Rule: d.Rule, Value: d.Value, Live: ledger.Usage{Used: true, At: d.Entered}})
 	}
 }

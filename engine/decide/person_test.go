@@ -244,7 +244,8 @@ func TestPriorityAndOutranked(t *testing.T) {
 
 	w.settle(got[0], ledger.Accepted, noon+hour)
 	got = w.at(noon+24*hour, low)
-	require.Empty(t, got, "the same answer is not a new row; the due time moves")
+	require.Equal(t, []ledger.Reason{ledger.FrequencyCap}, reasons(got), "the winner is sent by now: it is the cap that stops")
+	require.Empty(t, w.at(noon+25*hour-1, low), "it is not due")
 	due, ok := w.state.NextDue()
 	require.True(t, ok)
 	require.Equal(t, noon+25*hour, due, "the cap counts from acceptance")
