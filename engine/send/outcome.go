@@ -67,6 +67,9 @@ func (o *outcome) record() (ledger.Delivery, []events.Event) {
 	default:
 		u.worse(o)
 		d.Status, d.Device = u.last.status, ""
+		if u.last.failed != nil {
+			d.Class, d.Error = string(u.last.failed.Class), clip(u.last.failed.Error(), 500)
+		}
 		evs = append(evs, outcomeEvents(u, &d, o.rendered)...)
 	}
 	return d, evs
@@ -92,6 +95,10 @@ func outcomeEvents(u *unit, d *ledger.Delivery, r Rendered) []events.Event {
 	default:
 		return nil
 	}
+	user, anonymous := ids(u.decision)
+	if user == "" && anonymous == "" {
+		return nil // nobody to attach it to; the ledger has it all the same
+	}
 	props := about(u.decision, u.channel)
 	put(props, "adapter", d.Adapter)
 	put(props, "provider_id", d.Provider)
@@ -107,7 +114,7 @@ func outcomeEvents(u *unit, d *ledger.Delivery, r Rendered) []events.Event {
 		props["text"] = shown
 	}
 	ev := messageEvent(name, messageID(d.Entry, d.Channel, string(d.Status)), d.At, props)
-	ev.UserID, ev.AnonymousID = ids(u.decision)
+	ev.UserID, ev.AnonymousID = user, anonymous
 	return []events.Event{ev}
 }
 

@@ -91,6 +91,15 @@ func (r *route) serving(d segments.Device) *provider {
 	return nil
 }
 
+// room is how many more messages of a lane may go in flight.
+func (p *provider) room(lane int) int {
+	room := p.window() - p.inFlight[laneUrgent] - p.inFlight[laneNormal]
+	if lane == laneNormal {
+		room = min(room, p.window()-reserve(p.window())-p.inFlight[laneNormal])
+	}
+	return room
+}
+
 // window is how many messages may be between intent and result at once.
 func (p *provider) window() int { return p.conf.Spec.Batch * p.conf.Spec.Concurrency }
 
@@ -181,13 +190,12 @@ func (p *provider) nextAt(now int64) int64 {
 	if len(p.waiting) > 0 {
 		sooner(p.waiting[0].next)
 	}
-	if p.ready() > 0 {
-		switch {
-		case now < p.breaker.until:
-			sooner(p.breaker.until)
-		case !p.breaker.probing:
-			sooner(p.route.bucket.next(now))
-		}
+	switch {
+	case p.ready() == 0 || p.breaker.probing:
+	case now < p.breaker.until:
+		sooner(p.breaker.until)
+	case p.room(laneUrgent) > 0 && p.lanes[laneUrgent].n > 0, p.room(laneNormal) > 0 && p.lanes[laneNormal].n > 0:
+		sooner(p.route.bucket.next(now))
 	}
 	if p.ready() > 0 || len(p.waiting) > 0 {
 		sooner(p.expiry)

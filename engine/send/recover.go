@@ -110,7 +110,9 @@ func (s *Sender) recover(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("start the sender: %w", err)
 		}
+		s.mu.Lock()
 		s.shards[n] = sh
+		s.mu.Unlock()
 		after = min(after, sh.mark.Decisions)
 	}
 	s.pos = after

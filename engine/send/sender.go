@@ -210,7 +210,7 @@ func (s *Sender) admit(u *unit, l *line, index int) []events.Event {
 	}
 	delete(s.pasts, u.key())
 	l.held++
-	u.line = l
+	u.line, u.left = l, u.open
 	s.units[u.key()] = u
 	for _, j := range u.jobs {
 		if j.closed {

@@ -26,6 +26,7 @@ type unit struct {
 
 	jobs     []*job
 	open     int  // jobs without an end
+	left     int  // jobs whose end is not yet on disk and told
 	accepted bool // a device took it, and the outcome is written or being written
 	last     *outcome
 
