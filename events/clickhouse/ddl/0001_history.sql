@@ -1,13 +1,13 @@
 -- Everything that happened, append-only. Positions (pos) say in which order it arrived, times when
 -- it happened; no row is ever changed. One statement ends at a line that holds only ";".
--- {{sharded}} tables are spread by person over a cluster's shards, {{everywhere}} ones are whole on
+-- Sharded tables are spread by person over the shards of a cluster, "everywhere" ones are whole on
 -- every node; on a single node both are plain MergeTree tables. See layout.go for the template words.
 
 CREATE TABLE IF NOT EXISTS {{local "events"}}{{onCluster}}
 (
-    person       UInt64 CODEC(Delta, ZSTD(1)) COMMENT 'canonical person when written; later merges are read through person_map',
-    time         DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'when it happened, corrected for the clock of the sender',
-    pos          UInt64 CODEC(Delta, ZSTD(1)) COMMENT 'place in the event stream',
+    person       UInt64 COMMENT 'canonical person when written; later merges are read through person_map' CODEC(Delta, ZSTD(1)),
+    time         DateTime64(3, 'UTC') COMMENT 'when it happened, corrected for the clock of the sender' CODEC(Delta, ZSTD(1)),
+    pos          UInt64 COMMENT 'place in the event stream' CODEC(Delta, ZSTD(1)),
     kind         UInt8 COMMENT 'events.Kind: 1 track, 2 identify, 3 page, 4 screen, 5 group, 6 alias, 7 message, …',
     event        LowCardinality(String) COMMENT 'name; pages are "Page Viewed", screens "Screen Viewed"; "" where kind says it',
     source       LowCardinality(String) COMMENT 'name of the write key',
@@ -17,13 +17,13 @@ CREATE TABLE IF NOT EXISTS {{local "events"}}{{onCluster}}
     received_at  DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     flags        UInt32 COMMENT 'events.Flags: 1 imported, 2 violation, 4 known alias, 8 machine open',
     violations   Array(String) COMMENT 'what the tracking plan objects to',
-    strs         Map(LowCardinality(String), String) CODEC(ZSTD(1)) COMMENT 'string properties by dotted path',
-    nums         Map(LowCardinality(String), Float64) CODEC(ZSTD(1)) COMMENT 'numbers; declared times in Unix milliseconds',
+    strs         Map(LowCardinality(String), String) COMMENT 'string properties by dotted path' CODEC(ZSTD(1)),
+    nums         Map(LowCardinality(String), Float64) COMMENT 'numbers; declared times in Unix milliseconds' CODEC(ZSTD(1)),
     bools        Map(LowCardinality(String), Bool) CODEC(ZSTD(1)),
-    bigs         Map(LowCardinality(String), Int64) CODEC(ZSTD(1)) COMMENT 'integers beyond ±2^53, exactly; they are in nums too',
-    properties   String CODEC(ZSTD(1)) COMMENT 'normalised JSON',
-    context      String CODEC(ZSTD(1)) COMMENT 'normalised JSON',
-    raw          String CODEC(ZSTD(1)) COMMENT 'the call as received',
+    bigs         Map(LowCardinality(String), Int64) COMMENT 'integers beyond ±2^53, exactly; they are in nums too' CODEC(ZSTD(1)),
+    properties   String COMMENT 'normalised JSON' CODEC(ZSTD(1)),
+    context      String COMMENT 'normalised JSON' CODEC(ZSTD(1)),
+    raw          String COMMENT 'the call as received' CODEC(ZSTD(1)),
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
     PROJECTION by_event
     (
@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS {{local "traits"}}{{onCluster}}
 (
     person UInt64 CODEC(Delta, ZSTD(1)),
     key    LowCardinality(String),
-    value  String CODEC(ZSTD(1)) COMMENT 'JSON; null means removed',
+    value  String COMMENT 'JSON; null means removed' CODEC(ZSTD(1)),
     num    Nullable(Float64) CODEC(ZSTD(1)),
     str    Nullable(String) CODEC(ZSTD(1)),
     time   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
@@ -114,7 +114,7 @@ CREATE TABLE IF NOT EXISTS {{local "fixes"}}{{onCluster}}
     pos      UInt64 CODEC(Delta, ZSTD(1)),
     lat      Float64 CODEC(ZSTD(1)),
     lon      Float64 CODEC(ZSTD(1)),
-    accuracy Float64 CODEC(ZSTD(1)) COMMENT 'metres; 0 when not said',
+    accuracy Float64 COMMENT 'metres; 0 when not said' CODEC(ZSTD(1)),
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1
 )
 ENGINE = {{sharded "fixes"}}
@@ -125,11 +125,11 @@ SETTINGS {{settings}}
 ;
 {{distributed "fixes"}}
 ;
-CREATE TABLE IF NOT EXISTS {{local "identities"}}{{onCluster}}
+CREATE TABLE IF NOT EXISTS identities{{onCluster}}
 (
     kind   LowCardinality(String) COMMENT 'user, anonymous',
     id     String CODEC(ZSTD(1)),
-    person UInt64 CODEC(ZSTD(1)) COMMENT 'the person this id was first given, or the user it was linked to',
+    person UInt64 COMMENT 'the person this id was first given, or the user it was linked to' CODEC(ZSTD(1)),
     pos    UInt64 CODEC(Delta, ZSTD(1)),
     time   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
@@ -139,12 +139,10 @@ ENGINE = {{everywhere "identities"}}
 ORDER BY (kind, id, pos)
 SETTINGS {{settings}}
 ;
-{{distributed "identities"}}
-;
-CREATE TABLE IF NOT EXISTS {{local "merges"}}{{onCluster}}
+CREATE TABLE IF NOT EXISTS merges{{onCluster}}
 (
     loser  UInt64 CODEC(Delta, ZSTD(1)),
-    winner UInt64 CODEC(ZSTD(1)) COMMENT 'canonical at that position; may lose later',
+    winner UInt64 COMMENT 'canonical at that position; may lose later' CODEC(ZSTD(1)),
     pos    UInt64 CODEC(Delta, ZSTD(1)),
     time   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1
@@ -153,9 +151,7 @@ ENGINE = {{everywhere "merges"}}
 ORDER BY (loser, pos)
 SETTINGS {{settings}}
 ;
-{{distributed "merges"}}
-;
-CREATE TABLE IF NOT EXISTS {{local "erasures"}}{{onCluster}}
+CREATE TABLE IF NOT EXISTS erasures{{onCluster}}
 (
     hash    String COMMENT 'salted hash of the id, so that the past cannot return',
     person  UInt64,
@@ -167,9 +163,7 @@ ENGINE = {{everywhere "erasures"}}
 ORDER BY (person, pos, done_at)
 SETTINGS {{settings}}
 ;
-{{distributed "erasures"}}
-;
-CREATE TABLE IF NOT EXISTS {{local "dead_letters"}}{{onCluster}}
+CREATE TABLE IF NOT EXISTS dead_letters{{onCluster}}
 (
     pos         UInt64 CODEC(Delta, ZSTD(1)),
     `index`     UInt32 COMMENT 'of the event in its batch',
@@ -184,12 +178,10 @@ ORDER BY (received_at, pos, `index`)
 {{ttl "received_at"}}
 SETTINGS {{settings}}
 ;
-{{distributed "dead_letters"}}
-;
-CREATE TABLE IF NOT EXISTS {{local "dedup"}}{{onCluster}}
+CREATE TABLE IF NOT EXISTS dedup{{onCluster}}
 (
-    hash  UInt64 CODEC(NONE) COMMENT 'of source and message id',
-    check UInt64 DEFAULT 0 CODEC(ZSTD(1)) COMMENT 'a second, independent hash, where the writer keeps one',
+    hash  UInt64 COMMENT 'of source and message id' CODEC(NONE),
+    check UInt64 DEFAULT 0 COMMENT 'a second, independent hash, where the writer keeps one' CODEC(ZSTD(1)),
     pos   UInt64 CODEC(ZSTD(1)),
     day   Date COMMENT 'of arrival, UTC'
 )
@@ -199,9 +191,7 @@ ORDER BY (hash, pos)
 TTL day + INTERVAL 8 DAY
 SETTINGS {{settings}}
 ;
-{{distributed "dedup"}}
-;
-CREATE TABLE IF NOT EXISTS {{local "checkpoints"}}{{onCluster}}
+CREATE TABLE IF NOT EXISTS checkpoints{{onCluster}}
 (
     reader LowCardinality(String),
     pos    UInt64,
@@ -210,5 +200,3 @@ CREATE TABLE IF NOT EXISTS {{local "checkpoints"}}{{onCluster}}
 ENGINE = {{replacing "checkpoints" "pos"}}
 ORDER BY reader
 SETTINGS {{settings}}
-;
-{{distributed "checkpoints"}}

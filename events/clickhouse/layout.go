@@ -1,0 +1,274 @@
+package clickhouse
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"text/template"
+	"time"
+)
+
+//go:embed ddl/*.sql
+var ddl embed.FS
+
+// Layout says how the tables are laid out. The zero Layout is a single node that keeps everything.
+type Layout struct {
+	// Cluster is the name of a ClickHouse cluster (system.clusters), or "" for a single node.
+	// On a cluster each history table is a Replicated table NAME_local, spread by person, behind a
+	// Distributed table NAME; small tables are replicated whole to every node. The servers need
+	// the macros {shard} and {replica}. This form is rendered and parsed in tests, not run.
+	Cluster string
+	// Retention is how long events, fixes, dead letters and decisions are kept after they
+	// happened, in whole days; 0 keeps them for ever. Changing it changes existing tables.
+	Retention time.Duration
+}
+
+// migration is one file of ddl/, by number.
+type migration struct {
+	version    int
+	name       string
+	statements []string
+}
+
+// render returns the migrations of the layout in order. It is the same text on every call.
+func (l Layout) render() ([]migration, error) {
+	files, err := ddl.ReadDir("ddl")
+	if err != nil {
+		return nil, fmt.Errorf("read the table definitions: %w", err)
+	}
+	var out []migration
+	for _, file := range files {
+		number, name, ok := strings.Cut(strings.TrimSuffix(file.Name(), ".sql"), "_")
+		version, err := strconv.Atoi(number)
+		if err != nil || !ok {
+			return nil, fmt.Errorf("ddl/%s: a migration is named NUMBER_NAME.sql", file.Name())
+		}
+		text, err := ddl.ReadFile(path.Join("ddl", file.Name()))
+		if err != nil {
+			return nil, fmt.Errorf("read the table definitions: %w", err)
+		}
+		parsed, err := template.New(file.Name()).Funcs(l.words()).Parse(string(text))
+		if err != nil {
+			return nil, fmt.Errorf("ddl: %w", err)
+		}
+		var sql strings.Builder
+		if err := parsed.Execute(&sql, nil); err != nil {
+			return nil, fmt.Errorf("ddl: %w", err)
+		}
+		out = append(out, migration{version, name, statements(sql.String())})
+	}
+	slices.SortFunc(out, func(a, b migration) int { return a.version - b.version })
+	return out, nil
+}
+
+// statements cuts a file at the lines that hold only ";". Statements that a layout does without
+// are empty and left out.
+func statements(sql string) []string {
+	var out []string
+	for _, part := range strings.Split("\n"+sql, "\n;") {
+		var lines []string
+		for line := range strings.Lines(part) {
+			if text := strings.TrimSpace(line); text != "" && !strings.HasPrefix(text, "--") {
+				lines = append(lines, strings.TrimRight(line, "\n"))
+			}
+		}
+		if len(lines) > 0 {
+			out = append(out, strings.Join(lines, "\n"))
+		}
+	}
+	return out
+}
+
+// words are what the templates of ddl/ may say.
+func (l Layout) words() template.FuncMap {
+	return template.FuncMap{
+		// onCluster follows the name in CREATE.
+		"onCluster": func() string {
+			if l.Cluster == "" {
+				return ""
+			}
+			return " ON CLUSTER " + quoteName(l.Cluster)
+		},
+		// local is the name of the table that holds the rows of a sharded table.
+		"local": l.local,
+		// sharded is the engine of a table whose rows are spread by person.
+		"sharded": func(table string) string {
+			if l.Cluster == "" {
+				return "MergeTree"
+			}
+			return fmt.Sprintf("ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/%s', '{replica}')", table)
+		},
+		// distributed is the table by which a sharded table is read and written on a cluster.
+		"distributed": func(table string) string {
+			if l.Cluster == "" {
+				return ""
+			}
+			return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s ON CLUSTER %s AS %s\nENGINE = Distributed(%s, currentDatabase(), '%s', intHash64(person))",
+				table, quoteName(l.Cluster), l.local(table), quote(l.Cluster), l.local(table))
+		},
+		// everywhere is the engine of a small table that every node has as a whole.
+		"everywhere": func(table string) string {
+			if l.Cluster == "" {
+				return "MergeTree"
+			}
+			return fmt.Sprintf("ReplicatedMergeTree('/clickhouse/tables/all/{database}/%s', '{shard}-{replica}')", table)
+		},
+		// replacing is like everywhere, and keeps of equal keys the row with the highest version.
+		"replacing": func(table, version string) string {
+			if l.Cluster == "" {
+				return "ReplacingMergeTree(" + version + ")"
+			}
+			return fmt.Sprintf("ReplicatedReplacingMergeTree('/clickhouse/tables/all/{database}/%s', '{shard}-{replica}', %s)", table, version)
+		},
+		"ttl": func(column string) string {
+			if days := l.days(); days > 0 {
+				return "TTL " + l.ttl(column)
+			}
+			return ""
+		},
+		"settings": func() string { return tableSettings },
+	}
+}
+
+func (l Layout) local(table string) string {
+	if l.Cluster == "" {
+		return table
+	}
+	return table + "_local"
+}
+
+func (l Layout) days() int { return int(l.Retention / (24 * time.Hour)) }
+
+func (l Layout) ttl(column string) string {
+	return fmt.Sprintf("toDateTime(%s) + toIntervalDay(%d)", column, l.days())
+}
+
+// tableSettings hold for every table. The first three sync what an INSERT or a merge has written
+// before it is said to be done; a merge without it would replace synced parts with unsynced ones.
+// A part of some tens of megabytes is one data file and so one sync (compact), not two for each
+// column. Expired rows go with the last row of their part, without rewriting it.
+const tableSettings = "fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, " +
+	"min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1"
+
+// retained are the tables with a TTL, and the column that it counts from.
+var retained = map[string]struct {
+	column  string
+	sharded bool
+}{
+	"events":       {"time", true},
+	"fixes":        {"time", true},
+	"dead_letters": {"received_at", false},
+	"ticks":        {"t1", false},
+	"decisions":    {"at", true},
+	"deliveries":   {"at", true},
+}
+
+// Migrate brings the tables to the layout: it applies the migrations that the store does not have
+// yet, and changes the retention of existing tables where it differs. It may be run again at any
+// time and by several processes at once.
+func (s *Store) Migrate(ctx context.Context, l Layout) error {
+	migrations, err := l.render()
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	on := ""
+	if l.Cluster != "" {
+		on = " ON CLUSTER " + quoteName(l.Cluster)
+	}
+	words := l.words()
+	engine := words["everywhere"].(func(string) string)("schema_migrations")
+	if err := s.conn.Exec(ctx, "CREATE TABLE IF NOT EXISTS schema_migrations"+on+
+		" (version UInt32, name String, at DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = "+engine+
+		" ORDER BY version SETTINGS "+tableSettings); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	applied, err := s.applied(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range migrations {
+		if applied[m.version] {
+			continue
+		}
+		for _, statement := range m.statements {
+			if err := s.conn.Exec(ctx, statement); err != nil {
+				head, _, _ := strings.Cut(statement, "\n")
+				return fmt.Errorf("migrate: %04d_%s: %s: %w", m.version, m.name, head, err)
+			}
+		}
+		// The mark comes last: a migration that was cut short is applied again, as every
+		// statement allows (IF NOT EXISTS, OR REPLACE).
+		if err := s.conn.Exec(ctx, "INSERT INTO schema_migrations (version, name) VALUES ("+strconv.Itoa(m.version)+", "+quote(m.name)+")"); err != nil {
+			return fmt.Errorf("migrate: %w", err)
+		}
+		s.log.Info("migrated", "version", m.version, "name", m.name)
+	}
+	for version := range applied {
+		if version > migrations[len(migrations)-1].version {
+			return fmt.Errorf("migrate: the store has version %d, this program knows up to %d: use the newer nudge", version, migrations[len(migrations)-1].version)
+		}
+	}
+	return s.retain(ctx, l)
+}
+
+func (s *Store) applied(ctx context.Context) (map[int]bool, error) {
+	var rows []struct {
+		Version uint32 `ch:"version"`
+	}
+	if err := s.conn.Select(ctx, &rows, "SELECT DISTINCT version FROM schema_migrations"); err != nil {
+		return nil, fmt.Errorf("migrate: read schema_migrations: %w", err)
+	}
+	out := map[int]bool{}
+	for _, r := range rows {
+		out[int(r.Version)] = true
+	}
+	return out, nil
+}
+
+// retain changes the TTL of tables that were made with another one.
+func (s *Store) retain(ctx context.Context, l Layout) error {
+	var tables []struct {
+		Name   string `ch:"name"`
+		Engine string `ch:"engine_full"`
+	}
+	if err := s.conn.Select(ctx, &tables, "SELECT name, engine_full FROM system.tables WHERE database = currentDatabase()"); err != nil {
+		return fmt.Errorf("migrate: read the retention: %w", err)
+	}
+	on := ""
+	if l.Cluster != "" {
+		on = " ON CLUSTER " + quoteName(l.Cluster)
+	}
+	for _, table := range tables {
+		kept, ok := retained[strings.TrimSuffix(table.Name, "_local")]
+		if !ok || kept.sharded && table.Name != l.local(strings.TrimSuffix(table.Name, "_local")) {
+			continue
+		}
+		has := strings.Contains(table.Engine, " TTL ")
+		var change string
+		switch {
+		case l.days() == 0 && has:
+			change = "REMOVE TTL"
+		case l.days() > 0 && !strings.Contains(table.Engine, l.ttl(kept.column)):
+			// Existing parts are looked at when they are merged, not rewritten now.
+			change = "MODIFY TTL " + l.ttl(kept.column) + " SETTINGS materialize_ttl_after_modify = 0"
+		default:
+			continue
+		}
+		if err := s.conn.Exec(ctx, "ALTER TABLE "+quoteName(table.Name)+on+" "+change); err != nil {
+			return fmt.Errorf("migrate: retention of %s: %w", table.Name, err)
+		}
+	}
+	return nil
+}
+
+func quote(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+}
+
+func quoteName(s string) string {
+	return "`" + strings.NewReplacer(`\`, `\\`, "`", "\\`").Replace(s) + "`"
+}
