@@ -51,6 +51,14 @@ func (lw *lowerer) named(n *ast.CallNode, name string, from, to int) *node {
 			return lw.problem(from, to, idFilter, fmt.Sprintf("An occurrence filter cannot ask for %s(…).", name), "It sees properties, context and at of one occurrence.")
 		}
 	}
+	for i := len(lw.lets) - 1; i >= 0; i-- {
+		if lw.lets[i].name == name {
+			if lw.lets[i].node.bad() {
+				return lw.lets[i].node
+			}
+			return lw.problem(from, from+len(name), idFunction, fmt.Sprintf("%q is a value and cannot be called.", name), "")
+		}
+	}
 	switch name {
 	case "event":
 		return lw.eventCall(name, n.Arguments, from, to, false)

@@ -185,7 +185,7 @@ func decodeNumber(s string) any {
 	if err != nil {
 		return nil
 	}
-	if math.Abs(f) > 1<<53 {
+	if math.Abs(f) >= 1<<53 { // 2^53 may stand for its neighbour
 		if i, err := strconv.ParseInt(s, 10, 64); err == nil {
 			return i
 		}

@@ -81,14 +81,7 @@ func (w *Who) With(at int64, c *Candidate, everyone func(i int, args map[string]
 	defer w.release(m)
 	m.frame.earlier = make(map[string]any, len(w.with))
 	if everyone != nil {
-		m.frame.everyone = func(i int) (int64, bool) {
-			args, ok := w.outside(i, &m.frame)
-			if !ok {
-				return 0, false
-			}
-			people, ok := everyone(i, args)
-			return people, ok && people >= w.everyone[i].Min
-		}
+		m.frame.everyone = w.askOnce(&m.frame, everyone)
 	}
 	out := make(map[string]any, len(w.with))
 	for _, n := range w.with {
@@ -102,6 +95,27 @@ func (w *Who) With(at int64, c *Candidate, everyone func(i int, args map[string]
 		}
 	}
 	return out, nil
+}
+
+// askOnce asks each question about everyone at most once an evaluation.
+func (w *Who) askOnce(f *frame, everyone func(i int, args map[string]any) (int64, bool)) func(i int) (int64, bool) {
+	type answer struct {
+		people int64
+		ok     bool
+	}
+	asked := make(map[int]answer, len(w.everyone))
+	return func(i int) (int64, bool) {
+		a, done := asked[i]
+		if done {
+			return a.people, a.ok
+		}
+		if args, ok := w.outside(i, f); ok {
+			a.people, a.ok = everyone(i, args)
+			a.ok = a.ok && a.people >= w.everyone[i].Min
+		}
+		asked[i] = a
+		return a.people, a.ok
+	}
 }
 
 // EveryoneArgs are the values from outside in the filter of EveryoneRef i, by path, for Pred.Bind
@@ -164,4 +178,27 @@ func safely(l loader, f *frame) (v any) {
 		}
 	}()
 	return l(f, nil)
+}
+
+// Passes reports whether the candidate passes the prefilter, as the store's query should say it.
+// Tests hold the two and Judge together: whoever is judged True passes.
+func (w *Who) Passes(at int64, c *Candidate) bool {
+	m := w.machine(at, c)
+	defer w.release(m)
+	f := &m.frame
+	v := &operands{frame: f, feature: func(o *Operand) any {
+		x := f.value(o.Feature)
+		if o.Field == "" {
+			return x
+		}
+		edge, _ := x.(*Occurrence)
+		if o.Field != "ago" {
+			return fieldOf(edge, o.Field, declaredType(o.Type))
+		}
+		if edge == nil {
+			return forever
+		}
+		return span(at - edge.Time)
+	}}
+	return w.prefilter.eval(v)
 }

@@ -27,9 +27,12 @@ func isNil(n *node) *node {
 
 func compareNode(operator string, a, b *node) *node {
 	n := mk(opCompare, typBool, a, b)
-	n.name, n.maybe = operator, true
+	n.name, n.maybe = operator, unsure(a) || unsure(b)
 	return n
 }
+
+// unsure reports whether a value may be missing or of another type than it stands for.
+func unsure(n *node) bool { return n.maybe || n.typ == typAny }
 
 func (lw *lowerer) unary(n *ast.UnaryNode) *node {
 	switch n.Operator {

@@ -1,0 +1,157 @@
+package segments
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// marked takes the «…» out of a source and returns what they enclosed, in bytes.
+func marked(src string) (plain string, spans [][2]int) {
+	var b strings.Builder
+	for _, r := range src {
+		switch r {
+		case '«':
+			spans = append(spans, [2]int{b.Len(), -1})
+		case '»':
+			for i := len(spans) - 1; i >= 0; i-- {
+				if spans[i][1] < 0 {
+					spans[i][1] = b.Len()
+					break
+				}
+			}
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String(), spans
+}
+
+func TestProblems(t *testing.T) {
+	cases := []struct {
+		name, src, id, suggest string
+		warning                bool
+	}{
+		{"property misspelt", `event("Product Added").last.properties.«pirce» > 10`, idProperty, "price", false},
+		{"property misspelt after an umlaut", `event("Product Added").last.properties.name == "Süßes" and event("Product Added").last.properties.«pirce» > 10`, idProperty, "price", false},
+		{"property misspelt in an alias", `let cart = event("Product Added"); cart.last.properties.«pirce» > 10`, idProperty, "price", false},
+		{"property undeclared", `event("Product Added").last.properties.«zodiac» == "lion"`, idProperty, "", true},
+		{"property of an aggregate", `event("Product Added").sum(«"prise"») > 10`, idProperty, "price", false},
+		{"property in a filter", `did("Product Added", 'properties.«quantety» > 1')`, idProperty, "quantity", false},
+		{"property in a filter with escapes", `did("Product Added", «'properties.name == "\x41" and properties.quantety > 1'»)`, idProperty, "quantity", false},
+		{"event misspelt", `did(«"Product Aded"»)`, idEvent, "Product Added", false},
+		{"event undeclared", `did(«"Tea Drunk"»)`, idEvent, "", true},
+		{"trait misspelt", `user.traits.«plann» == "pro"`, idTrait, "plan", false},
+		{"trait undeclared", `user.traits.«shoe_size» == 43`, idTrait, "", true},
+		{"trait without traits", `user.«plan» == "pro"`, idField, "traits.plan", false},
+		{"segment unknown", `segment(«"vipp"»)`, idSegment, "vip", false},
+		{"segment in a circle", `segment(«"a"»)`, idCircle, "", false},
+		{"segment with problems", `segment(«"broken"»)`, idBroken, "", false},
+		{"rule unknown", `message(«"cart-abandond"»).count == 0`, idRule, "cart-abandoned", false},
+		{"rule without a goal", `message("welcome").«converted».count > 0`, idGoal, "", false},
+		{"fence unknown", `near(«"store/*"», meters(500))`, idFence, "", false},
+		{"fence misspelt", `inside(«"maul"»)`, idFence, "mall", false},
+		{"fence pattern broken", `inside(«"stores/["»)`, idFence, "", false},
+		{"near without a unit", `near("stores/*", «500»)`, idConstant, "", false},
+		{"near of nothing", `near("stores/*", «meters(0)»)`, idConstant, "", false},
+		{"name unknown", `«nwo» > user.created_at`, idName, "now", false},
+		{"function unknown", `«hous»(3) > hours(1)`, idFunction, "hours", false},
+		{"clock", `«now»() > user.created_at`, idFunction, "", false},
+		{"date", `now > «date»("2026-01-01")`, idFunction, "", false},
+		{"repeat", `«repeat»("x", 1000000) == "x"`, idFunction, "", false},
+		{"history field", `event("Product Added").«cuont» > 1`, idField, "count", false},
+		{"history of message field", `message("welcome").«openned».count > 1`, idField, "opened", false},
+		{"occurrence field", `event("Product Added").last.«att» > now`, idField, "at", false},
+		{"history has no age", `event("Product Added").«ago» > hours(1)`, idField, "", false},
+		{"local field", `local.«our» == 9`, idField, "hour", false},
+		{"place field", `near("stores/*", meters(500)).«dwel» > minutes(5)`, idField, "dwell", false},
+		{"fence field", `inside("mall").fence.«idd» == "mall"`, idField, "id", false},
+		{"field of a number", `event("Product Added").count.«x» == 1`, idField, "", false},
+		{"history as a value", `«event("Product Added")» > 3`, idHistoryCall, "", false},
+		{"history as a condition", `«event("Product Added")» and true`, idHistoryCall, "", false},
+		{"history renamed", `let e = «event»; e("Product Added").count > 1`, idHistoryCall, "", false},
+		{"history in a closure", `any([1, 2], «event("Product Added")».count > #)`, idClosure, "", false},
+		{"list of a history in a closure", `let l = event("Product Added").list(10); any(l, any(«l», #.properties.price > 1))`, idClosure, "", false},
+		{"outer element in an inner closure", `any(event("Product Added").list(10), {let o = #; any(#.properties.tags, # == «o».properties.name)})`, idClosure, "", false},
+		{"event name computed", `did(«"Product " + "Added"»)`, idLiteral, "", false},
+		{"filter computed", `did("Product Added", «"a" + "b"»)`, idLiteral, "", false},
+		{"window computed", `event("Product Added").within(«days(user.traits.age)»).count > 1`, idConstant, "", false},
+		{"window of nothing", `event("Product Added").within(«days(0)»).count > 1`, idConstant, "", false},
+		{"window without unit", `event("Product Added").within(«7»).count > 1`, idType, "", false},
+		{"window is a word", `event("Product Added").within(«"7d"»).count > 1`, idType, "", false},
+		{"since a duration", `event("Product Added").since(«days(7)»).count > 1`, idType, "", false},
+		{"since a word", `event("Product Added").since(«"yesterday"»).count > 1`, idType, "", false},
+		{"since without argument", `event("Product Added").«since».count > 1`, idArguments, "", false},
+		{"count with brackets", `event("Product Added").«count()» > 1`, idArguments, "", false},
+		{"two arguments too many", `«days(1, 2, 3)» > hours(1)`, idArguments, "", false},
+		{"number with string", `event("Product Added").count «==» "3"`, idType, "", false},
+		{"string with number", `"19.99" «>» 10`, idType, "", false},
+		{"age with number", `event("Product Added").last.ago «>» 3600`, idType, "", false},
+		{"time with duration", `event("Product Added").last.at «>» hours(1)`, idType, "", false},
+		{"time with undeclared", `now «>» event("*").last.properties.date`, idType, "", false},
+		{"distance with number", `near("stores/*", meters(500)).distance «<» 100`, idType, "", false},
+		{"booleans ordered", `true «<» false`, idType, "", false},
+		{"nil ordered", `nil «>» 10`, idNeverTrue, "", false},
+		{"list compared", `«[1, 2]» == 1`, idType, "", false},
+		{"occurrence compared", `«event("Product Added").last» == 1`, idType, "", false},
+		{"contains in a list", `«event("Product Added").last.properties.tags» contains "sale"`, idType, "", false},
+		{"in a string", `"a" «in» "abc"`, idType, "", false},
+		{"in nothing", `user.traits.plan in «[]»`, idNeverTrue, "", false},
+		{"nil in a list", `user.traits.plan in ["a", «nil»]`, idNeverTrue, "", false},
+		{"in a list of numbers", `user.traits.plan in ["a", «1»]`, idType, "", false},
+		{"range of strings", `local.hour in «"a".."b"»`, idConstant, "", false},
+		{"not a condition", `«event("Product Added").count»`, idNotBoolean, "", false},
+		{"not a condition in and", `true and «hours(1)»`, idNotBoolean, "", false},
+		{"weekday misspelt", `local.weekday == «"munday"»`, idNeverTrue, "monday", false},
+		{"enum misspelt", `event("Product Added").last.properties.category == «"shoe"»`, idNeverTrue, "shoes", false},
+		{"enum misspelt in a list", `event("Product Added").last.properties.category in ["hats", «"shirt"»]`, idNeverTrue, "shirts", false},
+		{"enum misspelt in a filter", `did("Product Added", 'properties.category == «"shoe"»')`, idNeverTrue, "shoes", false},
+		{"pattern broken", `user.traits.plan matches «"("»`, idRegexp, "", false},
+		{"pattern computed", `user.traits.plan matches «user.id»`, idLiteral, "", false},
+		{"sum of a string", `event("Product Added").sum(«"name"») > 1`, idType, "", false},
+		{"uniq of an array", `event("Product Added").uniq(«"tags"») > 1`, idType, "", false},
+		{"arithmetic of times", `now «+» now > now`, idType, "", false},
+		{"time plus number", `now «-» 3600 > user.created_at`, idType, "", false},
+		{"branches of two types", `(true ? 1 : «"a"») == 1`, idType, "", false},
+		{"default of another type", `(user.traits.age ?? «"none"») > 3`, idType, "", false},
+		{"it without for_each", `«it».last.ago > hours(1)`, idScope, "", false},
+		{"trigger without on", `«trigger».ago > hours(1)`, idScope, "", false},
+		{"everyone in when", `«everyone».event("Product Viewed").within(days(1)).people > 3`, idScope, "", false},
+		{"entry in when", `«entry».value == "x"`, idScope, "", false},
+		{"properties in when", `«properties».price > 3`, idScope, "", false},
+		{"filter with a function", `did("Product Added", '«lower(properties.name)» == "x"')`, idFilter, "", false},
+		{"filter with history", `did("Product Added", '«did("Order Completed")»')`, idFilter, "", false},
+		{"filter with now", `did("Product Added", 'at > «now»')`, idFilter, "", false},
+		{"filter with a list", `did("Product Added", '"sale" in «properties.tags»')`, idFilter, "", false},
+		{"filter with a closure", `did("Product Added", '«any(properties.tags, # == "a")»')`, idFilter, "", false},
+		{"filter with user", `did("Product Added", 'properties.name == «user».id')`, idName, "", false},
+		{"filter with outside", `did("Product Added", 'properties.name == «$user».id')`, idScope, "", false},
+		{"filter without properties", `did("Product Added", '«price» > 3')`, idName, "properties.price", false},
+		{"filter with a local date", `did("Product Added", 'properties.expires > «"2026-01-01"»')`, idFilter, "", false},
+		{"filter with a syntax error", `did("Product Added", 'properties.price >«»')`, idSyntax, "", false},
+		{"sequence", `«true; false»`, idSyntax, "", false},
+		{"object", `«{a: 1}» == nil`, idSyntax, "", false},
+		{"let of a known word", `let «now» = 3; true`, idName, "", false},
+		{"ends early", `event("Product Added").count >«»`, idSyntax, "", false},
+		{"empty", `«   »`, idSyntax, "", false},
+		{"pointer outside a closure", `«#» > 3`, idSyntax, "", false},
+		{"list too long", `any(event("Product Added").list(«20000»), true)`, idConstant, "", false},
+		{"order of a sort", `len(sortBy(event("Product Added").list(3), #.at, «"down"»)) > 0`, idArguments, "", false},
+		{"did is not a number", `did("Product Added").«count» > 3`, idField, "", false},
+		{"method that is none", `user.id.«upper»() == "A"`, idFunction, "", false},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			src, spans := marked(c.src)
+			_, problems := Compile(WhoSpec{When: src}, testSchema())
+			require.Len(t, problems, 1, "%v", problems)
+			p := problems[0]
+			require.Equal(t, c.id, p.ID, "%v", p)
+			require.Equal(t, c.suggest, p.Suggest, "%v", p)
+			require.Equal(t, c.warning, p.Warning, "%v", p)
+			require.Equal(t, spans[0], [2]int{p.From, p.To}, "%v: points at %q", p, src[p.From:p.To])
+			require.Equal(t, "when", p.Part)
+		})
+	}
+}
