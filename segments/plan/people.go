@@ -1,0 +1,206 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+
+	"nudge/events"
+)
+
+// people remembers the merges of people, which only ever grow, and asks the store for new ones.
+type people struct {
+	mu     sync.Mutex
+	merges []merge // in order of position
+	loaded uint64  // position up to which merges are known
+	last   *mapping
+}
+
+type merge struct{ loser, winner, pos uint64 }
+
+// mapping is who is who at a position: who lost a merge reads as the final winner. It is immutable.
+type mapping struct {
+	upTo   uint64
+	root   map[uint64]uint64   // loser → final winner
+	losers map[uint64][]uint64 // final winner → all who became it, in order of their merges
+	lostAt map[uint64]uint64   // loser → position of the merge
+	wonBy  map[uint64]uint64   // loser → who won that merge
+	// middle are those who won a merge and lost another later: reading one step of merges from the
+	// table leaves only them to be mapped on.
+	middle []uint64
+	erased map[uint64]uint64 // person → what is at or below the position is gone, though perhaps not deleted yet
+}
+
+// at returns the mapping as of a position. It asks the store only when it was asked for another
+// position before.
+func (p *people) at(ctx context.Context, a *asker, upTo uint64) (*mapping, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.last != nil && p.last.upTo == upTo {
+		return p.last, nil
+	}
+	m := &mapping{upTo: upTo, erased: map[uint64]uint64{}}
+	var fresh []merge
+	db := a.p.database
+	sql := fmt.Sprintf(
+		"SELECT toUInt8(0) AS erasure, loser AS a, winner AS b, pos FROM %smerges WHERE pos > %d AND pos <= %d"+
+			" UNION ALL SELECT toUInt8(1), person, toUInt64(0), max(pos) FROM %serasures WHERE pos <= %d GROUP BY person",
+		db, p.loaded, upTo, db, upTo)
+	err := a.query(ctx, sql, func(scan func(...any) error) error {
+		var erasure uint8
+		var x merge
+		if err := scan(&erasure, &x.loser, &x.winner, &x.pos); err != nil {
+			return err
+		}
+		if erasure == 1 {
+			m.erased[x.loser] = x.pos
+			return nil
+		}
+		fresh = append(fresh, x)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading merges of people: %w", err)
+	}
+	// A repeated insert may have written a merge twice.
+	sort.Slice(fresh, func(i, j int) bool { return fresh[i].pos < fresh[j].pos })
+	p.merges = append(p.merges, slices.Compact(fresh)...)
+	p.loaded = max(p.loaded, upTo)
+
+	known := p.merges[:sort.Search(len(p.merges), func(i int) bool { return p.merges[i].pos > upTo })]
+	m.resolve(known)
+	p.last = m
+	return m, nil
+}
+
+func (m *mapping) resolve(merges []merge) {
+	m.root = make(map[uint64]uint64, len(merges))
+	m.lostAt = make(map[uint64]uint64, len(merges))
+	m.wonBy = make(map[uint64]uint64, len(merges))
+	m.losers = make(map[uint64][]uint64, len(merges))
+	for _, x := range merges {
+		m.root[x.loser] = x.winner
+		m.lostAt[x.loser] = x.pos
+		m.wonBy[x.loser] = x.winner
+	}
+	var find func(uint64) uint64
+	find = func(person uint64) uint64 {
+		winner, lost := m.root[person]
+		if !lost {
+			return person
+		}
+		winner = find(winner)
+		m.root[person] = winner
+		return winner
+	}
+	middle := map[uint64]bool{}
+	for _, x := range merges {
+		root := find(x.loser)
+		m.losers[root] = append(m.losers[root], x.loser)
+		if _, lost := m.root[x.winner]; lost {
+			middle[x.winner] = true
+		}
+	}
+	for person := range middle {
+		m.middle = append(m.middle, person)
+	}
+	slices.Sort(m.middle)
+}
+
+// of is the canonical person.
+func (m *mapping) of(person uint64) uint64 {
+	if root, lost := m.root[person]; lost {
+		return root
+	}
+	return person
+}
+
+// raw are the ids under which rows of these canonical people may stand.
+func (m *mapping) raw(people []uint64) []uint64 {
+	if len(m.root) == 0 {
+		return people
+	}
+	out := slices.Clone(people)
+	for _, person := range people {
+		out = append(out, m.losers[person]...)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// gone is whether a row of the canonical person at that position has been erased.
+func (m *mapping) gone(person, pos uint64) bool { return pos <= m.erased[person] }
+
+// from writes the FROM clause that reads a table with its canonical person: the clause, the
+// expression for the person, and conditions. With people, only their rows are read.
+func (m *mapping) from(database, table, alias string, only []uint64) (from, person string, conditions []string) {
+	from = database + table + " AS " + alias
+	person = alias + ".person"
+	switch {
+	case only != nil:
+		raw := m.raw(only)
+		conditions = append(conditions, person+" IN ("+ids(raw)+")")
+		var lost, root []uint64
+		for _, id := range raw {
+			if r := m.of(id); r != id {
+				lost, root = append(lost, id), append(root, r)
+			}
+		}
+		person = transform(person, lost, root)
+	case len(m.root) > 0:
+		from += fmt.Sprintf(" LEFT ANY JOIN (SELECT loser, winner FROM %smerges WHERE pos <= %d) AS merged ON %s = merged.loser",
+			database, m.upTo, person)
+		root := make([]uint64, len(m.middle))
+		for i, id := range m.middle {
+			root[i] = m.of(id)
+		}
+		person = transform(fmt.Sprintf("if(merged.winner = 0, %s, merged.winner)", person), m.middle, root)
+	}
+	if len(m.erased) > 0 {
+		gone := make([]uint64, 0, len(m.erased))
+		for id := range m.erased {
+			gone = append(gone, id)
+		}
+		slices.Sort(gone)
+		up := make([]uint64, len(gone))
+		for i, id := range gone {
+			up[i] = m.erased[id]
+		}
+		conditions = append(conditions, fmt.Sprintf("%s.pos > transform(%s, %s, %s, toUInt64(0))", alias, person, array(gone), array(up)))
+	}
+	return from, person, conditions
+}
+
+func transform(x string, from, to []uint64) string {
+	if len(from) == 0 {
+		return x
+	}
+	return fmt.Sprintf("transform(%s, %s, %s, %s)", x, array(from), array(to), x)
+}
+
+func array(people []uint64) string { return "CAST([" + ids(people) + "], 'Array(UInt64)')" }
+
+func ids(people []uint64) string {
+	var b strings.Builder
+	for i, id := range people {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(strconv.FormatUint(id, 10))
+	}
+	return b.String()
+}
+
+// canonicalPeople are the canonical ids of people as of the mapping, sorted, each once.
+func canonicalPeople(m *mapping, people []events.PersonID) []uint64 {
+	out := make([]uint64, len(people))
+	for i, person := range people {
+		out[i] = m.of(uint64(person))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}

@@ -1,0 +1,149 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"nudge/segments/geo"
+)
+
+// DefaultChunk is how many people are judged together.
+const DefaultChunk = 4096
+
+// Options configure a Planner.
+type Options struct {
+	Conn     driver.Conn // the store
+	Database string      // "" is the connection's own
+	// Fences returns the fences of near(…) and inside(…); nil, or a nil result, has none. It is
+	// called once for each Look.
+	Fences func() *geo.Fences
+	Fixes  geo.Options // which location fixes count
+	Chunk  int         // people judged together; 0 is DefaultChunk
+}
+
+// Planner answers Looks. It is safe for concurrent use.
+type Planner struct {
+	conn     driver.Conn
+	database string
+	fences   func() *geo.Fences
+	fixes    geo.Options
+	chunk    int
+	queries  atomic.Int64
+	people   people
+}
+
+// New makes a planner. It asks nothing of the store yet.
+func New(o Options) *Planner {
+	p := &Planner{conn: o.Conn, fences: o.Fences, fixes: o.Fixes, chunk: o.Chunk}
+	if o.Database != "" {
+		p.database = "`" + strings.ReplaceAll(o.Database, "`", "\\`") + "`."
+	}
+	if p.fences == nil {
+		p.fences = func() *geo.Fences { return nil }
+	}
+	if p.chunk <= 0 {
+		p.chunk = DefaultChunk
+	}
+	return p
+}
+
+// Queries is how many queries the planner has sent to the store since it was made.
+func (p *Planner) Queries() int64 { return p.queries.Load() }
+
+// asker sends the queries of one look.
+type asker struct {
+	p     *Planner
+	mu    sync.Mutex
+	texts *[]string // where Explain collects the queries
+}
+
+// query runs a query and calls row for each of its rows; scan reads the current one.
+func (a *asker) query(ctx context.Context, sql string, row func(scan func(dest ...any) error) error) error {
+	a.p.queries.Add(1)
+	if a.texts != nil {
+		a.mu.Lock()
+		*a.texts = append(*a.texts, sql)
+		a.mu.Unlock()
+	}
+	rows, err := a.p.conn.Query(ctx, sql)
+	if err != nil {
+		return queryError(ctx, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows.Scan); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return queryError(ctx, err)
+	}
+	return nil
+}
+
+// refused is a query that the store answered with an error, as opposed to a store that did not
+// answer: the condition behind it is at fault, or too expensive, and others need not suffer.
+type refused struct{ err error }
+
+func (r *refused) Error() string { return "the store refused a query: " + r.err.Error() }
+func (r *refused) Unwrap() error { return r.err }
+
+func queryError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var exception *clickhouse.Exception
+	if errors.As(err, &exception) || strings.Contains(err.Error(), "DB::Exception") {
+		return &refused{err}
+	}
+	return fmt.Errorf("asking the store: %w", err)
+}
+
+func isRefused(err error) bool {
+	var r *refused
+	return errors.As(err, &r)
+}
+
+// moment is what every query of a look is bound to: an instant, a position, and the people as
+// merged at that position.
+type moment struct {
+	at        int64
+	upTo      uint64
+	after     int64 // event times ≤ it are beyond retention; math.MinInt64 when there is no limit
+	database  string
+	canonical *mapping
+}
+
+func (p *Planner) moment(at int64, upTo uint64, retention int64, m *mapping) moment {
+	after := int64(math.MinInt64)
+	if retention > 0 {
+		after = at - retention
+	}
+	return moment{at: at, upTo: upTo, after: after, database: p.database, canonical: m}
+}
+
+// instant writes Unix milliseconds as a DateTime64(3), clamped to what the store can hold.
+func instant(ms int64) string {
+	const oldest, newest = -2208988800000, 10413791999999 // 1900 and 2299
+	return fmt.Sprintf("fromUnixTimestamp64Milli(toInt64(%d), 'UTC')", min(max(ms, oldest), newest))
+}
+
+// bounds are the conditions on time and position of a history table named by the alias.
+func (m moment) bounds(alias string, after int64) []string {
+	out := []string{
+		fmt.Sprintf("%s.pos <= %d", alias, m.upTo),
+		fmt.Sprintf("%s.time <= %s", alias, instant(m.at)),
+	}
+	if after != math.MinInt64 {
+		out = append(out, fmt.Sprintf("%s.time > %s", alias, instant(after)))
+	}
+	return out
+}

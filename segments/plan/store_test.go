@@ -1,0 +1,181 @@
+package plan
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"nudge/events"
+	"nudge/events/clickhouse"
+	"nudge/events/clickhouse/clickhousetest"
+	"nudge/segments"
+)
+
+// Times of the tests: t0 is the instant at which most of them look.
+const (
+	second = int64(1000)
+	minute = 60 * second
+	hour   = 60 * minute
+	day    = 24 * hour
+	t0     = int64(1_790_000_000_000)
+)
+
+// happening is one row of events.
+type happening struct {
+	person  uint64
+	time    int64
+	pos     uint64
+	kind    events.Kind // 0 is a track call
+	event   string
+	flags   events.Flags
+	props   map[string]any
+	context map[string]any
+}
+
+func (h *happening) occurrence() *segments.Occurrence {
+	return &segments.Occurrence{Time: h.time, Pos: events.Position(h.pos), Event: h.event, Properties: toJSON(h.props), Context: toJSON(h.context)}
+}
+
+func toJSON(v map[string]any) json.RawMessage {
+	if v == nil {
+		return json.RawMessage(`{}`)
+	}
+	raw, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return raw
+}
+
+// world writes histories straight into the tables, as the writer would.
+type world struct {
+	t     testing.TB
+	store *clickhouse.Store
+}
+
+func newWorld(t testing.TB) *world { return &world{t, clickhousetest.New(t)} }
+
+func (w *world) planner(o Options) *Planner {
+	o.Conn = w.store.Conn()
+	return New(o)
+}
+
+func (w *world) exec(sql string) {
+	w.t.Helper()
+	require.NoError(w.t, w.store.Conn().Exec(context.Background(), sql))
+}
+
+func when(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+// flat is a normalised JSON object in the maps of the store.
+func flat(props map[string]any) (strs map[string]string, nums map[string]float64, bools map[string]bool, bigs map[string]int64) {
+	strs, nums, bools, bigs = map[string]string{}, map[string]float64{}, map[string]bool{}, map[string]int64{}
+	var walk func(prefix string, m map[string]any)
+	walk = func(prefix string, m map[string]any) {
+		for k, v := range m {
+			switch x := v.(type) {
+			case string:
+				strs[prefix+k] = x
+			case float64:
+				nums[prefix+k] = x
+			case int64:
+				nums[prefix+k] = float64(x)
+				if math.Abs(float64(x)) > 1<<53 || x == 1<<53+1 || x == -(1<<53+1) {
+					bigs[prefix+k] = x
+				}
+			case bool:
+				bools[prefix+k] = x
+			case map[string]any:
+				walk(prefix+k+".", x)
+			case nil, []any:
+			default:
+				panic(fmt.Sprintf("%T", v))
+			}
+		}
+	}
+	walk("", props)
+	return strs, nums, bools, bigs
+}
+
+func (w *world) events(rows ...happening) {
+	w.t.Helper()
+	batch, err := w.store.Conn().PrepareBatch(context.Background(),
+		"INSERT INTO events (person, time, pos, kind, event, source, flags, strs, nums, bools, bigs, properties, context)")
+	require.NoError(w.t, err)
+	for _, h := range rows {
+		if h.kind == 0 {
+			h.kind = events.KindTrack
+		}
+		strs, nums, bools, bigs := flat(h.props)
+		require.NoError(w.t, batch.Append(h.person, when(h.time), h.pos, uint8(h.kind), h.event, "test", uint32(h.flags),
+			strs, nums, bools, bigs, string(toJSON(h.props)), string(toJSON(h.context))))
+	}
+	require.NoError(w.t, batch.Send())
+}
+
+// known writes an identity: people exist by their ids.
+func (w *world) known(kind, id string, person, pos uint64, at int64) {
+	w.exec(fmt.Sprintf("INSERT INTO identities (kind, id, person, pos, time) VALUES (%s, %s, %d, %d, %s)", literal(kind), literal(id), person, pos, instant(at)))
+}
+
+func (w *world) merged(loser, winner, pos uint64) {
+	w.exec(fmt.Sprintf("INSERT INTO merges (loser, winner, pos, time) VALUES (%d, %d, %d, %s)", loser, winner, pos, instant(t0)))
+}
+
+func (w *world) trait(person uint64, key, token string, pos uint64, at int64) {
+	w.exec(fmt.Sprintf("INSERT INTO traits (person, key, value, time, pos) VALUES (%d, %s, %s, %s, %d)", person, literal(key), literal(token), instant(at), pos))
+}
+
+// compile compiles a condition; problems fail the test.
+func compile(t testing.TB, spec segments.WhoSpec) *segments.Who {
+	t.Helper()
+	who, problems := segments.Compile(spec, segments.NewSchema(segments.SchemaOptions{EveryoneMin: 2}))
+	require.False(t, segments.HasErrors(problems), "%v", problems)
+	return who
+}
+
+func when1(t testing.TB, condition string) *segments.Who {
+	t.Helper()
+	return compile(t, segments.WhoSpec{When: condition})
+}
+
+// ask answers a look as a list.
+func ask(t testing.TB, p *Planner, q segments.Look) []segments.Answer {
+	t.Helper()
+	if q.At == 0 {
+		q.At = t0
+	}
+	if q.UpTo == 0 {
+		q.UpTo = math.MaxInt64
+	}
+	var out []segments.Answer
+	require.NoError(t, p.Look(context.Background(), q, func(answers []segments.Answer) error {
+		out = append(out, answers...)
+		return nil
+	}))
+	return out
+}
+
+// brief writes answers as "who person value truth".
+func brief(answers []segments.Answer) []string {
+	out := []string{}
+	for _, a := range answers {
+		s := fmt.Sprintf("%d %d", a.Who, a.Person)
+		if a.Value != "" {
+			s += " " + a.Value
+		}
+		if a.Truth != segments.True {
+			s += [...]string{" false", "", " unknown", " failed"}[a.Truth]
+		}
+		if a.Err != nil {
+			s += ": " + a.Err.Error()
+		}
+		out = append(out, s)
+	}
+	return out
+}
