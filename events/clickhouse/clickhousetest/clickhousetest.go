@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -79,7 +78,7 @@ func Engine(t testing.TB) *embedded.Engine {
 			return
 		}
 		log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-		shared.engine, shared.err = embedded.Start(context.Background(), embedded.Config{Dir: filepath.Join(dir, "store"), Temporary: true, Logger: log})
+		shared.engine, shared.err = embedded.Start(context.Background(), embedded.Config{Dir: dir, Temporary: true, Logger: log})
 	})
 	var missing *embedded.MissingLibError
 	if errors.As(shared.err, &missing) {
