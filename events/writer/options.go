@@ -1,0 +1,104 @@
+package writer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"nudge/events"
+	"nudge/events/queue"
+)
+
+// Queue is what the writer needs of queue.Queue.
+type Queue interface {
+	Read(ctx context.Context, after uint64, fn func(queue.Message) error) error
+	LastSeq(ctx context.Context) (uint64, error)
+	FirstSeq(ctx context.Context) (uint64, error)
+	Written(seq uint64)
+}
+
+// Store is what the writer needs of clickhouse.Store.
+type Store interface {
+	Conn() driver.Conn
+}
+
+// Stored tells a subscriber what a batch added to the store.
+type Stored struct {
+	// From and To are the ends of the positions: rows of (From, To] are there, synced.
+	From, To events.Position
+	// Names counts events by their name in the store: "Product Added", "Page Viewed",
+	// "Message Opened", … Identify, group and alias calls count under "".
+	Names map[string]int
+	// How many rows of these kinds came.
+	Traits, Devices, Consents, Zones, Fixes, Merges int
+	// Erased people (canonical ones): forget what is known of them.
+	Erased []events.PersonID
+}
+
+// Options of a Writer. Queue, Store and Now are required.
+type Options struct {
+	Queue  Queue
+	Store  Store
+	Now    func() time.Time
+	Logger *slog.Logger
+	// Registerer takes the metrics; nil: none are kept.
+	Registerer prometheus.Registerer
+
+	// OnResolved is called with every accepted event, in stream order, before it is in the store. It
+	// is called from one goroutine, must not keep the slice, and holds up the writer while it runs. A
+	// start repeats what comes after the checkpoint.
+	OnResolved func([]events.Resolved)
+	// OnStored is called after a batch is in the store, synced and checkpointed, in order, from one
+	// goroutine. It must not wait for the writer.
+	OnStored func(Stored)
+
+	// MaxRows and MaxBytes bound a batch; FlushEvery is how long its first event waits at most while
+	// the store is keeping up. 0: DefaultMaxRows, DefaultMaxBytes, DefaultFlushEvery.
+	MaxRows    int
+	MaxBytes   int
+	FlushEvery time.Duration
+}
+
+// Defaults of Options.
+const (
+	DefaultMaxRows    = 50_000
+	DefaultMaxBytes   = 48 << 20
+	DefaultFlushEvery = 250 * time.Millisecond
+)
+
+func (o *Options) check() error {
+	switch {
+	case o.Queue == nil:
+		return errors.New("make a writer: Options.Queue is missing")
+	case o.Store == nil:
+		return errors.New("make a writer: Options.Store is missing")
+	case o.Now == nil:
+		return errors.New("make a writer: Options.Now is missing; pass the process's clock")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Registerer == nil {
+		o.Registerer = prometheus.NewRegistry()
+	}
+	if o.OnResolved == nil {
+		o.OnResolved = func([]events.Resolved) {}
+	}
+	if o.OnStored == nil {
+		o.OnStored = func(Stored) {}
+	}
+	if o.MaxRows == 0 {
+		o.MaxRows = DefaultMaxRows
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = DefaultMaxBytes
+	}
+	if o.FlushEvery == 0 {
+		o.FlushEvery = DefaultFlushEvery
+	}
+	return nil
+}

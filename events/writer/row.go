@@ -1,0 +1,153 @@
+package writer
+
+import (
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
+
+	"nudge/events"
+)
+
+// eventRow is one row of the events table.
+type eventRow struct {
+	*events.Resolved
+
+	name, source any // strings, boxed once for all rows that share them
+
+	strs  pairs[string]
+	nums  pairs[float64]
+	bools pairs[bool]
+	bigs  pairs[int64]
+}
+
+// Names of calls in the events table.
+const (
+	pageViewed   = "Page Viewed"
+	screenViewed = "Screen Viewed"
+)
+
+// nameOf is the event's name in the store: what `event("…")` in a condition asks for.
+func nameOf(ev *events.Event) string {
+	switch ev.Kind {
+	case events.KindPage:
+		return pageViewed
+	case events.KindScreen:
+		return screenViewed
+	case events.KindTrack, events.KindMessage:
+		return ev.Name
+	default:
+		return ""
+	}
+}
+
+// kept says whether the events table keeps rows of a kind.
+func kept(k events.Kind) bool {
+	switch k {
+	case events.KindTrack, events.KindPage, events.KindScreen, events.KindMessage,
+		events.KindIdentify, events.KindGroup, events.KindAlias:
+		return true
+	default:
+		return false
+	}
+}
+
+// exactly is the largest integer up to which float64 holds every one.
+const exactly = 1 << 53
+
+// flattener fills the maps of event rows. It is for one goroutine.
+type flattener struct {
+	walk  events.Flattener
+	boxes map[string]any // boxed strings, so that a key costs no allocation for each row
+	row   *eventRow
+	leaf  func(string, events.Leaf)
+}
+
+func newFlattener() *flattener {
+	f := &flattener{boxes: map[string]any{}}
+	f.leaf = f.add
+	return f
+}
+
+// maxBoxes bounds what is remembered, against senders that put ids into keys.
+const maxBoxes = 8192
+
+func (f *flattener) box(s string) any {
+	if b, ok := f.boxes[s]; ok {
+		return b
+	}
+	if len(f.boxes) >= maxBoxes {
+		clear(f.boxes)
+	}
+	s = strings.Clone(s) // not a part of a whole message
+	b := any(s)
+	f.boxes[s] = b
+	return b
+}
+
+func (f *flattener) fill(r *eventRow) {
+	r.name, r.source = f.box(nameOf(&r.Event)), f.box(r.Source)
+	f.row = r
+	f.walk.Walk(r.Properties, f.leaf)
+	if (r.Kind == events.KindPage || r.Kind == events.KindScreen) && r.Name != "" && !r.strs.has("name") {
+		r.strs.add(f.box("name"), r.Name)
+	}
+	f.row = nil
+}
+
+func (f *flattener) add(path string, v events.Leaf) {
+	key := f.box(path)
+	switch v.Kind {
+	case events.LeafString:
+		f.row.strs.add(key, v.Str)
+	case events.LeafFloat:
+		f.row.nums.add(key, v.Num)
+	case events.LeafInt:
+		f.row.nums.add(key, v.Num)
+		if v.Int > exactly || v.Int < -exactly {
+			f.row.bigs.add(key, v.Int)
+		}
+	case events.LeafBool:
+		f.row.bools.add(key, v.Bool)
+	}
+}
+
+// pairs is a map column's value that the driver reads in order and without reflection.
+type pairs[V any] struct {
+	keys []any
+	vals []V
+	next int
+}
+
+var (
+	_ column.IterableOrderedMap = (*pairs[string])(nil)
+	_ column.MapIterator        = (*pairs[string])(nil)
+)
+
+func (p *pairs[V]) add(key any, v V) {
+	p.keys = append(p.keys, key)
+	p.vals = append(p.vals, v)
+}
+
+func (p *pairs[V]) has(key string) bool {
+	for _, k := range p.keys {
+		if k == key {
+			return true
+		}
+	}
+	return false
+}
+
+// Put is not used: the driver calls it only to scan.
+func (p *pairs[V]) Put(key, value any) { p.add(key, value.(V)) }
+
+// Iterator, Next, Key and Value are how the driver reads.
+func (p *pairs[V]) Iterator() column.MapIterator { p.next = 0; return p }
+
+// Next moves on.
+func (p *pairs[V]) Next() bool { p.next++; return p.next <= len(p.keys) }
+
+// Key is the current key.
+func (p *pairs[V]) Key() any { return p.keys[p.next-1] }
+
+// Value is a pointer to the current value: boxing it allocates nothing.
+func (p *pairs[V]) Value() any { return &p.vals[p.next-1] }
