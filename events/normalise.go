@@ -56,7 +56,6 @@ type draft struct {
 	index                       int
 	timestamp, original, sentAt stamp
 	category                    string
-	contextTraits               json.RawMessage
 }
 
 // Read parses a body: one call of the given kind, or if kind is 0 a batch whose elements say their
@@ -114,7 +113,7 @@ func (n *Normaliser) batch() error {
 			if n.s.peek() == 'n' {
 				return n.s.word("null")
 			}
-			if n.shared, err = n.object(nil); err == nil && len(n.shared) > maxSharedContext {
+			if n.shared, err = n.object(); err == nil && len(n.shared) > maxSharedContext {
 				return refuse("has %d bytes; what a batch shares may have %d", len(n.shared), maxSharedContext)
 			}
 			return err
@@ -266,13 +265,13 @@ func (n *Normaliser) call(d *draft, kind Kind) error {
 			ev.MessageID, err = n.name()
 		case "properties":
 			bit = 8
-			ev.Properties, err = n.object(nil)
+			ev.Properties, err = n.object()
 		case "traits":
 			bit = 9
-			ev.Traits, err = n.object(nil)
+			ev.Traits, err = n.object()
 		case "context":
 			bit = 10
-			ev.Context, err = n.object(&d.contextTraits)
+			ev.Context, err = n.object()
 		case "timestamp":
 			bit = 11
 			d.timestamp.ms, d.timestamp.ok, err = s.instant()
@@ -336,7 +335,9 @@ func (d *draft) check(event, name string) error {
 		return refuse("userId or anonymousId is required")
 	}
 	if ev.Kind == KindIdentify && len(ev.Traits) <= len("{}") {
-		ev.Traits = d.contextTraits // where RudderStack's browser SDK puts them
+		if t, ok := Lookup(ev.Context, "traits"); ok && t[0] == '{' {
+			ev.Traits = t // where RudderStack's browser SDK puts them
+		}
 	}
 	if ev.Kind != KindIdentify && ev.Kind != KindGroup {
 		ev.Traits = nil
@@ -417,9 +418,8 @@ func (n *Normaliser) key() error {
 	return err
 }
 
-// object reads an object into its normal form; null is none. If traits is not nil, it receives the
-// object under the key "traits".
-func (n *Normaliser) object(traits *json.RawMessage) (json.RawMessage, error) {
+// object reads an object into its normal form; null is none.
+func (n *Normaliser) object() (json.RawMessage, error) {
 	switch n.s.peek() {
 	case '{':
 	case 'n':
@@ -434,11 +434,6 @@ func (n *Normaliser) object(traits *json.RawMessage) (json.RawMessage, error) {
 	if n.s.dotted {
 		if err := collisions(v); err != nil {
 			return nil, err
-		}
-	}
-	if traits != nil {
-		if t, ok := Lookup(v, "traits"); ok && t[0] == '{' {
-			*traits = t
 		}
 	}
 	return v, nil

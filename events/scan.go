@@ -1,9 +1,11 @@
 package events
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
+	"math/bits"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -120,9 +122,6 @@ func (s *scanner) flush(to, next int) {
 
 // space skips white space.
 func (s *scanner) space() {
-	if s.pos < len(s.in) && s.in[s.pos] > ' ' {
-		return
-	}
 	from := s.pos
 	for s.pos < len(s.in) {
 		switch s.in[s.pos] {
@@ -139,6 +138,9 @@ func (s *scanner) space() {
 
 // peek is the next byte after white space, 0 at the end.
 func (s *scanner) peek() byte {
+	if s.pos < len(s.in) && s.in[s.pos] > ' ' {
+		return s.in[s.pos]
+	}
 	s.space()
 	if s.pos < len(s.in) {
 		return s.in[s.pos]
@@ -326,12 +328,7 @@ func (s *scanner) key() (span, error) {
 		k.to = len(s.text)
 	}
 	if !s.silent && !s.dotted {
-		for _, c := range s.bytes(k) {
-			if c == '.' {
-				s.dotted = true
-				break
-			}
-		}
+		s.dotted = bytes.IndexByte(s.bytes(k), '.') >= 0
 	}
 	return k, nil
 }
@@ -349,8 +346,8 @@ func plain(b []byte) int {
 		w := binary.LittleEndian.Uint64(b[n:])
 		q := w ^ (ones * '"')
 		e := w ^ (ones * '\\')
-		if (w|(w-ones*' ')|((q-ones)&^q)|((e-ones)&^e))&tops != 0 {
-			break
+		if m := (w | (w - ones*' ') | ((q - ones) &^ q) | ((e - ones) &^ e)) & tops; m != 0 {
+			return n + bits.TrailingZeros64(m)/8 // the lowest mark is exact, higher ones may be borrowed
 		}
 		n += 8
 	}
