@@ -48,10 +48,10 @@ type Options struct {
 	// Registerer takes the metrics; nil: none are kept.
 	Registerer prometheus.Registerer
 
-	// OnResolved is called with every accepted event, in stream order, before it is in the store. It
-	// is called from one goroutine, must not keep the slice, and holds up the writer while it runs. A
+	// OnResolved is called with every accepted event, in stream order, before it is in the store, and
+	// with the position after them, also when none was accepted. It is called from one goroutine, must not keep the slice, and holds up the writer while it runs. A
 	// start repeats what comes after the checkpoint.
-	OnResolved func([]events.Resolved)
+	OnResolved func(batch []events.Resolved, upTo events.Position)
 	// OnStored is called after a batch is in the store, synced and checkpointed, in order, from one
 	// goroutine. It must not wait for the writer.
 	OnStored func(Stored)
@@ -86,7 +86,7 @@ func (o *Options) check() error {
 		o.Registerer = prometheus.NewRegistry()
 	}
 	if o.OnResolved == nil {
-		o.OnResolved = func([]events.Resolved) {}
+		o.OnResolved = func([]events.Resolved, events.Position) {}
 	}
 	if o.OnStored == nil {
 		o.OnStored = func(Stored) {}

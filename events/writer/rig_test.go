@@ -70,7 +70,7 @@ func (r *rig) start(change ...func(*Options)) {
 	opts := Options{
 		Queue: r.q, Store: r.store, Now: r.clock, FlushEvery: 10 * time.Millisecond, Registerer: prometheus.NewRegistry(),
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		OnResolved: func(rs []events.Resolved) {
+		OnResolved: func(rs []events.Resolved, _ events.Position) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.resolved = append(r.resolved, rs...)
