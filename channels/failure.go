@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -145,12 +146,12 @@ func Each(ctx context.Context, batch []Message, width int, send func(ctx context
 		return results
 	}
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, width)
-	for i := range batch {
-		slots <- struct{}{}
+	var next atomic.Int64
+	for range min(width, len(batch)) { // a goroutine takes several: growing its stack is dear
 		wg.Go(func() {
-			one(i)
-			<-slots
+			for i := int(next.Add(1)) - 1; i < len(batch); i = int(next.Add(1)) - 1 {
+				one(i)
+			}
 		})
 	}
 	wg.Wait()

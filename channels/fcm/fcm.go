@@ -21,9 +21,10 @@ import (
 	"nudge/channels/h2"
 )
 
-// Sizes of what is under way at once: batches of batch, concurrency of them.
+// Sizes of what is under way at once: of each of concurrency batches, width messages.
 const (
 	batch       = 500
+	width       = 250
 	concurrency = 8
 )
 
@@ -128,7 +129,7 @@ func open(o channels.Options) (channels.Channel, error) {
 
 // Send implements channels.Channel.
 func (c *channel) Send(ctx context.Context, batch []channels.Message) []channels.Result {
-	return channels.Each(ctx, batch, len(batch), c.push)
+	return channels.Each(ctx, batch, width, c.push)
 }
 
 // Close implements channels.Closer.

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -217,28 +215,24 @@ func (c *conn) writeHeaders(s *stream) {
 	if host == "" {
 		host = r.URL.Host
 	}
-	c.field(":method", r.Method)
-	c.field(":scheme", "https")
-	c.field(":authority", host)
-	c.field(":path", r.URL.RequestURI())
+	c.field(":method", r.Method, false)
+	c.field(":scheme", "https", false)
+	c.field(":authority", host, false)
+	c.field(":path", r.URL.RequestURI(), true)
 	if len(s.body) > 0 {
-		c.field("content-length", strconv.Itoa(len(s.body)))
+		c.field("content-length", strconv.Itoa(len(s.body)), true)
 	}
-	agent := false
-	for name, values := range r.Header {
-		lower := lowerName(name)
-		switch lower {
-		case "host", "connection", "content-length", "transfer-encoding", "keep-alive", "upgrade", "proxy-connection":
+	for canonical, values := range r.Header {
+		name := c.t.name(canonical)
+		if name.hop {
 			continue
-		case "user-agent":
-			agent = true
 		}
 		for _, value := range values {
-			c.field(lower, value)
+			c.field(name.lower, value, name.unique)
 		}
 	}
-	if !agent {
-		c.field("user-agent", "nudge")
+	if r.Header["User-Agent"] == nil {
+		c.field("user-agent", "nudge", false)
 	}
 	block, first := c.block.Bytes(), true
 	for {
@@ -257,9 +251,9 @@ func (c *conn) writeHeaders(s *stream) {
 	}
 }
 
-// field encodes one header field. c.mu is held.
-func (c *conn) field(name, value string) {
-	c.must(c.encoder.WriteField(hpack.HeaderField{Name: name, Value: value, Sensitive: c.t.unique[name]}))
+// field encodes one header field; a unique one is kept out of the compression table. c.mu is held.
+func (c *conn) field(name, value string, unique bool) {
+	c.must(c.encoder.WriteField(hpack.HeaderField{Name: name, Value: value, Sensitive: unique}))
 }
 
 // writeBody writes what there is window for and says whether that was all. c.mu is held.
@@ -386,24 +380,3 @@ func (c *conn) fail(err error) {
 		c.end(s, c.err, false)
 	}
 }
-
-// lowerName is a header's name as HTTP/2 has it.
-func lowerName(name string) string {
-	if lower, ok := lowerNames[name]; ok {
-		return lower
-	}
-	return strings.ToLower(name)
-}
-
-// lowerNames spares an allocation for the names that push libraries send.
-var lowerNames = func() map[string]string {
-	m := make(map[string]string)
-	for _, name := range []string{
-		"accept-encoding", "apns-collapse-id", "apns-expiration", "apns-id", "apns-priority", "apns-push-type", "apns-topic",
-		"authorization", "content-type", "user-agent", "x-firebase-client", "x-goog-api-client", "x-goog-api-format-version",
-	} {
-		m[http.CanonicalHeaderKey(name)] = name
-		m[name] = name
-	}
-	return m
-}()

@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -54,7 +55,7 @@ var errClosed = errors.New("the transport is closed")
 // Transport is an http.RoundTripper, safe for concurrent use.
 type Transport struct {
 	config Config
-	unique map[string]bool
+	names  map[string]headerName // by the name that net/http has; not changed after New
 
 	mu     sync.Mutex
 	hosts  map[string][]*conn
@@ -73,11 +74,37 @@ func New(c Config) *Transport {
 	setDefault(&c.MaxBody, 64<<10)
 	setDefault(&c.DialTimeout, 20*time.Second)
 	setDefault(&c.Quiet, 15*time.Second)
-	t := &Transport{config: c, unique: map[string]bool{":path": true, "content-length": true}, hosts: make(map[string][]*conn)}
+	t := &Transport{config: c, names: make(map[string]headerName), hosts: make(map[string][]*conn)}
+	for _, name := range []string{
+		"accept-encoding", "apns-expiration", "apns-priority", "apns-push-type", "apns-topic", "authorization", "content-type",
+		"user-agent", "x-firebase-client", "x-goog-api-client", "x-goog-api-format-version",
+	} {
+		t.names[http.CanonicalHeaderKey(name)] = headerName{lower: name}
+	}
+	for _, name := range []string{
+		"host", "connection", "content-length", "transfer-encoding", "keep-alive", "upgrade", "proxy-connection",
+	} {
+		t.names[http.CanonicalHeaderKey(name)] = headerName{lower: name, hop: true}
+	}
 	for _, name := range c.Unique {
-		t.unique[name] = true
+		t.names[http.CanonicalHeaderKey(name)] = headerName{lower: name, unique: true}
 	}
 	return t
+}
+
+// headerName is a header's name as HTTP/2 has it.
+type headerName struct {
+	lower  string
+	unique bool // not worth a place in the compression table
+	hop    bool // belongs to HTTP/1 connections, or is written anyway
+}
+
+// name looks a header's name up; those that push libraries send cost no allocation.
+func (t *Transport) name(canonical string) headerName {
+	if name, ok := t.names[canonical]; ok {
+		return name
+	}
+	return headerName{lower: strings.ToLower(canonical)}
 }
 
 // setDefault fills a zero value.

@@ -1,0 +1,161 @@
+package apns_test
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sideshow/apns2"
+	"github.com/sideshow/apns2/token"
+	"github.com/stretchr/testify/require"
+
+	"nudge/channels"
+	"nudge/channels/apns"
+	"nudge/channels/channeltest"
+	"nudge/channels/channeltest/apnsd"
+	"nudge/channels/channeltest/provider"
+)
+
+// BenchmarkSend measures pushes a second with the local server in the same process, which shares
+// the machine's cores: through the adapter, and for comparison through the plain library.
+func BenchmarkSend(b *testing.B) {
+	for _, delay := range []time.Duration{0, 50 * time.Millisecond} {
+		b.Run(fmt.Sprintf("adapter/answers after %s", delay), func(b *testing.B) { benchAdapter(b, delay) })
+	}
+	for _, delay := range []time.Duration{0, 50 * time.Millisecond} {
+		b.Run(fmt.Sprintf("apns2 alone/answers after %s", delay), func(b *testing.B) { benchLibrary(b, delay) })
+	}
+}
+
+// server starts a local APNs that keeps nothing.
+func server(b *testing.B, delay time.Duration) (*apnsd.Server, map[string]any) {
+	b.Helper()
+	s, err := apnsd.Start(apnsd.Config{Now: time.Now})
+	require.NoError(b, err)
+	b.Cleanup(s.Close)
+	s.Keep = false
+	if delay > 0 {
+		s.Script(func(provider.Request) provider.Fault { return provider.Fault{Delay: delay} })
+	}
+	return s, map[string]any{
+		"topic": "example.shop", "key": string(s.KeyPEM), "key_id": s.KeyID, "team_id": s.TeamID,
+		"host": s.Host(), "ca": string(s.CA.PEM),
+	}
+}
+
+func benchAdapter(b *testing.B, delay time.Duration) {
+	s, config := server(b, delay)
+	raw, err := json.Marshal(config)
+	require.NoError(b, err)
+	spec := apns.Spec()
+	channel, err := spec.New(channels.Options{Config: raw, Now: time.Now})
+	require.NoError(b, err)
+	defer func() { require.NoError(b, channel.(channels.Closer).Close()) }()
+	batch := make([]channels.Message, spec.Batch)
+	for i := range batch {
+		batch[i] = channeltest.Message(i)
+	}
+	for _, r := range channel.Send(b.Context(), batch) { // connections stand
+		require.NoError(b, r.Err)
+	}
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	b.ReportAllocs()
+	cpu := cpuTime()
+	b.ResetTimer()
+	var group sync.WaitGroup
+	for range spec.Concurrency {
+		group.Go(func() {
+			for {
+				n := min(left.Add(-int64(len(batch)))+int64(len(batch)), int64(len(batch)))
+				if n <= 0 {
+					return
+				}
+				for _, r := range channel.Send(context.Background(), batch[:n]) {
+					if r.Err != nil {
+						b.Error(r.Err)
+						return
+					}
+				}
+			}
+		})
+	}
+	group.Wait()
+	b.StopTimer()
+	report(b, cpu, s)
+	require.EqualValues(b, b.N+len(batch), s.Accepted())
+}
+
+func benchLibrary(b *testing.B, delay time.Duration) {
+	s, _ := server(b, delay)
+	key, err := token.AuthKeyFromBytes(s.KeyPEM)
+	require.NoError(b, err)
+	client := apns2.NewTokenClient(&token.Token{AuthKey: key, KeyID: s.KeyID, TeamID: s.TeamID})
+	client.Host = s.Host()
+	trust(client, s)
+	push := func(i int) error {
+		r, err := client.Push(&apns2.Notification{
+			DeviceToken: channeltest.Token(i % 500), Topic: "example.shop", ApnsID: channels.UUID(fmt.Sprint(i)), Priority: 10,
+			Payload: []byte(`{"aps":{"alert":{"title":"Still thinking about the blue shoes?","body":"They are waiting in your cart. 3 people looked at them today."}}}`),
+		})
+		if err == nil && !r.Sent() {
+			err = fmt.Errorf("%d %s", r.StatusCode, r.Reason)
+		}
+		return err
+	}
+	require.NoError(b, push(0))
+	workers := 256
+	if delay > 0 {
+		workers = 4000
+	}
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	b.ReportAllocs()
+	cpu := cpuTime()
+	b.ResetTimer()
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			for n := left.Add(-1); n >= 0; n = left.Add(-1) {
+				if err := push(int(n)); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	b.StopTimer()
+	report(b, cpu, s)
+}
+
+// trust has the plain client trust the local server.
+func trust(client *apns2.Client, s *apnsd.Server) {
+	client.HTTPClient = &http.Client{Transport: &http.Transport{
+		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: s.CA.Pool(), MinVersion: tls.VersionTLS12},
+	}}
+}
+
+// report gives pushes a second and the CPU of both sides a push.
+func report(b *testing.B, before time.Duration, s *apnsd.Server) {
+	b.Helper()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pushes/s")
+	b.ReportMetric(float64((cpuTime()-before).Microseconds())/float64(b.N), "cpu-µs/push")
+	b.ReportMetric(float64(s.Connections()), "connections")
+}
+
+// cpuTime is what this process has used.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
