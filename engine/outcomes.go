@@ -114,3 +114,6 @@ func afterOutcome(sent *ledger.Sent, now int64) ledger.Record {
 	}
 	return ledger.Record{Decision: &d}
 }
+
+// Settled is the newest message of a shard's delivery stream that is folded in.
+func (e *Engine) Settled(shard int) uint64 { return e.settled[shard].Load() }

@@ -74,3 +74,15 @@ func vars(r *rules.Rule, m Message) map[string]any {
 	}
 	return out
 }
+
+// Profile reads back the profile that a decision carries; nil for none.
+func Profile(raw json.RawMessage) (*segments.Profile, error) {
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	var p segments.Profile
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return nil, fmt.Errorf("read the decision's profile: %w", err)
+	}
+	return &p, nil
+}

@@ -1,0 +1,344 @@
+// Package app puts the parts of nudge together: queue, store, identity writer, planner, engine,
+// sender and ledger, from a workspace. It runs them live (Run), or steps them on a simulated clock
+// (Sim); both are the same parts.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"nudge/engine"
+	"nudge/engine/ledger"
+	"nudge/engine/render"
+	"nudge/engine/send"
+	"nudge/engine/workspace"
+	"nudge/events"
+	"nudge/events/clickhouse"
+	"nudge/events/queue"
+	"nudge/events/writer"
+	"nudge/segments/geo"
+	"nudge/segments/plan"
+)
+
+// Options is what an App is opened with. Workspace and Now are required.
+type Options struct {
+	Workspace *workspace.Workspace
+	// Now is the clock of everything.
+	Now        func() time.Time
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+	// Stdout is where the stdout channel writes.
+	Stdout io.Writer
+	// Store, when set, is used instead of opening one, and not closed.
+	Store *clickhouse.Store
+	// Routes, when set, are used instead of the workspace's channels.
+	Routes map[string]send.Route
+	// Owner names this process to others on a shared queue, "host/pid".
+	Owner string
+	// Since is when a rule that has never run goes live, Unix ms; 0 is now.
+	Since int64
+}
+
+// App is nudge, opened. Close it when done.
+type App struct {
+	opts    Options
+	log     *slog.Logger
+	Queue   *queue.Queue
+	Store   *clickhouse.Store
+	Writer  *writer.Writer
+	Planner *plan.Planner
+	Engine  *engine.Engine
+	Sender  *send.Sender
+	Ledger  *ledger.Reader
+	Signer  *send.Signer
+
+	decisions, deliveries *queue.Log
+	workspace             atomic.Pointer[workspace.Workspace]
+	acked                 ackedQueue
+	stored                chan struct{} // something new is in the store
+	failed                chan error    // a part ended that must not
+	steps                 []step
+	ready                 chan struct{} // closed once Engine is set
+}
+
+// step is one part to end, in the reverse order of beginning.
+type step struct {
+	name string
+	stop func() error
+}
+
+// Open opens everything and starts the identity writer, without which nothing else can tell who is
+// who. Nothing is decided or sent before Run or a Sim's steps.
+func Open(ctx context.Context, o Options) (_ *App, err error) {
+	if o.Workspace == nil || o.Now == nil {
+		return nil, errors.New("open nudge: Options.Workspace and Options.Now are required")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Registerer == nil {
+		o.Registerer = prometheus.NewRegistry()
+	}
+	if o.Since == 0 {
+		o.Since = o.Now().UnixMilli()
+	}
+	a := &App{opts: o, log: o.Logger, stored: make(chan struct{}, 1), failed: make(chan error, 4), ready: make(chan struct{})}
+	a.workspace.Store(o.Workspace)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	for _, open := range []func(context.Context) error{a.openQueue, a.openStore, a.startWriter, a.openEngine, a.openSender} {
+		if err := open(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// Close ends everything in the reverse order of opening. It is safe after a failed Open.
+func (a *App) Close() error {
+	var errs []error
+	for _, s := range slices.Backward(a.steps) {
+		if err := s.stop(); err != nil {
+			errs = append(errs, fmt.Errorf("stop the %s: %w", s.name, err))
+		}
+	}
+	a.steps = nil
+	return errors.Join(errs...)
+}
+
+func (a *App) onStop(name string, stop func() error) { a.steps = append(a.steps, step{name, stop}) }
+
+// Workspace is the one that is running.
+func (a *App) Workspace() *workspace.Workspace { return a.workspace.Load() }
+
+func (a *App) openQueue(ctx context.Context) (err error) {
+	c := a.Workspace().Queue
+	a.Queue, err = queue.Open(ctx, queue.Config{
+		Dir: c.Dir, URL: c.URL, MaxBacklog: c.MaxBacklog, Keep: c.Keep, Logger: a.log, Now: a.opts.Now,
+	})
+	if err != nil {
+		return fmt.Errorf("open the queue: %w", err)
+	}
+	a.onStop("queue", func() error {
+		a.Queue.Close()
+		return nil
+	})
+	a.acked.queue = a.Queue
+	if a.decisions, err = a.Queue.Log(ctx, "decisions"); err != nil {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	a.deliveries, err = a.Queue.Log(ctx, "deliveries")
+	return err //nolint:wrapcheck // says what it was doing
+}
+
+func (a *App) openStore(ctx context.Context) (err error) {
+	ws := a.Workspace()
+	a.Store = a.opts.Store
+	if a.Store == nil {
+		a.Store, err = OpenStore(ctx, ws, a.log)
+		if err != nil {
+			return err
+		}
+		a.onStop("store", a.Store.Close)
+	}
+	if err := a.Store.Migrate(ctx, clickhouse.Layout{Cluster: ws.Store.Cluster, Retention: ws.Retention}); err != nil {
+		return fmt.Errorf("prepare the tables: %w", err)
+	}
+	return recordSources(ctx, a.Store.Conn(), ws, a.opts.Now())
+}
+
+// OpenStore connects to the workspace's store, or starts or joins its embedded engine.
+func OpenStore(ctx context.Context, ws *workspace.Workspace, log *slog.Logger) (*clickhouse.Store, error) {
+	s, err := clickhouse.Open(ctx, clickhouse.Config{
+		DSN: ws.Store.DSN, Dir: ws.Store.Dir, Lib: ws.Store.Library, Database: ws.Store.Database, Logger: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	return s, nil
+}
+
+func (a *App) startWriter(ctx context.Context) error {
+	w, err := writer.New(writer.Options{
+		Queue: a.Queue, Store: a.Store, Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer,
+		OnResolved: func(batch []events.Resolved, upTo events.Position) {
+			<-a.ready
+			a.Engine.Resolved(batch, upTo)
+		},
+		OnStored: func(s writer.Stored) {
+			<-a.ready
+			a.Engine.Stored(s.Names)
+			select {
+			case a.stored <- struct{}{}:
+			default:
+			}
+		},
+	})
+	if err != nil {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	a.Writer = w
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var done sync.WaitGroup
+	done.Go(func() {
+		if err := w.Run(run); err != nil && run.Err() == nil {
+			a.failed <- fmt.Errorf("the writer ended: %w", err)
+		}
+	})
+	a.onStop("writer", func() error {
+		stop()
+		select {
+		case <-a.ready:
+		default:
+			close(a.ready) // lets a callback go that waits for an engine that never came
+		}
+		done.Wait()
+		return nil
+	})
+	select {
+	case <-w.Ready():
+		return nil
+	case err := <-a.failed:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the writer: %w", context.Cause(ctx))
+	}
+}
+
+func (a *App) openEngine(ctx context.Context) (err error) {
+	ws := a.Workspace()
+	a.Planner = plan.New(plan.Options{
+		Conn: a.Store.Conn(), Database: a.Store.Database(), Fixes: ws.Location,
+		Fences: func() *geo.Fences { return a.Workspace().Fences },
+	})
+	store := ledger.NewStore(a.Store.Conn())
+	a.Ledger = ledger.NewReader(store, a.decisions, a.deliveries, a.log)
+	if err := a.Ledger.Flush(ctx); err != nil {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	a.Engine, err = engine.New(ctx, engine.Options{
+		Planner: a.Planner, People: a.Writer, Ledger: store, Decisions: a.decisions, Deliveries: a.deliveries, Workspace: ws,
+		Since: a.opts.Since, From: a.Writer.Position(), Logger: a.log, Registerer: a.opts.Registerer,
+	})
+	if err != nil {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	close(a.ready)
+	return nil
+}
+
+func (a *App) openSender(ctx context.Context) (err error) {
+	ws := a.Workspace()
+	routes := a.opts.Routes
+	if routes == nil {
+		if routes, err = a.openChannels(ws); err != nil {
+			return err
+		}
+	}
+	if len(ws.Signing) > 0 {
+		if a.Signer, err = send.NewSigner(ws.Signing); err != nil {
+			return err //nolint:wrapcheck // says what it was doing
+		}
+	}
+	shards := make([]int, engine.Shards)
+	for i := range shards {
+		shards[i] = i
+	}
+	a.Sender, err = send.New(send.Options{
+		Decisions: a.decisions, Deliveries: a.deliveries, Events: &a.acked, Notes: a.Queue, Shards: shards, Routes: routes,
+		Render: a.render, Exited: a.exited, Signer: a.Signer, Links: ws.BaseURL, Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer,
+	})
+	return err //nolint:wrapcheck // says what it was doing
+}
+
+// exited asks the engine whether a send that is queued has an exit, once everything that has been
+// acknowledged so far has been resolved. While that cannot be known the message waits.
+func (a *App) exited(d *ledger.Decision, now int64) bool {
+	gone, err := a.Engine.Exited(context.Background(), d, now, a.acked.position())
+	return err == nil && gone
+}
+
+// render makes the message of a decision by the rule as it is now; a decision of a rule that is
+// gone cannot be rendered, and is not sent.
+func (a *App) render(d *ledger.Decision, channel string) (send.Rendered, error) {
+	ws := a.Workspace()
+	for _, r := range ws.Rules {
+		if r.Name != d.Rule {
+			continue
+		}
+		profile, err := render.Profile(d.Profile)
+		if err != nil {
+			return send.Rendered{}, err //nolint:wrapcheck // says what it was doing
+		}
+		fields, err := render.Fields(r.Rule, render.Message{
+			Variant: d.Variant, Channel: channel, Value: d.Value, At: d.At, With: d.With, Profile: profile, Zone: ws.Zone,
+		})
+		if err != nil {
+			return send.Rendered{}, err //nolint:wrapcheck // names the field
+		}
+		msg, _ := r.MessageOf(d.Variant, channel)
+		return send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: r.Transactional()}, nil
+	}
+	return send.Rendered{}, fmt.Errorf("the rule %s is gone", d.Rule)
+}
+
+// Reload takes another workspace into use. The store, the queue, the address and the channels stay
+// those of the start.
+func (a *App) Reload(ctx context.Context, ws *workspace.Workspace) error {
+	if err := recordSources(ctx, a.Store.Conn(), ws, a.opts.Now()); err != nil {
+		return err
+	}
+	if err := a.Engine.Reload(ws); err != nil {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	a.workspace.Store(ws)
+	return nil
+}
+
+// Append makes events durable, as the HTTP endpoint does.
+func (a *App) Append(ctx context.Context, evs []events.Event) (uint64, error) {
+	return a.acked.Append(ctx, evs)
+}
+
+// ackedQueue remembers the newest message that anybody in this process had acknowledged.
+type ackedQueue struct {
+	queue *queue.Queue
+	last  atomic.Uint64
+}
+
+// Append appends to the queue.
+func (q *ackedQueue) Append(ctx context.Context, evs []events.Event) (uint64, error) {
+	seq, err := q.queue.Append(ctx, evs)
+	if err != nil {
+		return seq, err //nolint:wrapcheck // says what it was doing
+	}
+	for {
+		last := q.last.Load()
+		if seq <= last || q.last.CompareAndSwap(last, seq) {
+			return seq, nil
+		}
+	}
+}
+
+func (q *ackedQueue) position() events.Position {
+	if last := q.last.Load(); last > 0 {
+		return events.EndOf(last)
+	}
+	return 0
+}
+
+// DataDir is the folder of a workspace's own data.
+func DataDir(ws *workspace.Workspace) string { return filepath.Dir(ws.Queue.Dir) }

@@ -1,0 +1,224 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"nudge/engine"
+	"nudge/engine/send"
+	"nudge/events"
+	"nudge/events/ingest"
+	"nudge/events/queue"
+)
+
+const (
+	// poll is how often the loops look by themselves; news wakes them sooner.
+	poll = time.Second
+	// copyEvery is how often the streams are copied to the ledger.
+	copyEvery = 500 * time.Millisecond
+	// tidyEvery is how often what nobody needs leaves the streams.
+	tidyEvery = time.Minute
+	// drainFor bounds how long a stop waits for what is under way.
+	drainFor = 15 * time.Second
+	// leaseFor is how long a process that died keeps others out of a shared queue.
+	leaseFor = 15 * time.Second
+)
+
+// Run runs everything until ctx ends: the endpoint on l, ticks, arrivals, the sender, the ledger. It
+// returns nil after an orderly stop, and otherwise why it could not go on. Gatherer serves /metrics.
+func (a *App) Run(ctx context.Context, l net.Listener, gatherer prometheus.Gatherer) error {
+	lease, err := a.lease(ctx)
+	if err != nil {
+		return err
+	}
+	server, err := a.endpoint(gatherer)
+	if err != nil {
+		return err
+	}
+	// The endpoint stops first, and what it acknowledged is safe; the other parts follow.
+	run, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	g, run := errgroup.WithContext(run)
+	part := func(name string, fn func(context.Context) error) {
+		g.Go(func() error {
+			if err := fn(run); err != nil && run.Err() == nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	part("the sender", a.Sender.Run)
+	part("outcomes", func(ctx context.Context) error { return a.Engine.Outcomes(ctx, a.now) })
+	part("ticks", a.ticks)
+	part("arrivals", a.arrivals)
+	part("the ledger", func(ctx context.Context) error {
+		t := time.NewTicker(copyEvery)
+		defer t.Stop()
+		a.Ledger.Run(ctx, t.C)
+		return nil
+	})
+	part("tidying", a.tidying)
+	if lease != nil {
+		part("the lease", func(ctx context.Context) error { return renew(ctx, lease) })
+	}
+	part("the writer", func(ctx context.Context) error {
+		select {
+		case err := <-a.failed:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	serve, closed := context.WithCancel(ctx)
+	context.AfterFunc(run, closed) // a part that ends takes the endpoint with it
+	err = server.Serve(serve, l, drainFor)
+	if ctx.Err() != nil {
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
+		err = errors.Join(err, a.Sender.Drain(drain))
+		cancel()
+	}
+	stop(nil)
+	err = errors.Join(err, g.Wait())
+	closed()
+	if lease != nil {
+		err = errors.Join(err, lease.Release(context.WithoutCancel(ctx)))
+	}
+	return err
+}
+
+func (a *App) now() int64 { return a.opts.Now().UnixMilli() }
+
+// lease takes the shards of a shared queue; the embedded one is locked by its folder.
+func (a *App) lease(ctx context.Context) (*queue.Lease, error) {
+	if a.Workspace().Queue.URL == "" {
+		return nil, nil
+	}
+	lease, err := a.Queue.Lease(ctx, "engine", a.opts.Owner, leaseFor)
+	if errors.Is(err, queue.ErrHeld) {
+		return nil, fmt.Errorf("another nudge runs on this queue; stop it first, or wait %s if it has died: %w", leaseFor, err)
+	}
+	return lease, err //nolint:wrapcheck // says what it was doing
+}
+
+func renew(ctx context.Context, lease *queue.Lease) error {
+	t := time.NewTicker(leaseFor / 3)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			if err := lease.Renew(ctx); errors.Is(err, queue.ErrHeld) {
+				return err //nolint:wrapcheck // names the new owner
+			}
+		}
+	}
+}
+
+// endpoint is the HTTP server: ingest, message receipts, metrics.
+func (a *App) endpoint(gatherer prometheus.Gatherer) (*ingest.Server, error) {
+	server, err := ingest.New(ingest.Options{
+		Queue: &a.acked, Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer, PublicURL: a.Workspace().BaseURL,
+		Plan: func() *events.Plan { return a.Workspace().Plan },
+		Keys: func() []ingest.Key {
+			var out []ingest.Key
+			for _, k := range a.Workspace().Keys {
+				out = append(out, ingest.Key{Name: k.Name, WriteKey: k.Value, Secret: k.Secret})
+			}
+			return out
+		},
+	})
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what it was doing
+	}
+	if a.Signer != nil {
+		h := send.NewReceipts(a.Signer, &a.acked, a.opts.Now, a.log).Handler()
+		server.Mount("/v1/messages/", h)
+		server.Mount("/c/", h)
+	}
+	if gatherer != nil {
+		server.Mount("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}))
+	}
+	return server, nil
+}
+
+// Handler is the endpoint's handler without a listener of its own, for those who serve it themselves.
+func (a *App) Handler() (http.Handler, error) {
+	s, err := a.endpoint(nil)
+	if err != nil {
+		return nil, err
+	}
+	return s.Handler(), nil
+}
+
+// ticks steps the engine whenever something is due. An error is logged and the tick repeated: the
+// store may be away.
+func (a *App) ticks(ctx context.Context) error {
+	return a.loop(ctx, "tick", nil, func(ctx context.Context) error { return a.Engine.Step(ctx, a.now()) })
+}
+
+func (a *App) arrivals(ctx context.Context) error {
+	return a.loop(ctx, "arrival", a.stored, func(ctx context.Context) error { return a.Engine.Arrived(ctx, a.now()) })
+}
+
+// loop calls fn on news, and at least every poll. It logs an error when it differs from the last.
+func (a *App) loop(ctx context.Context, name string, news <-chan struct{}, fn func(context.Context) error) error {
+	t := time.NewTicker(poll)
+	defer t.Stop()
+	last := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		case <-news:
+		}
+		err := fn(ctx)
+		switch {
+		case err == nil:
+			last = ""
+		case ctx.Err() != nil:
+			return nil
+		case err.Error() != last:
+			last = err.Error()
+			a.log.Error("could not decide; it is tried again", "what", name, "error", err)
+		}
+	}
+}
+
+// tidying purges from both streams what ClickHouse has and nobody needs.
+func (a *App) tidying(ctx context.Context) error {
+	t := time.NewTicker(tidyEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		if err := a.Tidy(ctx); err != nil && ctx.Err() == nil {
+			a.log.Warn("cannot tidy the streams", "error", err)
+		}
+	}
+}
+
+// Tidy purges both streams once.
+func (a *App) Tidy(ctx context.Context) error {
+	var errs []error
+	for shard := range engine.Shards {
+		decisions, deliveries := a.Sender.Done(shard)
+		decisions = min(decisions, a.Ledger.Written("decisions"))
+		deliveries = slices.Min([]uint64{deliveries, a.Ledger.Written("deliveries"), a.Engine.Settled(shard)})
+		errs = append(errs, a.decisions.Purge(ctx, shard, decisions+1), a.deliveries.Purge(ctx, shard, deliveries+1))
+	}
+	return errors.Join(errs...)
+}
