@@ -10,10 +10,6 @@ import (
 	"nudge/events/queue"
 )
 
-// saveEvery is how often the resume positions are saved: what lies between is read again, never
-// sent again, after a crash.
-const saveEvery = 2 * time.Second
-
 // Run delivers until ctx ends or Drain is called. When ctx ends, calls under way are cancelled;
 // what they may have sent is treated as after a crash. It returns ctx's error, nil after Drain, or
 // what made it stop: queue.ErrFenced when another sender is on a shard.
@@ -24,7 +20,7 @@ func (s *Sender) Run(ctx context.Context) error {
 	defer close(s.ended)
 	run, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	release := s.begin(ctx, clockOf(s.opts.Now), stop)
+	release := s.begin(run, clockOf(s.opts.Now), stop)
 	defer release()
 	if err := s.recover(run); err != nil {
 		return err
@@ -56,19 +52,20 @@ func (s *Sender) Run(ctx context.Context) error {
 }
 
 // begin sets what differs between a run and a settling; the function it returns ends it.
-func (s *Sender) begin(ctx context.Context, clock func() int64, stop context.CancelCauseFunc) (release func()) {
-	life, end := context.WithCancel(context.WithoutCancel(ctx))
+func (s *Sender) begin(run context.Context, clock func() int64, stop context.CancelCauseFunc) (release func()) {
+	life, end := context.WithCancel(context.WithoutCancel(run))
 	s.lifetime.Store(&life)
 	s.mu.Lock()
 	s.clock = clock
 	s.fatal = func(err error) { stop(err) }
 	s.mu.Unlock()
-	var grace *time.Timer
-	unwatch := context.AfterFunc(ctx, func() { grace = time.AfterFunc(s.opts.Grace, end) })
-	return func() {
-		if !unwatch() && grace != nil {
-			grace.Stop()
+	unwatch := context.AfterFunc(run, func() {
+		if sleep(life, s.opts.Grace) == nil {
+			end()
 		}
+	})
+	return func() {
+		unwatch()
 		end()
 	}
 }
@@ -95,7 +92,7 @@ func (s *Sender) refillLoop(ctx context.Context, stop context.CancelCauseFunc) {
 }
 
 func (s *Sender) saveLoop(ctx context.Context) {
-	t := time.NewTicker(saveEvery)
+	t := time.NewTicker(s.opts.SaveEvery)
 	defer t.Stop()
 	for {
 		select {
@@ -166,7 +163,7 @@ func (s *Sender) Drain(ctx context.Context) error {
 func (s *Sender) Settle(ctx context.Context, now int64) error {
 	run, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	release := s.begin(ctx, func() int64 { return now }, stop)
+	release := s.begin(run, func() int64 { return now }, stop)
 	defer release()
 	if err := s.recover(run); err != nil {
 		return err

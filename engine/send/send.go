@@ -137,6 +137,9 @@ type Options struct {
 	GiveUpAfter time.Duration
 	// Grace is how long outcomes are still written after Run's context has ended; 0 is 10 s.
 	Grace time.Duration
+	// SaveEvery is how often the resume positions are saved; 0 is 2 s. What lies between is read
+	// again after a crash, not sent again.
+	SaveEvery time.Duration
 }
 
 func (o *Options) setDefaults() {
@@ -157,6 +160,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Grace <= 0 {
 		o.Grace = 10 * time.Second
+	}
+	if o.SaveEvery <= 0 {
+		o.SaveEvery = 2 * time.Second
 	}
 	if o.Exited == nil {
 		o.Exited = func(*ledger.Decision, int64) bool { return false }

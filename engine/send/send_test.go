@@ -249,7 +249,7 @@ func TestADecisionIsSentOnceAndTold(t *testing.T) {
 	require.Equal(t, "e1/webhook/accepted", told[0].MessageID)
 	require.Equal(t, "u7", told[0].UserID)
 	require.Equal(t, t0, told[0].Time)
-	require.JSONEq(t, `{"rule":"cart","entry":"e1","channel":"webhook","variant":"a","category":"promotional","adapter":"hook","provider_id":"`+m.Key+`","text":{"title":"e1"}}`,
+	require.JSONEq(t, `{"rule":"cart","entry":"e1","channel":"webhook","variant":"a","category":"promotional","adapter":"hook","provider_id":"`+channels.UUID(m.Key)+`","text":{"title":"e1"}}`,
 		string(told[0].Properties))
 	_, waits := b.sender.Next()
 	require.False(t, waits)
