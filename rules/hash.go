@@ -23,7 +23,7 @@ func hash(root *yamlfile.Node, files []string, without ...string) string {
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-func messageHash(root *yamlfile.Node, files []string) string {
+func hashOfMessage(root *yamlfile.Node, files []string) string {
 	var others []string
 	for _, p := range root.Pairs {
 		if p.Key.Text != "message" && p.Key.Text != "variants" {

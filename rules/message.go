@@ -172,15 +172,23 @@ func (p *ruleParser) template(n *yamlfile.Node, html bool) Value {
 		return Value{Literal: n.Text}
 	}
 	t, problems := p.compile(n.Text, html)
-	for _, x := range problems {
-		f := n.FindingIn(x.From, x.To, x.ID, x.Summary)
-		f.Detail, f.Suggest = x.Detail, x.Suggest
-		p.r.Add(f)
-	}
+	p.problems(n, problems)
 	if t == nil {
 		return Value{Literal: ""}
 	}
 	return Value{Template: t}
+}
+
+// problems reports what is wrong in the template that is the text of n.
+func (p *ruleParser) problems(n *yamlfile.Node, problems []template.Problem) {
+	for _, x := range problems {
+		f := n.FindingIn(x.From, x.To, x.ID, x.Summary)
+		f.Detail, f.Suggest = x.Detail, x.Suggest
+		if x.Warning {
+			f.Severity = Warning
+		}
+		p.r.Add(f)
+	}
 }
 
 func (p *ruleParser) compile(text string, html bool) (*template.Template, []template.Problem) {
@@ -215,11 +223,7 @@ func (p *ruleParser) file(n *yamlfile.Node, html bool) Value {
 	doc := yamlfile.PlainText(n.Text, string(src))
 	p.files = append(p.files, doc.Text)
 	t, problems := p.compile(doc.Text, html)
-	for _, x := range problems {
-		f := doc.FindingIn(x.From, x.To, x.ID, x.Summary)
-		f.Detail, f.Suggest = x.Detail, x.Suggest
-		p.r.Add(f)
-	}
+	p.problems(doc, problems)
 	if t == nil {
 		return Value{Literal: ""}
 	}

@@ -53,7 +53,7 @@ func ParseRule(path string, src []byte, o Options) (*Rule, []Finding) {
 	}
 	p.parse(doc.Root)
 	p.rule.Version = hash(doc.Root, p.files, "about", "owner")
-	p.rule.MessageHash = messageHash(doc.Root, p.files)
+	p.rule.Hash = hashOfMessage(doc.Root, p.files)
 	if p.rule.Name == "" {
 		return nil, append(broken, p.r.Findings()...)
 	}

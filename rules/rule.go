@@ -16,11 +16,11 @@ import (
 type Rule struct {
 	Name    string
 	Version string // content hash of what the rule says, comments and layout aside: 16 hex digits
-	// MessageHash is as Version, but of `message`, `variants` and their files alone.
-	MessageHash string
-	File        string // path within the workspace
-	About       string
-	Owner       string
+	// Hash is as Version, but of `message`, `variants` and their files alone.
+	Hash  string
+	File  string // path within the workspace
+	About string
+	Owner string
 
 	Category string // "promotional" unless the file says otherwise
 	Priority int    // 0–100, default 50; higher goes first

@@ -195,7 +195,7 @@ func TestVersion(t *testing.T) {
 	version := func(src string) (string, string) {
 		r, findings := rules.ParseRule("a.yaml", []byte(src), options(t))
 		require.Empty(t, findings, src)
-		return r.Version, r.MessageHash
+		return r.Version, r.Hash
 	}
 	v, m := version(base)
 	for name, c := range map[string]struct {

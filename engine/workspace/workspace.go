@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"nudge/channels"
 	"nudge/engine/decide"
 	"nudge/events"
 	"nudge/rules"
@@ -36,8 +37,9 @@ type Workspace struct {
 	Keys      []Key
 	Channels  []Channel     // in the order of the file
 	Retention time.Duration // of history; 0 keeps everything
-	// Signing is the secret with which message ids and links are signed; the first signs, all verify.
-	Signing [][]byte
+	// Signing is the secret with which message ids and links are signed, at least 16 bytes; nil when
+	// loaded without secrets. It is never printed.
+	Signing []byte
 	// Sources are the files that decide, for the history of sources.
 	Sources []Source
 }
@@ -105,9 +107,12 @@ func (k Key) String() string { return k.Name }
 // Channel is one word of a rule's `message`, and the adapters that serve it.
 type Channel struct {
 	Name     string
+	Kind     string    // whose message fields it takes: "push", "webhook"
 	Adapters []Adapter // one, or for push one a platform; in the order of the file
 	// RateLimit is messages a second over all adapters, 0 for none.
 	RateLimit float64
+	// TrackLinks rewrites links to signed redirects that record the click.
+	TrackLinks bool
 	// AfterCrash says what to do with an attempt whose outcome was lost, on adapters where a repeat
 	// doubles: "retry" or "give_up".
 	AfterCrash string
@@ -116,10 +121,12 @@ type Channel struct {
 // Adapter is one configured adapter.
 type Adapter struct {
 	Name string // of the adapter: "apns"
-	// Config is for its constructor, secrets resolved. It is never printed.
+	Spec channels.Spec
+	// Config is for its constructor, secrets resolved; nil when loaded without secrets. It is never
+	// printed.
 	Config json.RawMessage
-	// Platforms of device tokens that go to it; empty is all.
-	Platforms []string
+	// Apps (bundle ids, package names) that it serves; empty is all.
+	Apps []string
 }
 
 // String hides the configuration.

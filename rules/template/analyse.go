@@ -112,7 +112,7 @@ func analyse(src string) *analysis {
 }
 
 func (a *analysis) problem(from, to int, id, summary, detail, suggest string) {
-	a.problems = append(a.problems, Problem{from, max(to, from), id, summary, detail, suggest})
+	a.problems = append(a.problems, Problem{from, max(to, from), id, summary, detail, suggest, false})
 }
 
 // text looks for the beginning or end of a placeholder in what the library takes for text.

@@ -44,7 +44,7 @@ func (t *Template) Check(s Scope) []Problem {
 func (s Scope) check(v Var) (Problem, bool) {
 	root, rest, dotted := strings.Cut(v.Path, ".")
 	problem := func(id, summary, detail, suggest string) (Problem, bool) {
-		return Problem{v.From, v.To, id, summary, detail, suggest}, true
+		return Problem{v.From, v.To, id, summary, detail, suggest, false}, true
 	}
 	if slices.Contains(s.With, root) {
 		return Problem{}, false
@@ -92,9 +92,10 @@ func (s Scope) trait(v Var, trait string) (Problem, bool) {
 			return Problem{}, false
 		}
 	}
-	known := slices.Sorted(maps.Keys(s.Plan.Traits))
+	// As in conditions: an error where a declared one is nearly the same, else a warning.
+	near := finding.Nearest(trait, slices.Collect(maps.Keys(s.Plan.Traits)))
 	return Problem{
 		v.From, v.To, "template/unknown-trait", fmt.Sprintf("the trait %q is not declared", trait),
-		"Declare it under `traits` in events.yaml.", finding.Nearest(trait, known),
+		"Declare it under `traits` in events.yaml.", near, near == "",
 	}, true
 }

@@ -43,6 +43,7 @@ type Var struct {
 type Problem struct {
 	From, To                     int
 	ID, Summary, Detail, Suggest string
+	Warning                      bool
 }
 
 // Parse reads a template for plain text. The template is nil when there are problems.
@@ -64,7 +65,7 @@ func parse(src string, html bool) (*Template, []Problem) {
 	root, err := cfg.Compile(a.rewritten.String(), parserLoc)
 	if err != nil {
 		// Everything known to go wrong has been found by analyse, with its place; this is the rest.
-		return nil, []Problem{{0, len(src), "template/syntax", fmt.Sprintf("the template is not valid Liquid: %s", err.Cause()), "", ""}}
+		return nil, []Problem{{0, len(src), "template/syntax", fmt.Sprintf("the template is not valid Liquid: %s", err.Cause()), "", "", false}}
 	}
 	t.root = root
 	return t, nil

@@ -251,9 +251,24 @@ func (b *builder) place(n *Node, t *token.Token) *Node {
 
 func (b *builder) scalar(kind Kind, t *token.Token, text string, st style) *Node {
 	n := b.place(&Node{Kind: kind, Text: text, style: st}, t)
-	n.marks, n.end = follow(b.doc.src, n.start, st, text)
-	return n
+	// The library's column is too far right where blanks follow the scalar: go back on the line until
+	// the text is found.
+	line := b.doc.lines[min(n.Line, len(b.doc.lines))-1]
+	first := n.start
+	for ; ; n.start-- {
+		if n.marks, n.end = follow(b.doc.src, n.start, st, text); n.marks != nil {
+			n.Line, n.Col = b.doc.position(n.start)
+			return n
+		}
+		if n.start <= line || first-n.start > maxBack {
+			n.start, n.end = first, first
+			return n
+		}
+	}
 }
+
+// maxBack bounds how far the start of a scalar is looked for, in bytes.
+const maxBack = 200
 
 func (b *builder) alias(n *ast.AliasNode) *Node {
 	p := n.Start.Position

@@ -31,6 +31,9 @@ func TestSpanInScalar(t *testing.T) {
 		{"plain after wide key", "é: één två\n", "två", "två"},
 		{"plain over lines", "a: one\n  two\n   three\n", "three", "three"},
 		{"plain over a blank line", "a: one\n\n  two\n", "two", "two"},
+		{"plain with blanks after it", "a: one two   \nb: 1\n", "one", "one"},
+		{"plain with blanks and a comment after it", "a: one two   # why\nb: 1\n", "one", "one"},
+		{"plain over lines with blanks", "a: one  \n  two \n   three  \nb: 1\n", "three", "three"},
 		{"single", "a: 'it''s two'\n", "'s", "''s"},
 		{"double with escapes", `a: "x \"é\" \u00e9 \t two"` + "\n", "two", "two"},
 		{"an escape", `a: "x \"q\" y"` + "\n", `"q"`, `\"q\"`},
@@ -162,6 +165,9 @@ func TestSpanFoldedProperty(t *testing.T) {
 		}
 		chomp := rapid.SampledFrom([]string{">", ">-", ">+"}).Draw(t, "chomp")
 		src := "a:\n  k: " + strings.TrimLeft(body.String(), " ")
+		if blanks := rapid.SampledFrom([]string{"", "   "}).Draw(t, "blanks"); !folded {
+			src = strings.ReplaceAll(src, "\n", blanks+"\n")
+		}
 		if folded {
 			src = "a:\n  k: " + chomp + "\n" + body.String()
 		}

@@ -25,6 +25,9 @@ func follow(src string, start int, st style, text string) (marks []mark, end int
 	f := follower{src: src, pos: start}
 	switch st {
 	case stylePlain:
+		if start < len(src) && blank(src[start]) {
+			return nil, start
+		}
 		f.plain(solid(text))
 	case styleSingle, styleDouble:
 		f.quoted(st)
@@ -222,6 +225,9 @@ func (f *follower) hex(at, digits int) (rune, bool) {
 
 // followBlock reads a block scalar, whose header is at start.
 func followBlock(src string, start int, st style, text string) ([]mark, int) {
+	if start >= len(src) || src[start] != '|' && src[start] != '>' {
+		return nil, start
+	}
 	header, _, _ := strings.Cut(src[start:], "\n")
 	body := min(start+len(header)+1, len(src))
 	first := firstIndent(src[body:])
