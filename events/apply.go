@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -100,15 +101,20 @@ func (a *applier) fault(on OnViolation, format string, args ...any) {
 }
 
 func (a *applier) object(what string, in json.RawMessage, declared map[string]Property, on OnViolation) json.RawMessage {
-	a.declared, a.on, a.met, a.changed = declared, on, 0, false
-	a.out, a.path = make([]byte, 0, len(in)+16), make([]byte, 0, 64)
-	a.members(what, in)
 	required := 0
 	for _, d := range declared {
 		if d.Required {
 			required++
 		}
 	}
+	var path [128]byte
+	a.declared, a.on, a.path = declared, on, path[:0]
+	if a.clean(in) && a.met == required {
+		return in
+	}
+	a.met, a.changed = 0, false
+	a.out, a.path = make([]byte, 0, len(in)+16), path[:0]
+	a.members(what, in)
 	if a.met < required {
 		a.missing(what, in)
 	}
@@ -116,6 +122,56 @@ func (a *applier) object(what string, in json.RawMessage, declared map[string]Pr
 		return in
 	}
 	return a.out
+}
+
+// clean says whether nothing is to be converted or objected to, which is the usual case and costs no
+// memory. It counts the required properties that are there.
+func (a *applier) clean(in []byte) bool {
+	base, clean := len(a.path), true
+	members(in, func(key, value []byte) bool {
+		a.path = a.path[:base]
+		if base > 0 {
+			a.path = append(a.path, '.')
+		}
+		a.path = appendDecoded(a.path, key)
+		d, ok := a.declared[string(a.path)]
+		switch {
+		case !ok && value[0] == '{':
+			clean = a.clean(value)
+		case !ok || !conforms(d.Type, value) || !d.allows(value):
+			clean = false
+		case d.Required:
+			a.met++
+		}
+		return clean
+	})
+	a.path = a.path[:base]
+	return clean
+}
+
+// conforms says that the token is of the type beyond doubt, as it stands.
+func conforms(t Type, token []byte) bool {
+	switch c := token[0]; t {
+	case TypeString:
+		return c == '"'
+	case TypeBoolean:
+		return c == 't' || c == 'f'
+	case TypeNumber:
+		return c == '-' || c >= '0' && c <= '9'
+	case TypeInteger, TypeDecimal:
+		point := len(token)
+		for i, c := range token {
+			switch {
+			case c == '.' && t == TypeDecimal:
+				point = i
+			case (c < '0' || c > '9') && c != '-':
+				return false
+			}
+		}
+		return t == TypeInteger || point <= decimalWhole && len(token)-point <= decimalDigits
+	default:
+		return false
+	}
 }
 
 // missing names the required properties that are not there.
@@ -224,16 +280,23 @@ func (a *applier) inside() bool {
 }
 
 func (a *applier) enum(what string, d Property, token []byte) {
+	if !d.allows(token) {
+		a.fault(a.on, "%s.%s is %.60s, not one of %s", what, a.path, token, strings.Join(d.Enum, ", "))
+	}
+}
+
+// allows says whether the value is one of those listed, if any are.
+func (d *Property) allows(token []byte) bool {
 	if len(d.Enum) == 0 {
-		return
+		return true
 	}
-	text := string(token)
+	if token[0] == '"' && bytes.IndexByte(token, '\\') < 0 {
+		return slices.Contains(d.Enum, view(token[1:len(token)-1]))
+	}
 	if token[0] == '"' {
-		text = decoded(token)
+		return slices.Contains(d.Enum, decoded(token))
 	}
-	if !slices.Contains(d.Enum, text) {
-		a.fault(a.on, "%s.%s is %.60q, not one of %s", what, a.path, text, strings.Join(d.Enum, ", "))
-	}
+	return slices.Contains(d.Enum, view(token))
 }
 
 // convert appends the value as type t. kept is false, and nothing appended, if it cannot be; whole is

@@ -55,11 +55,12 @@ func fail(w http.ResponseWriter, code int, reason string) {
 	writeJSON(w, code, append(body, '}'))
 }
 
-// unavailable answers that nothing was accepted and the sender should try again.
+// unavailable answers that the sender should try again. Events that were written nevertheless are
+// recognised by their messageId when they come again.
 func (s *Server) unavailable(w http.ResponseWriter, err error) {
 	s.log.Warn("events turned away", "err", err)
 	w.Header().Set("Retry-After", retryAfter)
-	fail(w, http.StatusServiceUnavailable, "the events could not be written; nothing was accepted, try again")
+	fail(w, http.StatusServiceUnavailable, "the events could not be written; send them again")
 }
 
 // cors lets browsers of any site call the route. The API uses no cookies, so naming the origin gives

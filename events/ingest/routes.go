@@ -28,6 +28,9 @@ func (s *Server) routes() {
 		s.handle("POST "+rt.path, rt.path, s.track(rt))
 		s.mux.HandleFunc("OPTIONS "+rt.path, preflight)
 	}
+	// Segment's browser SDK reports on itself here. Nothing is done with it.
+	s.mux.HandleFunc("POST /v1/m", func(w http.ResponseWriter, r *http.Request) { cors(w, r); writeJSON(w, http.StatusOK, success) })
+	s.mux.HandleFunc("OPTIONS /v1/m", preflight)
 	for _, path := range []string{"/v1/projects/{key}/settings", "/projects/{key}/settings"} {
 		s.handle("GET "+path, routeSettings, s.segmentSettings)
 		s.mux.HandleFunc("OPTIONS "+path, preflight)

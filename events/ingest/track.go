@@ -35,7 +35,6 @@ func tracking() []route {
 		{"/v1/g", events.KindGroup, false},
 		{"/v1/a", events.KindAlias, false},
 		{"/v1/b", 0, false},
-		{"/v1/m", 0, false},
 		{"/beacon/v1/batch", 0, false},
 	}
 }

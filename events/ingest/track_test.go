@@ -256,7 +256,7 @@ func TestQueueFails(t *testing.T) {
 			code, body, header := f.do(t, q)
 			require.Equal(t, 503, code)
 			require.Equal(t, "2", header.Get("Retry-After"))
-			require.JSONEq(t, `{"success":false,"message":"the events could not be written; nothing was accepted, try again"}`, body)
+			require.JSONEq(t, `{"success":false,"message":"the events could not be written; send them again"}`, body)
 		})
 	}
 	require.InDelta(t, 0, count(t, f.metrics.accepted[events.KindTrack]), 0)
