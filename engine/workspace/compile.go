@@ -58,6 +58,9 @@ func (l *loader) rule(r *rules.Rule, schema *segments.Schema) {
 			l.add(f)
 		}
 	}
+	if spec.ExitSince == "" && len(r.Exits) > 0 && r.ForEach != "" {
+		spec.ExitSince = "it.last.at"
+	}
 	who, problems := segments.Compile(spec, schema)
 	for _, p := range problems {
 		part := p.Part

@@ -4,6 +4,8 @@ package workspace
 
 import (
 	"encoding/json"
+	"strconv"
+	"strings"
 	"time"
 
 	"nudge/channels"
@@ -138,4 +140,22 @@ type Source struct {
 	Name string // path within the workspace
 	Hash string
 	Text string
+}
+
+// Contents says in a line what the workspace holds.
+func (w *Workspace) Contents() string {
+	count := func(n int, one, many string) string {
+		if n == 1 {
+			return "1 " + one
+		}
+		return strconv.Itoa(n) + " " + many
+	}
+	declared := 0
+	if w.Plan != nil {
+		declared = len(w.Plan.Events)
+	}
+	return strings.Join([]string{
+		count(len(w.Rules), "rule", "rules"), count(len(w.Segments), "segment", "segments"), count(len(w.Fences.All()), "fence", "fences"),
+		count(declared, "declared event", "declared events"), count(len(w.Channels), "channel", "channels"),
+	}, ", ")
 }

@@ -77,9 +77,21 @@ func (t *Template) Source() string { return t.src }
 // Names are the uses of names from outside, in the order of the text.
 func (t *Template) Names() []Var { return t.vars }
 
-// Zone is the key of Render's vars that holds the *time.Location in which dates are printed; UTC
-// without it.
+// Zone is the key of Render's vars that holds the *time.Location in which dates are printed. Without
+// it, it is the zone of message.at, else UTC.
 const Zone = "_zone"
+
+func zoneOf(vars map[string]any) *time.Location {
+	if loc, ok := vars[Zone].(*time.Location); ok {
+		return loc
+	}
+	if m, ok := vars[rootMessage].(map[string]any); ok {
+		if at, ok := m["at"].(time.Time); ok {
+			return at.Location()
+		}
+	}
+	return time.UTC
+}
 
 // Render fills in vars. The result is a function of the template and vars alone, and vars are left
 // as they are. A value that is printed but missing is an error that names it and is ErrMissing.
@@ -94,9 +106,7 @@ func (t *Template) Render(vars map[string]any) (out string, err error) {
 	if bindings == nil {
 		bindings = map[string]any{}
 	}
-	if _, ok := bindings[Zone].(*time.Location); !ok {
-		bindings[Zone] = time.UTC
-	}
+	bindings[Zone] = zoneOf(vars)
 	w := &limited{}
 	if e := render.Render(t.root, w, bindings, *t.cfg); e != nil {
 		return "", cause(e)

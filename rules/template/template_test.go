@@ -219,6 +219,28 @@ func TestRenderLeavesVarsAloneAndIsSafeForConcurrentUse(t *testing.T) {
 	require.Equal(t, vars(t)["product"], shared["product"])
 }
 
+func TestZone(t *testing.T) {
+	tmpl, problems := template.Parse("{{ ms | date: '%H:%M' }}")
+	require.Empty(t, problems)
+	tokyo, err := time.LoadLocation("Asia/Tokyo")
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		vars map[string]any
+		want string
+	}{
+		"none":               {map[string]any{}, "00:00"},
+		"of message.at":      {map[string]any{"message": map[string]any{"at": time.UnixMilli(0).In(tokyo)}}, "09:00"},
+		"its own goes first": {map[string]any{template.Zone: time.UTC, "message": map[string]any{"at": time.UnixMilli(0).In(tokyo)}}, "00:00"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.vars["ms"] = int64(0)
+			got, err := tmpl.Render(c.vars)
+			require.NoError(t, err)
+			require.Equal(t, c.want, got)
+		})
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		"{{ a | date: 'x', b | upcase }}", "{% for i in (1..3) reversed %}{{ i }}{% endfor %}", "{{ a[b['c']] }}",

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"nudge/channels/all"
+	"nudge/engine/workspace"
+	"nudge/rules"
+)
+
+func checkCommand(s streams) *cobra.Command {
+	var format, failOn string
+	cmd := &cobra.Command{
+		Use:   "check [DIR]",
+		Short: "Reads every file and prints what is wrong, with its place",
+		Long: `Reads nudge.yaml, events.yaml, rules/, segments/, fences/ and the templates that rules name, and
+prints every finding with file, line, column and id. It reads files only: no secret, no store.`,
+		Example: "  nudge check examples/shop\n  nudge check --format json --fail-on warning",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if !slices.Contains([]string{string(rules.Text), string(rules.JSON)}, format) {
+				return fmt.Errorf("--format is text or json, not %q", format)
+			}
+			if !slices.Contains([]string{string(rules.Error), string(rules.Warning), string(rules.Info)}, failOn) {
+				return fmt.Errorf("--fail-on is error, warning or info, not %q", failOn)
+			}
+			dir := "."
+			if len(args) > 0 {
+				dir = args[0]
+			}
+			return check(s, dir, rules.Format(format), rules.Severity(failOn))
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", string(rules.Text), "text or json")
+	cmd.Flags().StringVar(&failOn, "fail-on", string(rules.Error), "exit with 1 from this severity on: error, warning or info")
+	return cmd
+}
+
+// check prints the findings and how much was read.
+func check(s streams, dir string, format rules.Format, failOn rules.Severity) error {
+	adapters, err := all.Set()
+	if err != nil {
+		return failed(err)
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return failed(fmt.Errorf("the workspace: %w", err))
+	}
+	ws, findings := workspace.Load(dir, workspace.Options{Adapters: adapters, WithoutSecrets: true})
+	if ws != nil && format == rules.Text {
+		if _, err := fmt.Fprintln(s.out, ws.Contents()); err != nil {
+			return failed(err)
+		}
+	}
+	if err := rules.Render(s.out, findings, format); err != nil {
+		return failed(err)
+	}
+	if slices.ContainsFunc(findings, func(f rules.Finding) bool { return f.Severity.AtLeast(failOn) }) {
+		return &exitError{Code: exitFindings}
+	}
+	return nil
+}
