@@ -248,7 +248,7 @@ func (a *App) openSender(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if len(ws.Signing) > 0 {
+	if ws.Signing != nil {
 		if a.Signer, err = send.NewSigner(ws.Signing); err != nil {
 			return err //nolint:wrapcheck // says what it was doing
 		}

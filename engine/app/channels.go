@@ -9,36 +9,24 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"nudge/channels"
-	"nudge/channels/all"
 	"nudge/engine/send"
 	"nudge/engine/workspace"
 )
 
 // openChannels makes the adapters of the workspace.
 func (a *App) openChannels(ws *workspace.Workspace) (map[string]send.Route, error) {
-	set, err := all.Set()
-	if err != nil {
-		return nil, err //nolint:wrapcheck // says what it was doing
-	}
 	routes := map[string]send.Route{}
 	for _, c := range ws.Channels {
 		r := send.Route{Rate: c.RateLimit, AfterCrash: send.AfterCrash(c.AfterCrash), TrackLinks: ws.BaseURL != ""}
 		for _, ad := range c.Adapters {
-			spec, ok := set.Get(ad.Name)
-			if !ok {
-				return nil, fmt.Errorf("channel %s: there is no adapter %q", c.Name, ad.Name)
-			}
-			ch, err := spec.New(channels.Options{Config: ad.Config, Stdout: a.opts.Stdout, Now: a.opts.Now, Dir: ws.Dir})
+			ch, err := ad.Spec.New(channels.Options{Config: ad.Config, Stdout: a.opts.Stdout, Now: a.opts.Now, Dir: ws.Dir})
 			if err != nil {
 				return nil, fmt.Errorf("channel %s: open %s: %w", c.Name, ad.Name, err)
 			}
 			if closer, ok := ch.(channels.Closer); ok {
 				a.onStop("channel "+c.Name, closer.Close)
 			}
-			if len(ad.Platforms) > 0 {
-				spec.Platforms = ad.Platforms
-			}
-			r.Providers = append(r.Providers, send.Provider{Name: c.Name + "/" + ad.Name, Spec: spec, Channel: ch})
+			r.Providers = append(r.Providers, send.Provider{Name: c.Name + "/" + ad.Name, Spec: ad.Spec, Channel: ch, Apps: ad.Apps})
 		}
 		routes[c.Name] = r
 	}
