@@ -66,7 +66,7 @@ type Options struct {
 // Defaults of Options.
 const (
 	DefaultMaxRows    = 50_000
-	DefaultMaxBytes   = 48 << 20
+	DefaultMaxBytes   = 16 << 20
 	DefaultFlushEvery = 250 * time.Millisecond
 )
 

@@ -60,6 +60,12 @@ type flattener struct {
 	boxes map[string]any // boxed strings, so that a key costs no allocation for each row
 	row   *eventRow
 	leaf  func(string, events.Leaf)
+
+	// Room for the pairs of many rows.
+	strs  arena[string]
+	nums  arena[float64]
+	bools arena[bool]
+	bigs  arena[int64]
 }
 
 func newFlattener() *flattener {
@@ -87,10 +93,18 @@ func (f *flattener) box(s string) any {
 func (f *flattener) fill(r *eventRow) {
 	r.name, r.source = f.box(nameOf(&r.Event)), f.box(r.Source)
 	f.row = r
+	f.strs.lend(&r.strs)
+	f.nums.lend(&r.nums)
+	f.bools.lend(&r.bools)
+	f.bigs.lend(&r.bigs)
 	f.walk.Walk(r.Properties, f.leaf)
 	if (r.Kind == events.KindPage || r.Kind == events.KindScreen) && r.Name != "" && !r.strs.has("name") {
 		r.strs.add(f.box("name"), r.Name)
 	}
+	f.strs.settle(&r.strs)
+	f.nums.settle(&r.nums)
+	f.bools.settle(&r.bools)
+	f.bigs.settle(&r.bigs)
 	f.row = nil
 }
 
@@ -109,6 +123,32 @@ func (f *flattener) add(path string, v events.Leaf) {
 	case events.LeafBool:
 		f.row.bools.add(key, v.Bool)
 	}
+}
+
+// arena is memory for the pairs of many rows, so that a row costs no allocation.
+type arena[V any] struct {
+	keys []any
+	vals []V
+}
+
+// arenaSize is in pairs; arenaRow is what a row is lent at least. A row with more allocates.
+const arenaSize, arenaRow = 8192, 64
+
+func (a *arena[V]) lend(p *pairs[V]) {
+	if cap(a.keys)-len(a.keys) < arenaRow {
+		a.keys, a.vals = make([]any, 0, arenaSize), make([]V, 0, arenaSize)
+	}
+	p.keys, p.vals = a.keys[len(a.keys):], a.vals[len(a.vals):]
+}
+
+// settle takes back what the row did not need.
+func (a *arena[V]) settle(p *pairs[V]) {
+	n := len(p.keys)
+	if n > cap(a.keys)-len(a.keys) {
+		return // it has moved out
+	}
+	a.keys, a.vals = a.keys[:len(a.keys)+n], a.vals[:len(a.vals)+n]
+	p.keys, p.vals = p.keys[:n:n], p.vals[:n:n]
 }
 
 // pairs is a map column's value that the driver reads in order and without reflection.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"nudge/events"
@@ -118,8 +119,11 @@ func (b *tableBlock[R]) send(ctx context.Context, conn driver.Conn) error {
 		return fmt.Errorf("insert into %s: %w", b.t.name, err)
 	}
 	defer out.Close()
+	columns := out.Columns()
 	for i, c := range b.t.columns {
-		if err := out.Column(i).Append(c.values(b.rows)); err != nil {
+		values := c.values(b.rows)
+		grow(columns[i], values)
+		if err := out.Column(i).Append(values); err != nil {
 			return fmt.Errorf("insert into %s: column %s: %w", b.t.name, c.name, err)
 		}
 	}
@@ -127,6 +131,25 @@ func (b *tableBlock[R]) send(ctx context.Context, conn driver.Conn) error {
 		return fmt.Errorf("insert %d rows into %s: %w", len(b.rows), b.t.name, err)
 	}
 	return nil
+}
+
+// grow makes room for the texts of a large column at once. The driver's buffer would otherwise grow
+// by a quarter again and again and be copied four times over.
+func grow(c column.Interface, values any) {
+	texts, ok := values.([]string)
+	if _, plain := c.(*column.String); !ok || !plain {
+		return
+	}
+	size := 0
+	for _, s := range texts {
+		size += len(s)
+	}
+	if size < 1<<20 {
+		return
+	}
+	if err := c.AppendRow(make([]byte, size)); err == nil { // zero pages: nothing is read
+		c.Reset()
+	}
 }
 
 // positions is a set.

@@ -52,6 +52,7 @@ func TestWriterRows(t *testing.T) {
 	require.EqualValues(t, 3, r.count("dedup"))
 	require.EqualValues(t, 0, r.count("merges"))
 
+	r.stop()
 	require.Len(t, r.resolved, 4, "OnResolved gets every accepted event, also consents")
 	require.EqualValues(t, 65536, r.resolved[3].Person)
 	names := map[string]int{}
