@@ -181,4 +181,3 @@ func (l *look) arrived(
 	}
 	return out, nil
 }
-

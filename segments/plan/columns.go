@@ -37,14 +37,14 @@ func counts(f *segments.Feature, at int64) string {
 	return all(happened(f.Event, f.Message), within, render(f.Filter, occurrence{}))
 }
 
-// keyOf is a property's value as text that tells its type, '' when there is none.
+// keyOf is a property's value as text that tells its type, ” when there is none.
 func keyOf(path string) string {
 	v := mapValue(strings.TrimPrefix(path, "properties."), "")
 	return "multiIf(" + v.isStr + ", concat('s', " + v.str + "), " + v.isBig + ", concat('n', toString(" + v.big + ")), " +
 		v.isNum + ", concat('n', toString(" + v.num + " + 0.)), " + v.isBool + ", if(" + v.bool + ", 'b1', 'b0'), '')"
 }
 
-// textOf is the value of for_each and on.by as plain text, '' when there is none.
+// textOf is the value of for_each and on.by as plain text, ” when there is none.
 func textOf(path string) string {
 	text := func(v value) string {
 		return "multiIf(" + v.isStr + ", " + v.str + ", " + v.isBig + ", toString(" + v.big + "), " +
@@ -220,7 +220,7 @@ func topValue(key string) any {
 		if err != nil {
 			return nil
 		}
-		if f > exactFloat || f < -exactFloat {
+		if f >= exactFloat || f <= -exactFloat {
 			if i, err := strconv.ParseInt(text, 10, 64); err == nil {
 				return i
 			}

@@ -115,19 +115,19 @@ func (p *prefilter) values(o *segments.Operand) ([]value, bool) {
 	return ways, true
 }
 
-// trait is the newest token of a trait, '' when there is none.
+// trait is the newest token of a trait, ” when there is none.
 func (p *prefilter) trait(key string) string {
 	p.rows.trait(key)
 	return p.aggregate("argMaxIf(trait, (t, pos), kind = 255 AND event = " + literal(key) + ")")
 }
 
-// jsonRoot is the value of a JSON token that is a document of its own, '' when there is none.
+// jsonRoot is the value of a JSON token that is a document of its own, ” when there is none.
 func jsonRoot(token string) []value {
 	kind := "toString(JSONType(" + token + "))"
 	return []value{{
 		str: "JSONExtractString(" + token + ")", isStr: kind + " = 'String'",
 		num: "JSONExtractFloat(" + token + ")", isNum: kind + " IN ('Int64', 'UInt64', 'Double')",
-		big: "JSONExtractInt(" + token + ")", isBig: "(" + kind + " = 'Int64' AND abs(JSONExtractFloat(" + token + ")) > 9007199254740992.)",
+		big: "JSONExtractInt(" + token + ")", isBig: "(" + kind + " = 'Int64' AND abs(JSONExtractFloat(" + token + ")) >= 9007199254740992.)",
 		bool: "JSONExtractBool(" + token + ")", isBool: kind + " = 'Bool'",
 		other: kind + " IN ('Array', 'Object')",
 	}}

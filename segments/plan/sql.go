@@ -209,7 +209,7 @@ func jsonValues(doc, path string) []value {
 		out = append(out, value{
 			str: "JSONExtractString(" + args + ")", isStr: kind + " = 'String'",
 			num: "JSONExtractFloat(" + args + ")", isNum: kind + " IN ('Int64', 'UInt64', 'Double')",
-			big: "JSONExtractInt(" + args + ")", isBig: "(" + kind + " = 'Int64' AND abs(JSONExtractFloat(" + args + ")) > 9007199254740992.)",
+			big: "JSONExtractInt(" + args + ")", isBig: "(" + kind + " = 'Int64' AND abs(JSONExtractFloat(" + args + ")) >= 9007199254740992.)",
 			bool: "JSONExtractBool(" + args + ")", isBool: kind + " = 'Bool'",
 			other: kind + " IN ('Array', 'Object')",
 		})
@@ -219,8 +219,11 @@ func jsonValues(doc, path string) []value {
 
 // scaled is the value times the operand's scale plus its offset; what is not finite is missing.
 func (v value) scaled(o *segments.Operand) value {
-	if o.Scale == 0 && o.Offset == 0 || v.isNum == "" {
+	if o.Scale == 0 && o.Offset == 0 {
 		return v
+	}
+	if v.isNum == "" {
+		return value{}
 	}
 	out := value{isNum: v.isNum, num: v.num}
 	if o.Scale != 0 && o.Scale != 1 {

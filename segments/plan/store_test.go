@@ -73,32 +73,22 @@ func (w *world) exec(sql string) {
 func when(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
 // flat is a normalised JSON object in the maps of the store.
-func flat(props map[string]any) (strs map[string]string, nums map[string]float64, bools map[string]bool, bigs map[string]int64) {
+func flat(object json.RawMessage) (strs map[string]string, nums map[string]float64, bools map[string]bool, bigs map[string]int64) {
 	strs, nums, bools, bigs = map[string]string{}, map[string]float64{}, map[string]bool{}, map[string]int64{}
-	var walk func(prefix string, m map[string]any)
-	walk = func(prefix string, m map[string]any) {
-		for k, v := range m {
-			switch x := v.(type) {
-			case string:
-				strs[prefix+k] = x
-			case float64:
-				nums[prefix+k] = x
-			case int64:
-				nums[prefix+k] = float64(x)
-				if math.Abs(float64(x)) > 1<<53 || x == 1<<53+1 || x == -(1<<53+1) {
-					bigs[prefix+k] = x
-				}
-			case bool:
-				bools[prefix+k] = x
-			case map[string]any:
-				walk(prefix+k+".", x)
-			case nil, []any:
-			default:
-				panic(fmt.Sprintf("%T", v))
+	var walk events.Flattener
+	walk.Walk(object, func(path string, v events.Leaf) {
+		switch v.Kind {
+		case events.LeafString:
+			strs[path] = v.Str
+		case events.LeafFloat, events.LeafInt:
+			nums[path] = v.Num
+			if v.Kind == events.LeafInt && (v.Int > exactFloat || v.Int < -exactFloat) {
+				bigs[path] = v.Int
 			}
+		case events.LeafBool:
+			bools[path] = v.Bool
 		}
-	}
-	walk("", props)
+	})
 	return strs, nums, bools, bigs
 }
 
@@ -111,7 +101,7 @@ func (w *world) events(rows ...happening) {
 		if h.kind == 0 {
 			h.kind = events.KindTrack
 		}
-		strs, nums, bools, bigs := flat(h.props)
+		strs, nums, bools, bigs := flat(toJSON(h.props))
 		require.NoError(w.t, batch.Append(h.person, when(h.time), h.pos, uint8(h.kind), h.event, "test", uint32(h.flags),
 			strs, nums, bools, bigs, string(toJSON(h.props)), string(toJSON(h.context))))
 	}
