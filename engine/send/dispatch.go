@@ -239,7 +239,7 @@ func (s *Sender) message(j *job) (channels.Message, error) {
 	}
 	d := u.decision
 	m := channels.Message{
-		Key: j.key, Address: j.address, Fields: r.Fields, TTL: r.TTL, Urgent: r.Urgent || u.urgent(),
+		Key: j.key, Address: j.address(), Fields: r.Fields, TTL: r.TTL, Urgent: r.Urgent || u.urgent(),
 		About: map[string]string{"rule": d.Rule, "entry": d.Entry, "channel": u.channel},
 	}
 	for name, value := range map[string]string{"variant": d.Variant, "category": d.Category, "user_id": d.UserID, "value": d.Value} {

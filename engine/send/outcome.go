@@ -42,7 +42,7 @@ func (o *outcome) record() (ledger.Delivery, []events.Event) {
 		d.Class, d.Error = string(o.failed.Class), clip(o.failed.Error(), 500)
 	}
 	var evs []events.Event
-	if o.failed != nil && o.failed.Class == channels.ClassAddress && j.address.Token != "" {
+	if o.failed != nil && o.failed.Class == channels.ClassAddress && j.to.Token != "" {
 		evs = append(evs, retired(u, j, o))
 	}
 	j.begun = false
@@ -162,8 +162,8 @@ func ids(d *ledger.Decision) (user, anonymous string) {
 // retired makes the event that takes a dead token away.
 func retired(u *unit, j *job, o *outcome) events.Event {
 	raw, err := json.Marshal(events.DeviceChange{
-		Token: j.address.Token, Platform: j.address.Platform, App: j.address.App,
-		Environment: j.address.Environment, Removed: true, Reason: "dead",
+		Token: j.to.Token, Platform: j.to.Platform, App: j.to.App,
+		Environment: j.to.Environment, Removed: true, Reason: "dead",
 	})
 	if err != nil {
 		panic(err) // plain fields

@@ -1,10 +1,12 @@
 package send
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -106,14 +108,14 @@ type cursor struct {
 	index int // of the record in the message
 }
 
-func (s *Sender) lineOf(u *unit) (lineKey, *line) {
+func (s *Sender) lineOf(u *unit) *line {
 	key := lineKey{u.channel, u.decision.Rule, u.providers(), u.urgent()}
 	l := s.lines[key]
 	if l == nil {
 		l = &line{behind: map[int]cursor{}}
 		s.lines[key] = l
 	}
-	return key, l
+	return l
 }
 
 // unitsOf plans every unit of a record that sends.
@@ -150,7 +152,7 @@ func (s *Sender) take(ctx context.Context, rec queue.Record) error {
 	s.mu.Lock()
 	for i, us := range units {
 		for _, u := range us {
-			_, l := s.lineOf(u)
+			l := s.lineOf(u)
 			again = append(again, s.admit(u, l, i)...)
 		}
 	}
@@ -246,24 +248,8 @@ func (s *Sender) release(u *unit) {
 // refill reads on for the lines that were full and have room again. It says whether it took
 // anything in.
 func (s *Sender) refill(ctx context.Context) (took bool, err error) {
-	type gap struct {
-		key   lineKey
-		line  *line
-		shard int
-	}
-	var gaps []gap
-	s.mu.Lock()
-	for key, l := range s.lines {
-		if l.held > s.opts.Hold/2 {
-			continue
-		}
-		for shard := range l.behind {
-			gaps = append(gaps, gap{key, l, shard})
-		}
-	}
-	s.mu.Unlock()
-	for _, g := range gaps {
-		t, err := s.readOn(ctx, g.key, g.line, g.shard)
+	for _, shard := range s.gaps() {
+		t, err := s.readOn(ctx, shard)
 		took = took || t
 		if err != nil {
 			return took, err
@@ -272,73 +258,103 @@ func (s *Sender) refill(ctx context.Context) (took bool, err error) {
 	return took, nil
 }
 
-var errFull = errors.New("the line is full")
+// gaps are the shards that hold units for lines which are at least half empty, oldest units first.
+func (s *Sender) gaps() []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	oldest := map[int]uint64{}
+	for _, l := range s.lines {
+		if l.held > s.opts.Hold/2 {
+			continue
+		}
+		for shard, c := range l.behind {
+			if seq, ok := oldest[shard]; !ok || c.seq < seq {
+				oldest[shard] = c.seq
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(oldest), func(a, b int) int { return cmp.Compare(oldest[a], oldest[b]) })
+}
 
-// readOn reads the units of one line and shard that were left in the stream.
-func (s *Sender) readOn(ctx context.Context, key lineKey, l *line, shard int) (took bool, err error) {
+// errFull ends a scan: no line has room for more.
+var errFull = errors.New("the lines are full")
+
+// readOn reads the units of a shard that were left in the stream, for every line that has room.
+func (s *Sender) readOn(ctx context.Context, shard int) (took bool, err error) {
 	for {
 		s.mu.Lock()
-		from, behind := l.behind[shard]
-		target := s.pos
+		target, from := s.pos, uint64(0)
+		open := map[*line]bool{}
+		for _, l := range s.lines {
+			if c, behind := l.behind[shard]; behind && l.held < s.opts.Hold {
+				open[l] = true
+				if from == 0 || c.seq < from {
+					from = c.seq
+				}
+			}
+		}
 		s.mu.Unlock()
-		if !behind {
+		if len(open) == 0 {
 			return took, nil
 		}
-		err := s.opts.Decisions.Replay(ctx, shard, from.seq-1, func(rec queue.Record) error {
+		err := s.opts.Decisions.Replay(ctx, shard, from-1, func(rec queue.Record) error {
 			if rec.Seq > target {
 				return errFull
 			}
-			n, err := s.readOnMessage(ctx, key, l, from, rec)
+			n, err := s.readOnMessage(ctx, open, rec)
 			took = took || n > 0
 			return err
 		})
 		if err != nil && !errors.Is(err, errFull) {
 			return took, err
 		}
-		s.mu.Lock()
-		now := l.behind[shard]
-		switch {
-		case now.seq != 0 && now.seq <= target: // full again
-			s.mu.Unlock()
+		if s.caughtUp(shard, open, target) {
 			return took, nil
-		case s.pos == target: // caught up
-			delete(l.behind, shard)
-			s.forgetPast()
-			s.mu.Unlock()
-			return took, nil
-		default:
-			l.behind[shard] = cursor{seq: target + 1}
-			s.mu.Unlock()
 		}
 	}
 }
 
-func (s *Sender) readOnMessage(ctx context.Context, key lineKey, l *line, from cursor, rec queue.Record) (n int, err error) {
+// caughtUp closes the gaps of the lines that found room for everything up to target, unless more
+// has come since.
+func (s *Sender) caughtUp(shard int, open map[*line]bool, target uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for l := range open {
+		if s.pos == target {
+			delete(l.behind, shard)
+		} else {
+			l.behind[shard] = cursor{seq: target + 1}
+		}
+	}
+	s.forgetPast()
+	return len(open) == 0 || s.pos == target
+}
+
+// readOnMessage takes in the units of one message that lines had left; lines that are full again
+// leave `open`.
+func (s *Sender) readOnMessage(ctx context.Context, open map[*line]bool, rec queue.Record) (n int, err error) {
 	chunk, err := ledger.DecodeChunk(rec.Data)
 	if err != nil {
 		return 0, fmt.Errorf("read message %d of the decision stream: %w", rec.Seq, err)
 	}
 	var again []events.Event
-	full := false
 	s.mu.Lock()
-	delete(l.behind, rec.Shard)
 	for i := range chunk.Records {
-		if rec.Seq == from.seq && i < from.index {
-			continue
-		}
 		for _, u := range s.unitsOf(&chunk.Records[i], rec.Shard, rec.Seq) {
-			if k, _ := s.lineOf(u); k == key {
-				before := l.held
-				again = append(again, s.admit(u, l, i)...)
-				n += l.held - before
+			l := s.lineOf(u)
+			if c := l.behind[rec.Shard]; !open[l] || rec.Seq < c.seq || rec.Seq == c.seq && i < c.index {
+				continue
+			}
+			delete(l.behind, rec.Shard) // admit puts it back when the line is full
+			before := l.held
+			again = append(again, s.admit(u, l, i)...)
+			n += l.held - before
+			if _, full := l.behind[rec.Shard]; full {
+				delete(open, l)
+			} else {
+				l.behind[rec.Shard] = cursor{rec.Seq, i + 1}
 			}
 		}
-		if _, full = l.behind[rec.Shard]; full {
-			break
-		}
-	}
-	if !full {
-		l.behind[rec.Shard] = cursor{seq: rec.Seq + 1}
 	}
 	s.mu.Unlock()
 	if len(again) > 0 {
@@ -346,7 +362,7 @@ func (s *Sender) readOnMessage(ctx context.Context, key lineKey, l *line, from c
 			return n, err
 		}
 	}
-	if full {
+	if len(open) == 0 {
 		return n, errFull
 	}
 	return n, nil

@@ -40,7 +40,7 @@ type job struct {
 	unit     *unit
 	provider *provider
 	device   string // short hash of the token, "" without
-	address  channels.Address
+	to       segments.Device
 	key      string
 	attempt  int   // attempts made
 	next     int64 // when waiting
@@ -75,9 +75,8 @@ func (s *Sender) plan(d *ledger.Decision, channel string, shard int, seq uint64)
 	if u.route == nil {
 		u.route = s.nowhere
 	}
-	person := address(d)
 	if !u.route.tokens {
-		u.add(u.route.providers[0], "", person)
+		u.add(u.route.providers[0], segments.Device{})
 	} else {
 		for _, raw := range d.Devices {
 			var dev segments.Device
@@ -85,34 +84,38 @@ func (s *Sender) plan(d *ledger.Decision, channel string, shard int, seq uint64)
 				continue
 			}
 			if p := u.route.serving(dev); p != nil {
-				to := person
-				to.Token, to.Platform, to.App, to.Environment = dev.Token, dev.Platform, dev.App, dev.Environment
-				u.add(p, deviceHash(dev.Token), to)
+				u.add(p, dev)
 			}
 		}
 		if len(u.jobs) == 0 {
-			u.add(s.nowhere.providers[0], "", person)
+			u.add(s.nowhere.providers[0], segments.Device{})
 		}
 	}
 	u.open = len(u.jobs)
 	return u
 }
 
-func (u *unit) add(p *provider, device string, to channels.Address) {
-	key := jobKey(u.decision.Entry, u.channel, device)
+func (u *unit) add(p *provider, to segments.Device) {
+	hash := ""
+	if to.Token != "" {
+		hash = deviceHash(to.Token)
+	}
+	key := jobKey(u.decision.Entry, u.channel, hash)
 	if slices.ContainsFunc(u.jobs, func(j *job) bool { return j.key == key }) {
 		return
 	}
-	u.jobs = append(u.jobs, &job{unit: u, provider: p, device: device, address: to, key: key})
+	u.jobs = append(u.jobs, &job{unit: u, provider: p, device: hash, to: to, key: key})
 }
 
-// address is what the decision's profile says of the person beside devices.
-func address(d *ledger.Decision) channels.Address {
-	to := channels.Address{UserID: d.UserID}
+// address is where a job goes: its device, and what the decision's profile says of the person.
+func (j *job) address() channels.Address {
+	d := j.unit.decision
+	to := channels.Address{
+		UserID: d.UserID, Token: j.to.Token, Platform: j.to.Platform, App: j.to.App, Environment: j.to.Environment,
+	}
 	var p segments.Profile
 	if len(d.Profile) > 0 && json.Unmarshal(d.Profile, &p) == nil {
-		to.Email = text(p.Traits["email"])
-		to.Phone = text(p.Traits["phone"])
+		to.Email, to.Phone = text(p.Traits["email"]), text(p.Traits["phone"])
 		if to.UserID == "" {
 			to.UserID = p.UserID
 		}
