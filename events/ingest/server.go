@@ -4,8 +4,17 @@
 //
 // What is answered with 200 is durable: calls that arrive within a moment share one queue message and
 // one sync, and each is answered when its message is safe. What is refused is kept, with its reason
-// and the body as received, as a dead letter in the same queue. When the queue takes nothing more the
-// answer is 503 with Retry-After; the SDKs then send again.
+// and the body as received, as a dead letter in the same queue.
+//
+//	200  accepted. {"success":true}; a batch of which some were refused says
+//	     {"success":true,"accepted":99,"refused":[{"index":3,"reason":"…"}]}
+//	400  not JSON, too large, or nothing in it could be accepted; sending it again will not help.
+//	     {"success":false,"message":"…"}
+//	401  the write key is missing or unknown. (Segment answers 200 and drops the call; nobody notices.)
+//	403  the call needs a secret key
+//	404  no such address; 405 another method is meant
+//	503  the queue takes nothing more now, with Retry-After; the SDKs send again, and what had been
+//	     written nevertheless is recognised by its messageId
 package ingest
 
 import (

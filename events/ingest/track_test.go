@@ -275,6 +275,7 @@ func TestBrowsers(t *testing.T) {
 	code, _, h := f.do(t, request{path: "/v1/t", body: goodTrack, key: "public-web", header: http.Header{"Origin": {"https://shop.example"}, "Content-Type": {"text/plain"}}})
 	require.Equal(t, 200, code)
 	require.Equal(t, "https://shop.example", h.Get("Access-Control-Allow-Origin"))
+	require.Equal(t, "Retry-After", h.Get("Access-Control-Expose-Headers"), "the browser SDK reads it")
 	code, _, h = f.do(t, request{path: "/v1/t", body: `{}`, header: http.Header{"Origin": {"https://shop.example"}}})
 	require.Equal(t, 401, code)
 	require.Equal(t, "https://shop.example", h.Get("Access-Control-Allow-Origin"), "a browser must be able to read the reason")
