@@ -155,8 +155,12 @@ func (lw *lowerer) truth(n ast.Node) *node {
 // asTruth makes a condition of a value: a boolean, an undeclared value that may be one, a place.
 func (lw *lowerer) asTruth(v *node) *node {
 	switch v.typ {
-	case typBad, typBool, typAny, typNil:
+	case typBad, typBool, typNil:
 		return v
+	case typAny: // unknown when it turns out to be no boolean
+		copied := *v
+		copied.maybe = true
+		return &copied
 	case typPlace:
 		return lw.placeField(v, "now")
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 func not(n *node) *node {
-	if n.op == opNot {
+	if n.op == opNot && n.kids[0].typ == typBool {
 		return n.kids[0]
 	}
 	out := mk(opNot, typBool, n)

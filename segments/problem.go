@@ -103,7 +103,7 @@ func sortProblems(ps []Problem) []Problem {
 // "did you mean" (a third of its length, at most three edits).
 func nearest(written string, known []string) string {
 	best, bestCost := "", 4
-	limit := max(1, len(written)/3)
+	limit := len(written) / 3
 	for _, k := range known {
 		if k == written {
 			continue
