@@ -2,7 +2,9 @@ package channels
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -44,6 +46,9 @@ func Transport(ctx context.Context, err error, secrets ...string) *DeliveryError
 		}
 		err = ue.Err
 	}
+	if badCertificate(err) {
+		return &DeliveryError{Class: ClassCredential, Code: "tls", Err: errors.New(Redact(err.Error(), secrets...))}
+	}
 	code := "network"
 	if t, ok := errors.AsType[interface {
 		error
@@ -52,6 +57,17 @@ func Transport(ctx context.Context, err error, secrets ...string) *DeliveryError
 		code = "timeout"
 	}
 	return &DeliveryError{Class: ClassTemporary, Code: code, Err: errors.New(Redact(err.Error(), secrets...))}
+}
+
+// badCertificate says whether a connection failed because one side's certificate does not convince
+// the other: that is a matter of set-up, which waiting does not mend.
+func badCertificate(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	// The alert's own type is not exported.
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error" && strings.Contains(op.Error(), "certificate")
 }
 
 // ClassOfStatus is what an HTTP status means where the provider does not say more; "" is

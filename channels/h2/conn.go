@@ -373,8 +373,8 @@ func (c *conn) fail(err error) {
 	waiting := c.waiting
 	c.waiting = nil
 	for _, s := range waiting {
-		// Where there was no connection at all, the reason is worth more than another try.
-		c.end(s, c.err, c.nc != nil && !errors.Is(err, errClosed))
+		// Where the connection never stood, the reason is worth more than another try.
+		c.end(s, c.err, c.settled && !errors.Is(err, errClosed))
 	}
 	for _, s := range c.streams {
 		c.end(s, c.err, false)

@@ -126,7 +126,7 @@ func (c *conn) headers(f *http2.MetaHeadersFrame) {
 	}
 	if s.status == 0 {
 		status, err := strconv.Atoi(f.PseudoValue("status"))
-		if err != nil || f.Truncated {
+		if err != nil || status < 100 || status > 999 || f.Truncated {
 			c.reset(s.id, http2.ErrCodeProtocol)
 			c.end(s, errors.New("the server sent a malformed header"), false)
 			return

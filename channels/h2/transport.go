@@ -45,9 +45,12 @@ type Config struct {
 	Unique []string
 }
 
-// maxTries is how often a request is given to a connection that then proves not to have looked at
-// it, before it fails.
-const maxTries = 4
+// How often a request is sent that the server then proves not to have looked at, and how often one
+// moves on from a connection that ended before its turn came, until it fails.
+const (
+	maxTries = 4
+	maxMoves = 30
+)
 
 // errClosed is the error of requests on a closed Transport.
 var errClosed = errors.New("the transport is closed")
@@ -139,7 +142,8 @@ func (t *Transport) roundTrip(r *http.Request) (*stream, error) {
 		return nil, err
 	}
 	ctx := r.Context()
-	for try := 1; ; try++ {
+	tries, moves := 0, 0
+	for {
 		c, err := t.pick(r.URL.Scheme, r.URL.Host)
 		if err != nil {
 			return nil, err
@@ -157,7 +161,12 @@ func (t *Transport) roundTrip(r *http.Request) (*stream, error) {
 		if s.err == nil {
 			return s, nil
 		}
-		if !s.unseen || try == maxTries {
+		if s.id == 0 {
+			moves++
+		} else {
+			tries++
+		}
+		if !s.unseen || tries == maxTries || moves == maxMoves {
 			return nil, s.err
 		}
 	}

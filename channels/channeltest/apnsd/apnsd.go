@@ -142,6 +142,12 @@ func (s *Server) GoAway(reason string) {
 	s.server.GoAway(fmt.Sprintf(`{"reason":%q}`, reason))
 }
 
+// Trust takes over another server's provider key: one key serves both of Apple's environments. Call
+// it before the first request.
+func (s *Server) Trust(other *Server) {
+	s.KeyPEM, s.KeyID, s.TeamID, s.public = other.KeyPEM, other.KeyID, other.TeamID, other.public
+}
+
 // SetDevice notes what a device token is. Unknown tokens are good for every topic and of this
 // server's environment.
 func (s *Server) SetDevice(token string, d Device) {

@@ -34,7 +34,9 @@ type Conn struct {
 	last     uint32 // highest stream looked at
 	allowed  uint32 // what the client knows it may have open
 	promised uint32 // what was announced last, in force once the client has acknowledged it
-	gone     uint32 // GOAWAY was sent with this last stream; 0: not sent
+	greeted  bool   // our settings were sent
+	leaving  bool   // GOAWAY was sent, with gone as the last stream
+	gone     uint32
 	closed   bool
 	initial  int64
 	window   int64
@@ -82,6 +84,7 @@ func (c *Conn) serve() {
 		http2.Setting{ID: http2.SettingMaxFrameSize, Val: 16384},
 		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: 8000},
 	))
+	c.greeted = true
 	c.flush()
 	c.mu.Unlock()
 	framer := http2.NewFramer(io.Discard, c.in)
@@ -186,7 +189,7 @@ func (c *Conn) headers(f *http2.MetaHeadersFrame) error {
 		}
 		return nil
 	}
-	if c.gone != 0 && f.StreamID > c.gone {
+	if c.leaving && f.StreamID > c.gone {
 		return nil // not looked at, as GOAWAY has announced
 	}
 	if f.StreamID <= c.last {
@@ -230,6 +233,9 @@ func (c *Conn) data(f *http2.DataFrame) error {
 	if f.StreamEnded() {
 		s.request.Body = s.body
 		return c.answer(f.StreamID, s)
+	}
+	if f.Length > 0 {
+		c.put(c.framer.WriteWindowUpdate(f.StreamID, f.Length))
 	}
 	return nil
 }
@@ -327,7 +333,7 @@ func (c *Conn) endless(id uint32, s *stream) {
 func (c *Conn) Allow(streams uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.promised == streams || c.closed {
+	if c.promised == streams || c.closed || c.leaving {
 		return
 	}
 	c.promised = streams
@@ -339,10 +345,10 @@ func (c *Conn) Allow(streams uint32) {
 func (c *Conn) GoAway(reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed || c.gone != 0 {
+	if c.closed || c.leaving || !c.greeted {
 		return
 	}
-	c.gone = max(c.last, 1)
+	c.leaving, c.gone = true, c.last
 	c.put(c.framer.WriteGoAway(c.last, http2.ErrCodeNo, []byte(reason)))
 	c.flush()
 }
