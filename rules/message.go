@@ -74,6 +74,8 @@ func (p *ruleParser) channel(spec *ChannelSpec, pair yamlfile.Pair) ChannelMessa
 		case !spec.Any:
 			p.r.Add(suggest(fp.Key, "message/unknown-field", fmt.Sprintf("%s has no field %q", spec.Name, fp.Key.Text), spec.Name+" has", known))
 			continue
+		case field.Name == "html" || isFile(fp.Value):
+			field.Type = "string"
 		}
 		if fp.Value.Kind == yamlfile.Null {
 			p.r.Report(fp.Key, "empty", "Give it a value or leave the key out.", "%q has no value", fp.Key.Text)
@@ -160,6 +162,9 @@ func (p *ruleParser) stringValue(spec FieldSpec, n *yamlfile.Node) Value {
 	}
 	return p.template(n, html)
 }
+
+// isFile says whether the value is {file: path}.
+func isFile(n *yamlfile.Node) bool { return len(n.Pairs) == 1 && n.Get("file") != nil }
 
 // isPath says whether the text of an `html` field is the path of a file.
 func isPath(s string) bool {

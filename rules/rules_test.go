@@ -178,7 +178,15 @@ func TestEveryKey(t *testing.T) {
 		require.Equal(t, int64(3), fields["badge"])
 		require.Equal(t, map[string]any{"deep": []any{"3", int64(1), true}}, fields["data"])
 	}
-	_, ok := r.MessageOf("short", "email")
+	log, ok := r.MessageOf("control", "log")
+	require.True(t, ok)
+	fields, err := log.Render(map[string]any{"n": int64(3), "user": map[string]any{"traits": map[string]any{"first_name": "Ann"}}})
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{
+		"anything": "Ann", "html": "<p>Number 3.</p>\n", "text": "<p>Number 3.</p>\n",
+		"rest": map[string]any{"file": []any{int64(1)}, "more": map[string]any{"file": "as it stands"}},
+	}, fields)
+	_, ok = r.MessageOf("short", "email")
 	require.False(t, ok)
 	require.Equal(t, []int{2, 1, 1}, []int{r.Variants[0].Weight, r.Variants[1].Weight, r.Variants[2].Weight})
 	for part, text := range map[string]string{
