@@ -75,7 +75,7 @@ func ownTables() []string {
 	return []string{"events", "traits", "devices", "consents", "zones", "fixes"}
 }
 
-// kept of a decision and of a delivery is what a report counts; the person and what could name them
+// anonymised: kept of a decision and of a delivery is what a report counts; the person and what could name them
 // go. (shard, seq, index) is a record's place in its stream.
 var anonymised = map[string]string{
 	"decisions":  "REPLACE (0 AS person, '' AS user_id, '' AS value, '' AS features, '' AS `with`, '' AS profile, [] AS devices)",
@@ -125,8 +125,9 @@ func (w *Writer) erasePeople(ctx context.Context, es []erasure, list string) err
 		}
 	}
 	for t, replace := range anonymised {
-		copied := fmt.Sprintf("INSERT INTO %s SELECT * %s FROM %s WHERE person IN (%s) AND (shard, seq, `index`) NOT IN (SELECT shard, seq, `index` FROM %s WHERE person = 0)",
-			t, replace, t, list, t)
+		// The rows are chosen in a query of their own: REPLACE's names would hide the columns from WHERE.
+		copied := fmt.Sprintf("INSERT INTO %[1]s SELECT * %[2]s FROM (SELECT * FROM %[1]s WHERE person IN (%[3]s) "+
+			"AND (shard, seq, `index`) NOT IN (SELECT shard, seq, `index` FROM %[1]s WHERE person = 0))", t, replace, list)
 		if err := w.store.Conn().Exec(ctx, copied); err != nil {
 			return fmt.Errorf("keep the counts of %s without the person: %w", t, err)
 		}

@@ -166,6 +166,14 @@ func columnsAsText(query string) string {
 	return strings.Join(cols, ", ")
 }
 
+// rowsCount is the number that a query answers.
+func (r *rig) rowsCount(query string) (n int) {
+	r.t.Helper()
+	_, err := fmt.Sscan(r.rows(query)[0], &n)
+	require.NoError(r.t, err)
+	return n
+}
+
 func (r *rig) count(table string) (n uint64) {
 	r.t.Helper()
 	require.NoError(r.t, r.store.Conn().QueryRow(context.Background(), "SELECT count() FROM "+table).Scan(&n))

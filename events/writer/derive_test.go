@@ -1,0 +1,187 @@
+package writer
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"nudge/events"
+)
+
+// step is an event of one person about one token.
+type step struct {
+	kind   events.Kind
+	user   string
+	anon   string
+	at     int64
+	put    string // platform of a put; "" and not gone: context.device of the call
+	gone   string // reason of a removal
+	secret string // alias: the previous id
+}
+
+func (s step) event() events.Event {
+	ev := events.Event{Kind: s.kind, UserID: s.user, AnonymousID: s.anon, Time: s.at, PreviousID: s.secret}
+	switch {
+	case s.kind == events.KindDevice:
+		ev.Properties, _ = json.Marshal(events.DeviceChange{Token: "tok", Platform: s.put, Removed: s.gone != "", Reason: s.gone})
+	case s.kind == events.KindAlias:
+		ev.Flags = events.KnownAlias
+	default:
+		ev.Context = []byte(`{"device":{"token":"tok","type":"ios"}}`)
+	}
+	return ev
+}
+
+func TestDevices(t *testing.T) {
+	const day = int64(24 * time.Hour / time.Millisecond)
+	const trackCall, identifyCall, device = events.KindTrack, events.KindIdentify, events.KindDevice
+	tests := map[string]struct {
+		steps []step
+		want  []string // "person removed reason @time" for each row
+	}{
+		"seen again within a day writes nothing": {
+			[]step{{kind: trackCall, user: "u", at: 1}, {kind: trackCall, user: "u", at: day}},
+			[]string{"1 false  @1"},
+		},
+		"seen again after a day says so": {
+			[]step{{kind: trackCall, user: "u", at: 1}, {kind: trackCall, user: "u", at: day + 1}},
+			[]string{"1 false  @1", fmt.Sprintf("1 false  @%d", day+1)},
+		},
+		"it goes to the last who identified on it": {
+			[]step{{kind: identifyCall, user: "u", at: 1}, {kind: identifyCall, user: "v", at: 100}},
+			[]string{"1 false  @1", "1 true moved @99", "2 false  @100"},
+		},
+		"somebody anonymous does not take it from a known person": {
+			[]step{{kind: identifyCall, user: "u", at: 1}, {kind: trackCall, anon: "a", at: 100}},
+			[]string{"1 false  @1"},
+		},
+		"an anonymous owner who becomes known keeps it": {
+			[]step{{kind: trackCall, anon: "a", at: 1}, {kind: identifyCall, user: "u", anon: "a", at: 100}},
+			[]string{"1 false  @1"},
+		},
+		"a late call from before the change does not take it back": {
+			[]step{{kind: identifyCall, user: "u", at: 1}, {kind: identifyCall, user: "v", at: 100}, {kind: identifyCall, user: "u", at: 50}},
+			[]string{"1 false  @1", "1 true moved @99", "2 false  @100"},
+		},
+		"removed stays removed until it is put or identified on": {
+			[]step{
+				{kind: device, user: "u", put: "ios", at: 1},
+				{kind: device, user: "u", gone: "app", at: 10},
+				{kind: trackCall, user: "u", at: 20},
+				{kind: identifyCall, user: "u", at: 30},
+			},
+			[]string{"1 false  @1", "1 true app @10", "1 false  @30"},
+		},
+		"a removal by who does not have it changes nothing": {
+			[]step{{kind: device, user: "u", put: "ios", at: 1}, {kind: device, user: "v", gone: "app", at: 10}},
+			[]string{"1 false  @1"},
+		},
+		"a dead token is dead, whoever was sent to": {
+			[]step{{kind: device, user: "u", put: "ios", at: 1}, {kind: device, user: "v", gone: "dead", at: 10}},
+			[]string{"1 false  @1", "1 true dead @10"},
+		},
+		"another platform is a change": {
+			[]step{{kind: device, user: "u", put: "ios", at: 1}, {kind: device, user: "u", put: "web", at: 2}},
+			[]string{"1 false  @1", "1 false  @2"},
+		},
+		"after a merge it is still theirs": {
+			[]step{
+				{kind: device, user: "u", put: "ios", at: 1}, {kind: trackCall, user: "v", at: 2},
+				{kind: events.KindAlias, user: "u", secret: "v", at: 3}, {kind: trackCall, user: "v", at: 4},
+			},
+			[]string{"1 false  @1", "1 true moved @1", "2 false  @2"},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			ids := newIdentity(testSalt)
+			d := newDerive(ids)
+			b := &batch{}
+			for i, s := range tt.steps {
+				ev := s.event()
+				pos := events.At(uint64(i+1), 0)
+				p, _ := ids.apply(&ev, pos)
+				d.add(b, &events.Resolved{Event: ev, Pos: pos, Person: p})
+			}
+			var got []string
+			for _, r := range b.devices {
+				got = append(got, fmt.Sprintf("%d %t %s @%d", events.Position(r.person).Seq(), r.Removed, r.Reason, r.time))
+			}
+			require.Equal(t, tt.want, got)
+		})
+	}
+}
+
+func TestZones(t *testing.T) {
+	ids := newIdentity(testSalt)
+	d := newDerive(ids)
+	b := &batch{}
+	see := func(user string, at int64, zone string) {
+		ev := events.Event{Kind: events.KindTrack, UserID: user, Time: at, Context: []byte(`{"timezone":"` + zone + `"}`)}
+		pos := events.At(uint64(at), 0)
+		p, _ := ids.apply(&ev, pos)
+		d.add(b, &events.Resolved{Event: ev, Pos: pos, Person: p})
+	}
+	see("u", 10, "Europe/Berlin")
+	see("u", 20, "Europe/Berlin")
+	see("u", 5, "Asia/Tokyo") // late
+	see("u", 30, "Nowhere/Land")
+	see("u", 40, "Asia/Tokyo")
+	see("v", 41, "Asia/Tokyo")
+	ev := alias("u", "v", true)
+	_, _ = ids.apply(&ev, events.At(42, 0))
+	d.merged(ids.merges)
+	see("v", 43, "Asia/Tokyo") // whose is it now? written again
+	var got []string
+	for _, z := range b.zones {
+		got = append(got, fmt.Sprintf("%d %s", z.time, z.zone))
+	}
+	require.Equal(t, []string{"10 Europe/Berlin", "40 Asia/Tokyo", "41 Asia/Tokyo", "43 Asia/Tokyo"}, got)
+}
+
+// Whatever order rows are read in, at every moment a token has at most one owner: of each person the
+// newest row by (time, position) decides, as readers do it.
+func TestDeviceHasOneOwner(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ids := newIdentity(testSalt)
+		d := newDerive(ids)
+		b := &batch{}
+		for i := range rapid.IntRange(1, 30).Draw(t, "n") {
+			s := step{
+				kind: rapid.SampledFrom([]events.Kind{events.KindTrack, events.KindIdentify, events.KindDevice}).Draw(t, "kind"),
+				user: rapid.SampledFrom([]string{"u", "v", "w"}).Draw(t, "user"),
+				at:   rapid.Int64Range(1, 40).Draw(t, "at"),
+				put:  "ios",
+			}
+			if rapid.Bool().Draw(t, "removal") && s.kind == events.KindDevice {
+				s.gone = rapid.SampledFrom([]string{"app", "dead"}).Draw(t, "reason")
+			}
+			ev, pos := s.event(), events.At(uint64(i+1), 0)
+			p, _ := ids.apply(&ev, pos)
+			d.add(b, &events.Resolved{Event: ev, Pos: pos, Person: p})
+			type last struct {
+				time    int64
+				pos     events.Position
+				removed bool
+			}
+			newest := map[events.PersonID]last{}
+			for _, r := range b.devices {
+				l := newest[r.person]
+				if r.time > l.time || r.time == l.time && r.pos >= l.pos {
+					newest[r.person] = last{r.time, r.pos, r.Removed}
+				}
+			}
+			owners := 0
+			for _, l := range newest {
+				if !l.removed {
+					owners++
+				}
+			}
+			require.LessOrEqual(t, owners, 1, "%+v", b.devices)
+		}
+	})
+}
