@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"nudge/events/clickhouse/embedded"
 )
 
 // Exit codes, the same for every command.
@@ -21,7 +23,11 @@ const (
 	exitFailed   = 3 // could not run
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	// The embedded ClickHouse is this same program, started as a child.
+	embedded.MaybeRunChild()
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
 
 // exitError is an error with the code to exit with. Err may be nil when everything has been said.
 type exitError struct {

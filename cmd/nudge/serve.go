@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+
+	"nudge/channels/all"
+	"nudge/engine/app"
+	"nudge/engine/workspace"
+	"nudge/rules"
+)
+
+func serveCommand(s streams) *cobra.Command {
+	var listen, level string
+	cmd := &cobra.Command{
+		Use:   "serve [DIR]",
+		Short: "Runs it all: takes in events, decides, sends",
+		Long: `Opens the workspace, takes in events over HTTP, runs the rules on their schedules and on arrivals,
+and sends. Send it SIGHUP, or save a file, and the rules are read again; when one of the files is
+wrong, the running rules stay and the findings are logged.`,
+		Example: "  nudge serve examples/shop\n  nudge serve --listen 0.0.0.0:8080 /etc/nudge",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var l slog.Level
+			if err := l.UnmarshalText([]byte(level)); err != nil {
+				return fmt.Errorf("--log is debug, info, warn or error, not %q", level)
+			}
+			log := slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: l}))
+			return serve(cmd.Context(), s, folder(args), listen, log)
+		},
+	}
+	cmd.Flags().StringVar(&listen, "listen", "", "address to listen on, instead of nudge.yaml's")
+	cmd.Flags().StringVar(&level, "log", "info", "least level that is logged: debug, info, warn or error")
+	return cmd
+}
+
+// folder is the workspace that a command was given.
+func folder(args []string) string {
+	if len(args) > 0 {
+		return args[0]
+	}
+	return "."
+}
+
+// loadWorkspace loads a folder; findings of errors go to standard output and end the command.
+func loadWorkspace(s streams, dir string, o workspace.Options) (*workspace.Workspace, error) {
+	set, err := all.Set()
+	if err != nil {
+		return nil, failed(err)
+	}
+	o.Adapters = set
+	if _, err := os.Stat(dir); err != nil {
+		return nil, failed(fmt.Errorf("the workspace: %w", err))
+	}
+	ws, findings := workspace.Load(dir, o)
+	if ws == nil {
+		if err := rules.Render(s.out, findings, rules.Text); err != nil {
+			return nil, failed(err)
+		}
+		return nil, &exitError{Code: exitFindings}
+	}
+	return ws, nil
+}
+
+func serve(ctx context.Context, s streams, dir, listen string, log *slog.Logger) (err error) {
+	ws, err := loadWorkspace(s, dir, workspace.Options{})
+	if err != nil {
+		return err
+	}
+	if listen == "" {
+		listen = ws.Listen
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", listen)
+	if err != nil {
+		return failed(fmt.Errorf("listen on %s: %w", listen, err))
+	}
+	defer l.Close() //nolint:errcheck // it is closed by serving, too
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	host, _ := os.Hostname() //nolint:errcheck // only a name for others to read
+	a, err := app.Open(ctx, app.Options{
+		Workspace: ws, Now: time.Now, Logger: log, Registerer: reg, Stdout: s.out, Owner: fmt.Sprintf("%s/%d", host, os.Getpid()),
+	})
+	if err != nil {
+		return failed(err)
+	}
+	defer func() { err = errors.Join(err, failed(a.Close())) }()
+	log.Info("nudge is up", "listen", l.Addr().String(), "workspace", ws.Dir, "rules", len(ws.Rules))
+	go reload(ctx, a, dir, log)
+	return failed(a.Run(ctx, l, reg))
+}
+
+// settleFor is how long a folder must be quiet after a change before it is read: editors write in
+// several steps.
+const settleFor = 300 * time.Millisecond
+
+// reload reads the workspace again on SIGHUP and when a file changes.
+func reload(ctx context.Context, a *app.App, dir string, log *slog.Logger) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	var changes chan fsnotify.Event
+	if w, err := fsnotify.NewWatcher(); err != nil {
+		log.Warn("files are not watched; send SIGHUP after a change", "error", err)
+	} else {
+		defer w.Close() //nolint:errcheck // the process ends
+		for _, sub := range []string{"", "rules", "segments", "fences", "templates"} {
+			if err := w.Add(filepath.Join(dir, sub)); err != nil && !errors.Is(err, os.ErrNotExist) {
+				log.Warn("a folder is not watched; send SIGHUP after a change", "folder", sub, "error", err)
+			}
+		}
+		changes = w.Events
+	}
+	quiet := time.NewTimer(0)
+	<-quiet.C
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changes:
+			quiet.Reset(settleFor)
+			continue
+		case <-quiet.C:
+		case <-hup:
+		}
+		reloadOnce(ctx, a, dir, log)
+	}
+}
+
+func reloadOnce(ctx context.Context, a *app.App, dir string, log *slog.Logger) {
+	set, err := all.Set()
+	if err != nil {
+		log.Error("cannot list the adapters", "error", err)
+		return
+	}
+	ws, findings := workspace.Load(dir, workspace.Options{Adapters: set})
+	if ws == nil {
+		for _, f := range findings {
+			if f.Severity == rules.Error {
+				log.Error("the running rules stay: a file is wrong", "file", fmt.Sprintf("%s:%d:%d", f.File, f.Line, f.Col), "check", f.Check, "finding", f.Summary)
+			}
+		}
+		return
+	}
+	if ws.Hash == a.Workspace().Hash {
+		return
+	}
+	if err := a.Reload(ctx, ws); err != nil {
+		log.Error("the running rules stay: the new ones cannot be taken into use", "error", err)
+		return
+	}
+	log.Info("the rules were read again", "rules", len(ws.Rules), "hash", ws.Hash)
+}

@@ -1,0 +1,248 @@
+// Package report says what rules did: who matched, what became of each, what was sent, opened and
+// clicked, and what followed.
+package report
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"nudge/engine/ledger"
+	"nudge/engine/workspace"
+	"nudge/events"
+	"nudge/segments"
+)
+
+// History reads what people did, for conversions.
+type History interface {
+	Occurrences(ctx context.Context, people []events.PersonID, names []string, after, at int64, upTo events.Position) (map[events.PersonID][]segments.Occurrence, error)
+}
+
+// Query says what to report on.
+type Query struct {
+	// From and To bound when entries began, [From, To), Unix ms; To 0 is no end.
+	From, To int64
+	// Rule restricts to one rule; "" is all.
+	Rule string
+	// By are the dimensions beside the rule: "variant", "channel", "day".
+	By []string
+}
+
+// Dimensions that Query.By may name.
+func Dimensions() []string { return []string{"variant", "channel", "day"} }
+
+// Row counts the entries of one rule (variant, channel, day).
+type Row struct {
+	Rule    string `json:"rule"`
+	Variant string `json:"variant,omitempty"`
+	Channel string `json:"channel,omitempty"`
+	Day     string `json:"day,omitempty"` // of the workspace's zone, on which the entry began
+
+	Matched int64                   `json:"matched"` // entries
+	Reasons map[ledger.Reason]int64 `json:"reasons"` // their answers; Held for those on the way to one
+	// Sent and Failed count (entry, channel)s that a provider took, or that failed for good.
+	Sent   int64 `json:"sent"`
+	Failed int64 `json:"failed"`
+	// Delivered, Opened and Clicked count entries; opens and clicks of machines are left out.
+	Delivered int64 `json:"delivered"`
+	Opened    int64 `json:"opened"`
+	Clicked   int64 `json:"clicked"`
+	// Converted counts entries to which at least one goal event is credited, Revenue adds those up.
+	Converted int64   `json:"converted"`
+	Revenue   float64 `json:"revenue"`
+}
+
+// Report is the answer to a Query.
+type Report struct {
+	From int64    `json:"from"`
+	To   int64    `json:"to"`
+	By   []string `json:"by"`
+	Rows []Row    `json:"rows"` // sorted by rule, variant, channel, day
+}
+
+// Run reads the ledger. It counts what was written to it so far.
+func Run(ctx context.Context, conn driver.Conn, history History, ws *workspace.Workspace, q Query) (*Report, error) {
+	r := &reporter{conn: conn, ws: ws, q: q, rows: map[key]*Row{}}
+	for _, step := range []struct {
+		what string
+		run  func(context.Context) error
+	}{
+		{"entries", r.entries}, {"deliveries", r.deliveries}, {"opens and clicks", r.messages},
+		{"conversions", func(ctx context.Context) error { return r.conversions(ctx, history) }},
+	} {
+		if err := step.run(ctx); err != nil {
+			return nil, fmt.Errorf("report on %s: %w", step.what, err)
+		}
+	}
+	out := &Report{From: q.From, To: q.To, By: q.By, Rows: []Row{}}
+	keys := slices.SortedFunc(maps.Keys(r.rows), func(a, b key) int {
+		return cmp.Or(cmp.Compare(a.rule, b.rule), cmp.Compare(a.variant, b.variant), cmp.Compare(a.channel, b.channel), cmp.Compare(a.day, b.day))
+	})
+	for _, k := range keys {
+		out.Rows = append(out.Rows, *r.rows[k])
+	}
+	return out, nil
+}
+
+type key struct{ rule, variant, channel, day string }
+
+type reporter struct {
+	conn driver.Conn
+	ws   *workspace.Workspace
+	q    Query
+	rows map[key]*Row
+}
+
+func (r *reporter) by(dimension string) bool { return slices.Contains(r.q.By, dimension) }
+
+// row is the row of a key, with the dimensions that were not asked for left out.
+func (r *reporter) row(k key) *Row {
+	if !r.by("variant") {
+		k.variant = ""
+	}
+	if !r.by("channel") {
+		k.channel = ""
+	}
+	if !r.by("day") {
+		k.day = ""
+	}
+	row := r.rows[k]
+	if row == nil {
+		row = &Row{Rule: k.rule, Variant: k.variant, Channel: k.channel, Day: k.day, Reasons: map[ledger.Reason]int64{}}
+		r.rows[k] = row
+	}
+	return row
+}
+
+// answers is the query for entries with their last answer, one row each.
+func (r *reporter) answers() (string, []any) {
+	sql := "SELECT entry, any(rule) AS rule, argMax(person, (attempt, seq, index)) AS person, argMax(reason, (attempt, seq, index)) AS reason, " +
+		"argMax(variant, (attempt, seq, index)) AS variant, argMax(channels, (attempt, seq, index)) AS channels, " +
+		"toString(toDate(min(entered), @zone)) AS day FROM decisions WHERE entered >= fromUnixTimestamp64Milli(toInt64(@from))"
+	args := []any{named("zone", r.ws.Zone.String()), named("from", r.q.From)}
+	if r.q.To != 0 {
+		sql += " AND entered < fromUnixTimestamp64Milli(toInt64(@to))"
+		args = append(args, named("to", r.q.To))
+	}
+	if r.q.Rule != "" {
+		sql += " AND rule = @rule"
+		args = append(args, named("rule", r.q.Rule))
+	}
+	return sql + " GROUP BY entry", args
+}
+
+func named(name string, value any) driver.NamedValue {
+	return driver.NamedValue{Name: name, Value: value}
+}
+
+func (r *reporter) query(ctx context.Context, sql string, args []any, row func(driver.Rows) error) error {
+	rows, err := r.conn.Query(ctx, sql, args...)
+	if err != nil {
+		return err //nolint:wrapcheck // Run says what for
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		if err := row(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err() //nolint:wrapcheck // Run says what for
+}
+
+func (r *reporter) entries(ctx context.Context) error {
+	answers, args := r.answers()
+	channel := "''"
+	if r.by("channel") {
+		channel = "arrayJoin(if(empty(channels), [''], channels))"
+	}
+	sql := "SELECT rule, variant, " + channel + " AS channel, day, reason, count() FROM (" + answers + ") GROUP BY ALL"
+	return r.query(ctx, sql, args, func(rows driver.Rows) error {
+		var k key
+		var reason string
+		var n uint64
+		if err := rows.Scan(&k.rule, &k.variant, &k.channel, &k.day, &reason, &n); err != nil {
+			return err //nolint:wrapcheck // Run says what for
+		}
+		row := r.row(k)
+		row.Matched += int64(n)
+		row.Reasons[ledger.Reason(reason)] += int64(n)
+		return nil
+	})
+}
+
+func (r *reporter) deliveries(ctx context.Context) error {
+	answers, args := r.answers()
+	sql := "SELECT e.rule, e.variant, d.channel, e.day, countIf(d.status = 'accepted'), countIf(d.status = 'failed') FROM (" +
+		"SELECT entry, channel, argMax(status, (seq, index)) AS status FROM deliveries WHERE status NOT IN ('intent', 'retrying') GROUP BY entry, channel" +
+		") AS d INNER JOIN (" + answers + ") AS e ON d.entry = e.entry GROUP BY ALL"
+	return r.query(ctx, sql, args, func(rows driver.Rows) error {
+		var k key
+		var sent, failed uint64
+		if err := rows.Scan(&k.rule, &k.variant, &k.channel, &k.day, &sent, &failed); err != nil {
+			return err //nolint:wrapcheck // Run says what for
+		}
+		row := r.row(k)
+		row.Sent += int64(sent)
+		row.Failed += int64(failed)
+		return nil
+	})
+}
+
+func (r *reporter) messages(ctx context.Context) error {
+	answers, args := r.answers()
+	sql := fmt.Sprintf("SELECT e.rule, e.variant, m.channel, e.day, uniqExactIf(m.entry, m.event = '%s'), uniqExactIf(m.entry, m.event = '%s'), "+
+		"uniqExactIf(m.entry, m.event = '%s') FROM (SELECT strs['entry'] AS entry, strs['channel'] AS channel, event FROM events "+
+		"WHERE kind = %d AND event IN ('%[1]s', '%[2]s', '%[3]s') AND bitAnd(flags, %d) = 0) AS m INNER JOIN (%s) AS e ON m.entry = e.entry GROUP BY ALL",
+		events.MessageDelivered, events.MessageOpened, events.MessageClicked, events.KindMessage, events.MachineOpen, answers)
+	return r.query(ctx, sql, args, func(rows driver.Rows) error {
+		var k key
+		var delivered, opened, clicked uint64
+		if err := rows.Scan(&k.rule, &k.variant, &k.channel, &k.day, &delivered, &opened, &clicked); err != nil {
+			return err //nolint:wrapcheck // Run says what for
+		}
+		row := r.row(k)
+		row.Delivered += int64(delivered)
+		row.Opened += int64(opened)
+		row.Clicked += int64(clicked)
+		return nil
+	})
+}
+
+// names of the goals' events, sorted.
+func (r *reporter) goals() (byRule map[string]*workspace.Goal, names []string) {
+	byRule = map[string]*workspace.Goal{}
+	set := map[string]bool{}
+	for _, rule := range r.ws.Rules {
+		if rule.Goal != nil {
+			byRule[rule.Name] = rule.Goal
+			set[rule.Goal.Event] = true
+		}
+	}
+	return byRule, slices.Sorted(maps.Keys(set))
+}
+
+// valueOf is the amount of a goal event, 0 when it has none.
+func valueOf(g *workspace.Goal, o *segments.Occurrence) float64 {
+	path, ok := strings.CutPrefix(g.Value, "properties.")
+	if !ok {
+		return 0
+	}
+	var total float64
+	events.Flatten(o.Properties, func(p string, v any) {
+		if p != path {
+			return
+		}
+		switch v := v.(type) {
+		case float64:
+			total = v
+		case int64:
+			total = float64(v)
+		}
+	})
+	return total
+}
