@@ -109,12 +109,12 @@ func (a *applier) object(what string, in json.RawMessage, declared map[string]Pr
 	}
 	var path [128]byte
 	a.declared, a.on, a.path = declared, on, path[:0]
-	if a.clean(in) && a.met == required {
+	if a.clean(in, false) && a.met == required {
 		return in
 	}
 	a.met, a.changed = 0, false
 	a.out, a.path = make([]byte, 0, len(in)+16), path[:0]
-	a.members(what, in)
+	a.members(what, in, false)
 	if a.met < required {
 		a.missing(what, in)
 	}
@@ -126,18 +126,18 @@ func (a *applier) object(what string, in json.RawMessage, declared map[string]Pr
 
 // clean says whether nothing is to be converted or objected to, which is the usual case and costs no
 // memory. It counts the required properties that are there.
-func (a *applier) clean(in []byte) bool {
+func (a *applier) clean(in []byte, nested bool) bool {
 	base, clean := len(a.path), true
 	members(in, func(key, value []byte) bool {
 		a.path = a.path[:base]
-		if base > 0 {
+		if nested {
 			a.path = append(a.path, '.')
 		}
 		a.path = appendDecoded(a.path, key)
 		d, ok := a.declared[string(a.path)]
 		switch {
 		case !ok && value[0] == '{':
-			clean = a.clean(value)
+			clean = a.clean(value, true)
 		case !ok || !conforms(d.Type, value) || !d.allows(value):
 			clean = false
 		case d.Required:
@@ -198,12 +198,12 @@ func (a *applier) result(in []byte) []byte {
 	return in
 }
 
-func (a *applier) members(what string, in []byte) {
+func (a *applier) members(what string, in []byte, nested bool) {
 	base := len(a.path)
 	a.out = append(a.out, '{')
 	members(in, func(key, value []byte) bool {
 		a.path = a.path[:base]
-		if base > 0 {
+		if nested {
 			a.path = append(a.path, '.')
 		}
 		a.path = appendDecoded(a.path, key)
@@ -251,7 +251,7 @@ func (a *applier) member(what string, value []byte) bool {
 		if ok && d.Required {
 			a.met++
 		}
-		a.members(what, value)
+		a.members(what, value, true)
 		return true
 	}
 	if ok {

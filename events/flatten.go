@@ -61,19 +61,19 @@ const maxPaths = 4096
 // Walk visits the leaves as Flatten does. Strings are copies and may be kept.
 func (f *Flattener) Walk(properties json.RawMessage, visit func(path string, v Leaf)) {
 	f.path = f.path[:0]
-	f.object(properties, visit)
+	f.object(properties, false, visit)
 }
 
-func (f *Flattener) object(b []byte, visit func(string, Leaf)) {
+func (f *Flattener) object(b []byte, nested bool, visit func(string, Leaf)) {
 	base := len(f.path)
 	members(b, func(key, value []byte) bool {
 		f.path = f.path[:base]
-		if base > 0 {
+		if nested { // not base > 0: a key may be empty
 			f.path = append(f.path, '.')
 		}
 		f.path = appendDecoded(f.path, key)
 		if value[0] == '{' {
-			f.object(value, visit)
+			f.object(value, true, visit)
 		} else if leaf, ok := leafOf(value); ok {
 			visit(f.intern(), leaf)
 		}
@@ -250,17 +250,17 @@ func collisions(object []byte) error {
 	seen := map[string]int{}
 	var path []byte
 	var clash error
-	var visit func(b []byte)
+	var visit func(b []byte, nested bool)
 	mark := func(p []byte, what int) {
 		if seen[string(p)] |= what; clash == nil && seen[string(p)] == leaf|branch {
 			clash = &RefusedError{Path: string(p), Reason: "is a value and also holds other values (a key with a dot collides with a nested one)"}
 		}
 	}
-	visit = func(b []byte) {
+	visit = func(b []byte, nested bool) {
 		base := len(path)
 		members(b, func(key, value []byte) bool {
 			path = path[:base]
-			if base > 0 {
+			if nested {
 				path = append(path, '.')
 			}
 			from := len(path)
@@ -272,7 +272,7 @@ func collisions(object []byte) error {
 			}
 			if value[0] == '{' {
 				mark(path, branch)
-				visit(value)
+				visit(value, true)
 			} else {
 				if seen[string(path)]&leaf != 0 && clash == nil {
 					clash = &RefusedError{Path: string(path), Reason: "stands twice (a key with a dot collides with a nested one)"}
@@ -283,30 +283,6 @@ func collisions(object []byte) error {
 		})
 		path = path[:base]
 	}
-	visit(object)
+	visit(object, false)
 	return clash
-}
-
-// AppendString appends s as a JSON string in normal form. s must be valid UTF-8.
-func AppendString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	for {
-		n := plainText(s)
-		dst = append(dst, s[:n]...)
-		if n == len(s) {
-			return append(dst, '"')
-		}
-		dst = appendRune(dst, rune(s[n]))
-		s = s[n+1:]
-	}
-}
-
-// plainText counts the leading bytes that need no escape.
-func plainText(s string) int {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] == '"' || s[i] == '\\' {
-			return i
-		}
-	}
-	return len(s)
 }

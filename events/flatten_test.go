@@ -27,6 +27,7 @@ func TestFlatten(t *testing.T) {
 			{"s", "x"}, {"i", int64(12)}, {"f", 1.5}, {"e", 100.0}, {"t", true}, {"u", false},
 		}},
 		{"nested and dotted", `{"a":{"b":{"c":1},"d.e":2},"f":3}`, []leaf{{"a.b.c", int64(1)}, {"a.d.e", int64(2)}, {"f", int64(3)}}},
+		{"empty keys", `{"":{"z":1,"":{"":2}},"z":3,"a":{"":4}}`, []leaf{{".z", int64(1)}, {"..", int64(2)}, {"z", int64(3)}, {"a.", int64(4)}}},
 		{"escapes", `{"a\"b":"x\n\"\\\u0001"}`, []leaf{{`a"b`, "x\n\"\\\u0001"}}},
 		{"brackets in strings", `{"a":{"x":"}]"},"b":["}",{"c":"]"}],"d":"{"}`, []leaf{{"a.x", "}]"}, {"d", "{"}}},
 		{"the largest integers", `{"a":9223372036854775807,"b":-9223372036854775808}`, []leaf{{"a", int64(math.MaxInt64)}, {"b", int64(math.MinInt64)}}},
@@ -132,22 +133,22 @@ func TestNormaliseKeepsTheMeaning(t *testing.T) {
 			leaves[path] = value
 		})
 		expected := map[string]any{}
-		flat("", want, expected)
+		flat("", false, want, expected)
 		if !reflect.DeepEqual(expected, leaves) {
 			t.Fatalf("%s flattened to %v", ev.Properties, leaves)
 		}
 	})
 }
 
-func flat(path string, v any, into map[string]any) {
+func flat(path string, nested bool, v any, into map[string]any) {
 	switch v := v.(type) {
 	case map[string]any:
 		for k, inner := range v {
 			p := k
-			if path != "" {
+			if nested {
 				p = path + "." + k
 			}
-			flat(p, inner, into)
+			flat(p, true, inner, into)
 		}
 	case string, float64, bool:
 		into[path] = v

@@ -28,6 +28,7 @@ func TestNormaliseRefuses(t *testing.T) {
 		{"colliding paths", track(`{"a":{"b":1},"a.b":2}`), `properties.a.b: stands twice (a key with a dot collides with a nested one)`},
 		{"colliding paths, dot first", track(`{"a.b.c":1,"a":{"b":{"c":2}}}`), `properties.a.b.c: stands twice (a key with a dot collides with a nested one)`},
 		{"colliding paths, value and object", track(`{"a":1,"a.b":2}`), `properties.a: is a value and also holds other values (a key with a dot collides with a nested one)`},
+		{"colliding paths, empty keys", track(`{"":{"z":1},".z":2}`), `properties..z: stands twice (a key with a dot collides with a nested one)`},
 		{"integer of 65 bits", track(`{"n":9223372036854775808}`), `properties.n: the integer 9223372036854775808 does not fit into 64 bits; send it as a string`},
 		{"negative integer of 65 bits", track(`{"n":-9223372036854775809}`), `properties.n: the integer -9223372036854775809 does not fit into 64 bits; send it as a string`},
 		{"23-digit integer in an array", track(`{"n":[1,12345678901234567890123]}`), `properties.n[1]: the integer 12345678901234567890123 does not fit into 64 bits; send it as a string`},
@@ -141,14 +142,18 @@ func TestNormaliseAccepts(t *testing.T) {
 		{
 			"a track call",
 			`{"type":"track","event":"Order Completed","userId":"u1","anonymousId":"a1","messageId":"m1","properties":{"revenue":19.90,"items":[{"id":1}]},"context":{"ip":"::1"},"integrations":{"All":true}}`,
-			Event{Kind: KindTrack, Name: "Order Completed", UserID: "u1", AnonymousID: "a1", MessageID: "m1", Time: received,
-				Properties: json.RawMessage(`{"revenue":19.90,"items":[{"id":1}]}`), Context: json.RawMessage(`{"ip":"::1"}`)},
+			Event{
+				Kind: KindTrack, Name: "Order Completed", UserID: "u1", AnonymousID: "a1", MessageID: "m1", Time: received,
+				Properties: json.RawMessage(`{"revenue":19.90,"items":[{"id":1}]}`), Context: json.RawMessage(`{"ip":"::1"}`),
+			},
 		},
 		{
 			"white space and needless escapes go, digits and order stay",
 			"{ \"type\" : \"track\" , \"event\":\"E\\u00e9\\/\", \"userId\":\"u\",\"messageId\":\"m\", \"properties\" : { \"b\" : [ 1 , -0 , 1.50 , 1E+2 ] ,\n \"a\\u0062\" : \"\\u0041\\n\\u000a\\/\\ud83d\\ude00\\u0001\\\"\" , \"e\":{ } } }",
-			Event{Kind: KindTrack, Name: "Eé/", UserID: "u", MessageID: "m", Time: received,
-				Properties: json.RawMessage("{\"b\":[1,0,1.50,1E+2],\"ab\":\"A\\n\\n/😀\\u0001\\\"\",\"e\":{}}")},
+			Event{
+				Kind: KindTrack, Name: "Eé/", UserID: "u", MessageID: "m", Time: received,
+				Properties: json.RawMessage("{\"b\":[1,0,1.50,1E+2],\"ab\":\"A\\n\\n/😀\\u0001\\\"\",\"e\":{}}"),
+			},
 		},
 		{
 			"numbers as ids",

@@ -3,9 +3,9 @@ package ingest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,7 +20,7 @@ import (
 func tracks(n, size int) []events.Event {
 	evs := make([]events.Event, n)
 	for i := range evs {
-		evs[i] = events.Event{Kind: events.KindTrack, Name: "E", UserID: "u", MessageID: fmt.Sprint(i), Raw: []byte(strings.Repeat("x", size))}
+		evs[i] = events.Event{Kind: events.KindTrack, Name: "E", UserID: "u", MessageID: strconv.Itoa(i), Raw: []byte(strings.Repeat("x", size))}
 	}
 	return evs
 }

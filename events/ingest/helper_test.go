@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -106,23 +107,31 @@ type request struct {
 
 func (f *fixture) do(t *testing.T, q request) (int, string, http.Header) {
 	t.Helper()
+	code, body, header, err := f.send(t.Context(), q)
+	require.NoError(t, err)
+	return code, body, header
+}
+
+// send is do for goroutines, which must not end the test.
+func (f *fixture) send(ctx context.Context, q request) (int, string, http.Header, error) {
 	if q.method == "" {
 		q.method = http.MethodPost
 	}
-	req, err := http.NewRequestWithContext(t.Context(), q.method, f.url+q.path, bytes.NewBufferString(q.body))
-	require.NoError(t, err)
-	for k, v := range q.header {
-		req.Header[k] = v
+	req, err := http.NewRequestWithContext(ctx, q.method, f.url+q.path, bytes.NewBufferString(q.body))
+	if err != nil {
+		return 0, "", nil, err
 	}
+	maps.Copy(req.Header, q.header)
 	if q.key != "" {
 		req.SetBasicAuth(q.key, "")
 	}
 	res, err := http.DefaultClient.Do(req)
-	require.NoError(t, err)
+	if err != nil {
+		return 0, "", nil, err
+	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
-	require.NoError(t, err)
-	return res.StatusCode, string(body), res.Header
+	return res.StatusCode, string(body), res.Header, err
 }
 
 func zip(t *testing.T, body string) string {

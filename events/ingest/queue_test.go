@@ -38,15 +38,15 @@ func TestDurable(t *testing.T) {
 		wg.Go(func() {
 			for r := range rounds {
 				id := fmt.Sprintf("%d-%d", i, r)
-				if code, body, _ := f.do(t, request{path: "/v1/track", key: "public-web", body: named(id + "-single")}); code != 200 {
-					t.Error(code, body)
+				if code, body, _, err := f.send(t.Context(), request{path: "/v1/track", key: "public-web", body: named(id + "-single")}); code != 200 {
+					t.Error(code, body, err)
 				}
 				evs := []string{`{"type":"track","userId":"` + id + `"}`}
 				for n := range batch {
 					evs = append(evs, named(fmt.Sprintf("%s-%d", id, n)))
 				}
-				if code, body, _ := f.do(t, request{path: "/v1/batch", key: "public-web", body: `{"batch":[` + strings.Join(evs, ",") + `]}`}); code != 200 {
-					t.Error(code, body)
+				if code, body, _, err := f.send(t.Context(), request{path: "/v1/batch", key: "public-web", body: `{"batch":[` + strings.Join(evs, ",") + `]}`}); code != 200 {
+					t.Error(code, body, err)
 				}
 			}
 		})
@@ -112,8 +112,8 @@ func TestBacklogFull(t *testing.T) {
 	require.Equal(t, uint64(sent-1), last, "what was answered 503 is not in the queue, all else is")
 	q.Written(last) // the store has caught up
 	require.Eventually(t, func() bool {
-		code, _, _ := f.do(t, request{path: "/v1/track", key: "public-web", body: goodTrack})
-		return code == 200
+		code, _, _, err := f.send(t.Context(), request{path: "/v1/track", key: "public-web", body: goodTrack})
+		return err == nil && code == 200
 	}, 5*time.Second, 10*time.Millisecond)
 }
 
