@@ -53,6 +53,8 @@ type config struct {
 	categories []categoryConfig
 	maxAge     time.Duration
 	accuracy   float64
+
+	passwords []string // that stand in addresses
 }
 
 // secret is where a secret stands; the zero value is none.
@@ -175,7 +177,8 @@ func (p *configParser) address(n *yamlfile.Node) secret {
 		p.r.Add(blind(n, "workspace/bad-url", "this is not the address of a server", "Write scheme, host and port: clickhouse://host:9000, nats://host:4222."))
 		return s
 	}
-	if _, has := u.User.Password(); has {
+	if password, has := u.User.Password(); has && password != "" {
+		p.c.passwords = append(p.c.passwords, password, url.QueryEscape(password))
 		f := blind(n, "workspace/secret-in-file", "a password is written into the file", "Name where the address stands: {env: NAME} or {file: PATH}.")
 		f.Severity = rules.Warning
 		p.r.Add(f)

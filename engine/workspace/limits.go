@@ -119,7 +119,7 @@ func (l *loader) policy() {
 	c, ws := &l.cfg, l.ws
 	ws.Zone, ws.Listen, ws.BaseURL, ws.Retention = c.zone, c.listen, c.baseURL, c.retention
 	ws.Location.MaxAge, ws.Location.MaxAccuracy = c.maxAge.Milliseconds(), c.accuracy
-	ws.Store, ws.Queue = c.store, c.queue
+	ws.Store, ws.Queue, ws.Data = c.store, c.queue, l.within(c.data)
 	if ws.Store.Dir == "" {
 		ws.Store.Dir = c.data + "/store"
 	}

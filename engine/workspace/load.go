@@ -147,6 +147,11 @@ func (l *loader) config() bool {
 	cfg, findings := l.parseConfig(src)
 	l.cfg = cfg
 	l.add(findings...)
+	for i := range l.ws.Sources {
+		for _, password := range cfg.passwords {
+			l.ws.Sources[i].Text = strings.ReplaceAll(l.ws.Sources[i].Text, password, "***")
+		}
+	}
 	return true
 }
 

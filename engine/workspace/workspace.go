@@ -20,6 +20,8 @@ import (
 // swaps a pointer.
 type Workspace struct {
 	Dir string
+	// Data is the data folder, absolute.
+	Data string
 	// Hash is of everything that decides: rules, segments, fences, the plan's types, the policy;
 	// 16 hex digits.
 	Hash string
@@ -42,7 +44,8 @@ type Workspace struct {
 	// Signing is the secret with which message ids and links are signed, at least 16 bytes; nil when
 	// loaded without secrets. It is never printed.
 	Signing []byte
-	// Sources are the files that decide, for the history of sources.
+	// Sources are the files that decide, for the history of sources; passwords in addresses are
+	// blotted out.
 	Sources []Source
 }
 

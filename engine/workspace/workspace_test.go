@@ -231,6 +231,38 @@ func TestSecretsAreNotShown(t *testing.T) {
 	}
 }
 
+func TestPasswordsAreNotKept(t *testing.T) {
+	dir := unpack(t, &txtar.Archive{Files: []txtar.File{{Name: "nudge.yaml", Data: []byte("store: {dsn: \"clickhouse://u:hunter2@h:9000\"}\n")}}})
+	ws, findings := workspace.Load(dir, workspace.Options{Adapters: adapters(t)})
+	require.Len(t, findings, 1)
+	require.Equal(t, "clickhouse://u:hunter2@h:9000", ws.Store.DSN)
+	require.Equal(t, "store: {dsn: \"clickhouse://u:***@h:9000\"}\n", ws.Sources[0].Text)
+}
+
+func FuzzCheck(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	require.NoError(f, err)
+	for _, path := range files {
+		a, err := txtar.ParseFile(path)
+		require.NoError(f, err)
+		for _, file := range a.Files {
+			if file.Name == "nudge.yaml" {
+				f.Add(file.Data)
+			}
+		}
+	}
+	o := workspace.Options{Adapters: adapters(f)}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, src []byte) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "nudge.yaml"), src, 0o600))
+		for _, x := range workspace.Check(dir, o) {
+			if x.File != "nudge.yaml" || x.Line < 1 || x.Col < 1 || x.EndCol <= x.Col || x.Summary == "" || !strings.Contains(x.Check, "/") {
+				t.Fatalf("a finding without a place: %+v", x)
+			}
+		}
+	})
+}
+
 func TestNoFolder(t *testing.T) {
 	ws, findings := workspace.Load(filepath.Join(t.TempDir(), "nope"), workspace.Options{Adapters: adapters(t)})
 	require.Nil(t, ws)
