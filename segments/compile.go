@@ -63,6 +63,8 @@ type Who struct {
 	since           *vm.Program
 	args            []map[string]loader // of everyone
 	values          []namedLoader
+	when            *node  // for Explain
+	source          string // of when
 	machines        sync.Pool
 }
 
@@ -84,9 +86,19 @@ func Compile(spec WhoSpec, schema *Schema) (*Who, []Problem) {
 	c.readForEach(spec.ForEach)
 	c.readOn(&spec)
 	c.when = c.read(partWhen, spec.When, scopeWhen, (*lowerer).truth)
+	c.who.source = spec.When
+	if spec.ForEach != "" && spec.OnEvent != "" {
+		c.problems = append(c.problems, Problem{
+			Part: partForEach, To: len(spec.ForEach), ID: idScope, Summary: "A rule with on: has no for_each.",
+			Detail: "Each occurrence is its own entry; `by:` under on: names the property whose value the entry is for.",
+		})
+	}
 	earlier := map[string]*node{}
 	for _, w := range spec.With {
 		part := partWith + w.Name
+		if _, is := reserved[w.Name]; is {
+			c.problems = append(c.problems, Problem{Part: part, To: len(w.Expr), ID: idName, Summary: fmt.Sprintf("%q already means something.", w.Name), Detail: "Choose another name."})
+		}
 		if _, twice := earlier[w.Name]; twice {
 			c.problems = append(c.problems, Problem{Part: part, To: len(w.Expr), ID: idDefinedTwice, Summary: fmt.Sprintf("with has %q twice.", w.Name)})
 			continue
@@ -115,6 +127,7 @@ func CompileSegment(name string, schema *Schema) (*Who, []Problem) {
 	c := &compilation{schema: schema, refs: &everyoneRefs{outside: map[string]*node{}}, segments: []string{name}}
 	c.who = &Who{zones: schema.zones}
 	c.when = c.read(partWhen, schema.segments[name], scopeSegment, (*lowerer).truth)
+	c.who.source = schema.segments[name]
 	if !HasErrors(c.problems) {
 		c.finish()
 	}
@@ -316,7 +329,7 @@ func (c *compilation) finish() {
 	w.prefilter = b.truth(c.when, true)
 	w.features, w.places, w.everyone = e.features, e.places, c.refs.everyone
 	c.collect(e)
-	w.hash = c.hash()
+	w.when, w.hash = c.when, c.hash()
 }
 
 // collect walks everything for what is told of the condition: names of events and traits, and the
@@ -333,10 +346,9 @@ func (c *compilation) collect(e *emitter) {
 	if w.on != nil {
 		names[w.on.Event] = true
 	}
-	seen := map[string]bool{}
 	visited := map[*node]bool{}
-	var walk func(n *node, decides bool)
-	walk = func(n *node, decides bool) {
+	var walk func(n *node)
+	walk = func(n *node) {
 		if visited[n] {
 			return
 		}
@@ -350,27 +362,21 @@ func (c *compilation) collect(e *emitter) {
 		case opCall:
 			w.profile = w.profile || n.fn.zoned != nil
 		}
-		if name, l := e.told(n); decides && l != nil {
-			if !seen[name] {
-				seen[name] = true
-				w.values = append(w.values, namedLoader{name, l})
-			}
-			return
-		}
 		for _, k := range n.kids {
-			walk(k, decides)
+			walk(k)
 		}
 	}
-	walk(c.when, true)
+	w.values = e.valuesOf(c.when)
+	walk(c.when)
 	for _, n := range c.with {
-		walk(n.node, false)
+		walk(n.node)
 	}
 	if c.since != nil {
-		walk(c.since, false)
+		walk(c.since)
 	}
 	for _, args := range c.refs.args {
 		for _, n := range args {
-			walk(n, false)
+			walk(n)
 		}
 	}
 	w.events, w.traits = sorted(names), sorted(traits)
@@ -382,6 +388,32 @@ func sorted(m map[string]bool) []string {
 		out = append(out, k)
 	}
 	sort.Strings(out)
+	return out
+}
+
+// valuesOf lists the values that a condition reads, each once.
+func (e *emitter) valuesOf(n *node) []namedLoader {
+	var out []namedLoader
+	seen := map[string]bool{}
+	visited := map[*node]bool{}
+	var walk func(n *node)
+	walk = func(n *node) {
+		if visited[n] {
+			return
+		}
+		visited[n] = true
+		if name, l := e.told(n); l != nil {
+			if !seen[name] {
+				seen[name] = true
+				out = append(out, namedLoader{name, l})
+			}
+			return
+		}
+		for _, k := range n.kids {
+			walk(k)
+		}
+	}
+	walk(n)
 	return out
 }
 

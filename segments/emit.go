@@ -147,7 +147,11 @@ func (e *emitter) leaf(n *node, want bool) ast.Node {
 	if !needsVM(n) {
 		t := e.test(n, want)
 		if n.depth > 0 {
-			return call(func(env, el any) bool { return t(env.(*frame), el) }, boolType, env(), elem())
+			return call(func(env, el any) bool {
+				f := env.(*frame)
+				f.step()
+				return t(f, el)
+			}, boolType, env(), elem())
 		}
 		return call(func(env any) bool { return t(env.(*frame), nil) }, boolType, env())
 	}
@@ -187,7 +191,11 @@ func (e *emitter) value(n *node) ast.Node {
 	if !n.vm {
 		l := e.load(n)
 		if n.depth > 0 {
-			return call(func(env, el any) any { return l(env.(*frame), el) }, anyType, env(), elem())
+			return call(func(env, el any) any {
+				f := env.(*frame)
+				f.step()
+				return l(f, el)
+			}, anyType, env(), elem())
 		}
 		return call(func(env any) any { return l(env.(*frame), nil) }, anyType, env())
 	}

@@ -18,10 +18,22 @@ type frame struct {
 	lists    [][]any // by feature, filled when first read
 	earlier  map[string]any
 	everyone func(i int) (int64, bool)
+	steps    int
+}
+
+// maxSteps bounds the elements that the closures of one evaluation look at: closures inside closures
+// multiply, and a list may come from an event of 32 KB.
+const maxSteps = 1_000_000
+
+// step counts one look at an element.
+func (f *frame) step() {
+	if f.steps++; f.steps > maxSteps {
+		panic("the condition looks at more than 1,000,000 elements of lists")
+	}
 }
 
 func (f *frame) reset(at int64, c *Candidate) {
-	f.at, f.c, f.loc, f.earlier, f.everyone = at, c, nil, nil, nil
+	f.at, f.c, f.loc, f.earlier, f.everyone, f.steps = at, c, nil, nil, nil, 0
 	for i := range f.lists {
 		f.lists[i] = nil
 	}

@@ -2,6 +2,7 @@ package segments
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/expr-lang/expr/ast"
@@ -14,7 +15,16 @@ func (lw *lowerer) propsOf(event string) *props {
 		return &props{event: event}
 	}
 	d, known := lw.schema.declared(event)
+	if builtin := builtinEvents[event]; known && lw.schema.plan != nil && len(builtin) > 0 {
+		d = merged(builtin, d)
+	}
 	return &props{event: event, declared: d, known: known && d != nil && lw.schema.plan != nil}
+}
+
+func merged(a, b map[string]events.Property) map[string]events.Property {
+	out := maps.Clone(a)
+	maps.Copy(out, b)
+	return out
 }
 
 // eventName checks the name of an event and returns whether to go on.
@@ -251,7 +261,15 @@ func (lw *lowerer) narrowMessage(h *node, name string, from, to int) *node {
 		if !ok {
 			return lw.problem(from, to, idGoal, fmt.Sprintf("Rule %q has no goal, so nothing converts.", narrowed.feat.Message), "Give the rule a `goal:`, or ask for what people did: did(\"Order Completed\").")
 		}
-		narrowed.converted = &goal
+		c := &conversion{goal: Feature{Event: goal.Event, Agg: AggList}, within: goal.Within}
+		if goal.Where != "" {
+			pred, problems := CompileFilter(goal.Where, lw.schema, goal.Event, FilterPlain)
+			if HasErrors(problems) {
+				return lw.problem(from, to, idGoal, fmt.Sprintf("The goal of rule %q has a filter that cannot be used here.", narrowed.feat.Message), "A goal that is asked for by .converted cannot use entry.* in where:.")
+			}
+			c.goal.Filter = pred
+		}
+		narrowed.converted = c
 	}
 	return &node{op: opHistory, typ: typHistory, hist: &narrowed}
 }
@@ -385,16 +403,8 @@ func (lw *lowerer) listOf(hs *history, n int) *node {
 	list := feature(f, typList)
 	list.elem, list.props = typOccurrence, hs.props
 	if hs.converted != nil {
-		goal := Feature{Event: hs.converted.Event, Agg: AggList}
-		if hs.converted.Where != "" {
-			pred, ps := CompileFilter(hs.converted.Where, lw.schema, hs.converted.Event, FilterPlain)
-			if HasErrors(ps) {
-				return lw.problem(0, 0, idGoal, fmt.Sprintf("The goal of rule %q has a filter that cannot be used here.", hs.feat.Message), "A goal that is asked for by .converted cannot use entry.* in where:.")
-			}
-			goal.Filter = pred
-		}
-		list = mk(opConverted, typList, list, feature(goal, typList))
-		list.val = hs.converted.Within
+		list = mk(opConverted, typList, list, feature(hs.converted.goal, typList))
+		list.val = hs.converted.within
 	}
 	for _, t := range hs.since {
 		list = mk(opLater, typList, list, t)

@@ -168,8 +168,14 @@ type history struct {
 	feat      Feature // Event, Message, Keyed, Filter, Within
 	since     []*node
 	everyone  bool
-	converted *Goal
+	converted *conversion
 	props     *props
 	it        bool // the history of one value: has .value
 	did       bool // did(…): a truth, that can still be narrowed
+}
+
+// conversion narrows messages to those that a goal followed in time.
+type conversion struct {
+	goal   Feature
+	within int64 // ms; 0 is any time after
 }

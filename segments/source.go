@@ -131,13 +131,30 @@ func (s *source) offset(rune int) int {
 	return s.bytes[min(max(rune, 0), len(s.bytes)-1)]
 }
 
-// extent is the piece of source that a node was read from, brackets of calls and lists included.
+// extent is the piece of source that a node was read from, with both of each pair of brackets.
 func (s *source) extent(n ast.Node) (from, to int) {
+	from, to = s.raw(n)
+	for again := true; again; {
+		again = false
+		for o, c := range s.closers {
+			switch {
+			case o >= from && o < to && c > to:
+				to, again = c, true
+			case c > from && c <= to && o < from:
+				from, again = o, true
+			}
+		}
+	}
+	return from, to
+}
+
+// raw is the extent without brackets around operands, which expr's tree does not have.
+func (s *source) raw(n ast.Node) (from, to int) {
 	from, to = s.span(n.Location())
 	grow := func(kids ...ast.Node) {
 		for _, k := range kids {
 			if k != nil {
-				f, t := s.extent(k)
+				f, t := s.raw(k)
 				if t > f {
 					from, to = min(from, f), max(to, t)
 				}
@@ -186,8 +203,7 @@ func (s *source) extent(n ast.Node) (from, to int) {
 	case *ast.PredicateNode:
 		grow(n.Node)
 	case *ast.ConditionalNode:
-		f, t := s.extent(n.Cond)
-		from, to = f, t
+		from, to = s.raw(n.Cond)
 		grow(n.Exp1, n.Exp2)
 	case *ast.VariableDeclaratorNode:
 		grow(n.Value, n.Expr)
