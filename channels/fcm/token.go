@@ -78,9 +78,6 @@ func readAccount(s settings) (account, error) {
 type tokens struct {
 	config *jwt.Config
 	client *http.Client
-	life   context.Context //nolint:containedctx // the life of the channel: requests outlive the push that began them
-	end    context.CancelFunc
-	limit  time.Duration
 	now    func() time.Time
 
 	mu      sync.Mutex
@@ -100,18 +97,17 @@ type pending struct {
 func newTokens(a account, tlsConfig *tls.Config, limit time.Duration, now func() time.Time) *tokens {
 	t := &tokens{
 		config: &jwt.Config{Email: a.email, PrivateKey: a.key, PrivateKeyID: a.keyID, Scopes: []string{scope}, TokenURL: a.tokenURL},
-		client: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: tlsConfig, ForceAttemptHTTP2: true}},
-		limit:  limit, now: now,
+		client: &http.Client{
+			Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: tlsConfig, ForceAttemptHTTP2: true},
+			Timeout:   limit, // the library's request has no context of its own
+		},
+		now: now,
 	}
-	t.life, t.end = context.WithCancel(context.Background())
 	return t
 }
 
-// close ends what is under way.
-func (t *tokens) close() {
-	t.end()
-	t.client.CloseIdleConnections()
-}
+// close lets go of connections; a request under way ends by itself, within the limit.
+func (t *tokens) close() { t.client.CloseIdleConnections() }
 
 // get returns an access token that is good for a while.
 func (t *tokens) get(ctx context.Context) (string, error) {
@@ -152,23 +148,25 @@ func (t *tokens) drop(access string) {
 	}
 }
 
-// ask fetches an access token.
+// ask fetches an access token. It is not bound to any push: the one that began it may be given up
+// while others wait.
 func (t *tokens) ask(p *pending) {
-	ctx, cancel := context.WithTimeout(context.WithValue(t.life, oauth2.HTTPClient, t.client), t.limit)
-	defer cancel()
 	asked := t.now()
-	token, err := t.config.TokenSource(ctx).Token()
+	token, err := t.config.TokenSource(context.WithValue(context.Background(), oauth2.HTTPClient, t.client)).Token()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err != nil {
+	switch {
+	case err != nil:
 		p.err = t.failure(err)
-	} else {
-		// The library counts the end from the wall clock; ours counts from when we asked.
-		life := time.Duration(token.ExpiresIn) * time.Second
-		if life <= 0 {
-			life = token.Expiry.Sub(asked)
+	case token.AccessToken == "":
+		p.err = &channels.DeliveryError{Class: channels.ClassTemporary, Code: "oauth", Err: errors.New("asking for an access token: the answer has none")}
+	default:
+		// By the library the token ends by the wall clock; by ours it ends after we asked.
+		seconds, ok := token.Extra("expires_in").(float64)
+		if !ok || seconds <= 0 {
+			seconds = early.Seconds() // its life is unknown: long enough for what waits
 		}
-		p.access, t.access, t.until = token.AccessToken, token.AccessToken, asked.Add(life)
+		p.access, t.access, t.until = token.AccessToken, token.AccessToken, asked.Add(time.Duration(seconds)*time.Second)
 	}
 	t.pending = nil
 	close(p.done)
@@ -182,7 +180,13 @@ func (t *tokens) failure(err error) *channels.DeliveryError {
 		if class == channels.ClassMessage || class == "" {
 			class = channels.ClassCredential // it is never the fault of the message
 		}
-		d := &channels.DeliveryError{Class: class, Code: "oauth " + first(short(re.ErrorCode), strconv.Itoa(status)), Err: errors.New("Google gave no access token: look at the service account and the machine's clock")} //nolint:staticcheck // a name
+		var answer struct {
+			Code string `json:"error"`
+		}
+		if json.Unmarshal(re.Body, &answer) != nil {
+			answer.Code = ""
+		}
+		d := &channels.DeliveryError{Class: class, Code: "oauth " + first(short(answer.Code), strconv.Itoa(status)), Err: errors.New("Google gave no access token: look at the service account and the machine's clock")} //nolint:staticcheck // a name
 		if class != channels.ClassCredential {
 			d.RetryAfter = channels.RetryAfter(re.Response.Header.Get("Retry-After"), t.now())
 		}

@@ -15,6 +15,8 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -36,7 +38,9 @@ type Config struct {
 	MaxStreams uint32
 	// TokenLife is how long an access token is good; 0 is an hour.
 	TokenLife time.Duration
-	Now       func() time.Time
+	// Key is the service account's; nil makes one, which takes a moment.
+	Key *rsa.PrivateKey
+	Now func() time.Time
 }
 
 // Device is what the server knows of one registration token.
@@ -88,9 +92,11 @@ func Start(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		return nil, fmt.Errorf("making a service account's key: %w", err)
+	key := c.Key
+	if key == nil {
+		if key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+			return nil, fmt.Errorf("making a service account's key: %w", err)
+		}
 	}
 	s := &Server{
 		Log: provider.NewLog(), CA: ca, config: c, key: &key.PublicKey,
@@ -100,6 +106,7 @@ func Start(c Config) (*Server, error) {
 	tlsConfig := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	s.oauth = httptest.NewUnstartedServer(http.HandlerFunc(s.grant))
 	s.oauth.TLS = tlsConfig.Clone()
+	s.oauth.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that go away are expected
 	s.oauth.StartTLS()
 	if s.Credentials, err = s.credentials(key); err != nil {
 		return nil, err

@@ -4,6 +4,8 @@ package hookd
 import (
 	"crypto/tls"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -41,6 +43,7 @@ func Start(c Config) (*Server, error) {
 	s := &Server{Log: provider.NewLog(), CA: ca, config: c}
 	s.http = httptest.NewUnstartedServer(s)
 	s.http.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	s.http.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that go away are expected
 	s.http.StartTLS()
 	return s, nil
 }

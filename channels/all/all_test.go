@@ -1,0 +1,69 @@
+package all_test
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"nudge/channels"
+	"nudge/channels/all"
+)
+
+var update = flag.Bool("update", false, "write docs/channels.md anew")
+
+func TestSetHasEveryFolder(t *testing.T) {
+	set, err := all.Set()
+	require.NoError(t, err)
+	var names []string
+	for _, spec := range set.List() {
+		names = append(names, spec.Name)
+	}
+	entries, err := os.ReadDir("..")
+	require.NoError(t, err)
+	var want []string
+	for _, entry := range entries {
+		switch entry.Name() {
+		case "all", "channeltest", "h2": // not adapters
+		default:
+			if entry.IsDir() {
+				want = append(want, entry.Name())
+			}
+		}
+	}
+	require.Equal(t, want, names)
+}
+
+func TestOnePushServesEveryPlatform(t *testing.T) {
+	set, err := all.Set()
+	require.NoError(t, err)
+	served := map[string]string{}
+	for _, spec := range set.List() {
+		for _, platform := range spec.Platforms {
+			require.Emptyf(t, served[platform], "%s and %s both serve %s", served[platform], spec.Name, platform)
+			served[platform] = spec.Name
+		}
+	}
+	require.Equal(t, map[string]string{"ios": "apns", "android": "fcm", "web": "fcm"}, served)
+	require.NoError(t, set.CheckMessage("push", map[string]any{
+		"title": "Still thinking about {{ product }}?", "body": "x", "link": "https://shop.example/cart", "ttl": "4h",
+		"actions": []any{map[string]any{"id": "buy", "title": "Buy now"}}, "category": "CART", "channel_id": "offers",
+	}).Err())
+	require.EqualError(t, set.CheckMessage("push", map[string]any{"titel": "x"}).Err(), "titel is not a field: did you mean title?")
+}
+
+func TestDocs(t *testing.T) {
+	const path = "../../docs/channels.md"
+	set, err := all.Set()
+	require.NoError(t, err)
+	var out bytes.Buffer
+	require.NoError(t, channels.WriteDocs(&out, set))
+	if *update {
+		require.NoError(t, os.WriteFile(path, out.Bytes(), 0o644))
+	}
+	have, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(have), out.String(), "docs/channels.md is out of date: go test ./channels/all -update")
+}
