@@ -35,6 +35,7 @@ const (
 // What cannot be converted is removed, so that conditions find it missing. Whatever the plan objects
 // to is noted in Violations with the flag Violation, or, where the plan says Refuse, returned as the
 // reason for which the event must not be accepted; then the event is left half converted.
+// An event is held against a plan once: a time that has become milliseconds would be read again.
 func (p *Plan) Apply(ev *Event) (refuse string) {
 	if p == nil {
 		return ""
@@ -367,6 +368,9 @@ func appendScalar(dst []byte, t Type, token []byte) ([]byte, bool) {
 	}
 	if boolean {
 		return dst, false
+	}
+	if text == "-0" {
+		text = "0" // as the normal form has it
 	}
 	switch t {
 	case TypeNumber:

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 )
 
 func declared(name string, on OnViolation, properties ...Property) *Plan {
@@ -165,4 +166,75 @@ func TestApply(t *testing.T) {
 			require.Equal(t, len(c.found) > 0, ev.Flags&Violation != 0)
 		})
 	}
+}
+
+// TestApplyAlways draws objects and plans: what Apply leaves is in normal form and of the declared
+// types, a second time changes nothing, and where the short way sees nothing to do the long one does
+// nothing.
+func TestApplyAlways(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		body, err := json.Marshal(anyObject(3).Draw(t, "object"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ev, err := Normalise([]byte(`{"event":"E","userId":"u","properties":`+string(body)+`}`), KindTrack, call())
+		if err != nil {
+			t.Skip("beyond a limit")
+		}
+		properties := map[string]Property{}
+		Flatten(ev.Properties, func(path string, _ any) {
+			if rapid.IntRange(0, 3).Draw(t, "declared") > 0 {
+				properties[path] = Property{
+					Path: path, Type: Type(rapid.IntRange(0, int(TypeObject)).Draw(t, "type")), Required: rapid.Bool().Draw(t, "required"),
+				}
+			}
+		})
+		plan := &Plan{Events: map[string]Declared{"E": {Name: "E", Properties: properties}}}
+		a := applier{plan: plan, ev: &ev, declared: properties}
+		if a.clean(ev.Properties, false) {
+			a.met = 0
+			a.members("properties", ev.Properties, false)
+			if a.changed || len(a.found) > 0 || string(a.out) != string(ev.Properties) {
+				t.Fatalf("%s is clean, yet becomes %s with %q", ev.Properties, a.out, a.found)
+			}
+		}
+		if reason := plan.Apply(&ev); reason != "" {
+			t.Fatal(reason)
+		}
+		Flatten(ev.Properties, func(path string, value any) {
+			want, ok := properties[path]
+			if !ok {
+				return
+			}
+			fits := false
+			switch value.(type) {
+			case string:
+				fits = want.Type == TypeString || want.Type == Untyped
+			case bool:
+				fits = want.Type == TypeBoolean || want.Type == Untyped
+			case int64:
+				fits = want.Type != TypeString && want.Type != TypeBoolean
+			case float64:
+				fits = want.Type == TypeNumber || want.Type == TypeDecimal || want.Type == Untyped
+			}
+			if !fits {
+				t.Fatalf("%s: %T is no %s", path, value, want.Type)
+			}
+		})
+		again, err := Normalise([]byte(`{"event":"E","userId":"u","properties":`+string(ev.Properties)+`}`), KindTrack, call())
+		if err != nil {
+			t.Fatalf("%s: %v", ev.Properties, err)
+		}
+		if string(again.Properties) != string(ev.Properties) {
+			t.Fatalf("%s is not in normal form: %s", ev.Properties, again.Properties)
+		}
+		for _, p := range properties {
+			if p.Type == TypeTime {
+				return // milliseconds of the years around 1970 read as seconds
+			}
+		}
+		if reason := plan.Apply(&again); reason != "" || string(again.Properties) != string(ev.Properties) {
+			t.Fatalf("applied again, %s becomes %s", ev.Properties, again.Properties)
+		}
+	})
 }
