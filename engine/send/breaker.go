@@ -10,8 +10,9 @@ const (
 	failuresToOpen = 5
 	limitsToPause  = 3
 	shortestBreak  = 5 * time.Second
-	longestBreak   = 5 * time.Minute
+	longestBreak   = time.Minute // a provider that is back is found within this
 	setupBreak     = time.Minute
+	longestSetup   = 5 * time.Minute
 )
 
 // breaker keeps a provider that is down from being asked by every message that waits for it. It
@@ -64,7 +65,7 @@ func (b *breaker) report(now int64, failed *channels.DeliveryError) (opened bool
 		b.limits++
 		b.failures = 0
 		if failed.RetryAfter > 0 && (b.limits >= limitsToPause || probed) {
-			b.until = now + min(failed.RetryAfter, longestBreak).Milliseconds()
+			b.until = now + min(failed.RetryAfter, longestSetup).Milliseconds()
 			return true
 		}
 		if probed {
@@ -72,19 +73,19 @@ func (b *breaker) report(now int64, failed *channels.DeliveryError) (opened bool
 		}
 		return false
 	case channels.ClassCredential:
-		b.open(now, setupBreak)
+		b.open(now, setupBreak, longestSetup)
 		return true
 	default:
 		b.failures++
 		if b.failures >= failuresToOpen || probed {
-			b.open(now, shortestBreak)
+			b.open(now, shortestBreak, longestBreak)
 			return true
 		}
 		return false
 	}
 }
 
-func (b *breaker) open(now int64, shortest time.Duration) {
-	b.wait = min(max(2*b.wait, shortest), longestBreak)
+func (b *breaker) open(now int64, shortest, longest time.Duration) {
+	b.wait = min(max(2*b.wait, shortest), longest)
 	b.until = now + b.wait.Milliseconds()
 }

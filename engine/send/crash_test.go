@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -118,7 +119,9 @@ func (r *receiver) ServeHTTP(_ http.ResponseWriter, req *http.Request) {
 }
 
 func TestKilledBetweenIntentAndOutcome(t *testing.T) {
-	const units, kills, window = 400, 6, childBatch * childConcurrency
+	const window = childBatch * childConcurrency
+	kills := rounds(t, 4)
+	units := 80 * kills
 	cases := []struct {
 		name       string
 		repeat     channels.Repeat
@@ -148,7 +151,7 @@ func TestKilledBetweenIntentAndOutcome(t *testing.T) {
 			}
 			b.q.Close()
 			for k := range kills {
-				killed(t, r, c, (k+1)*55)
+				killed(t, r, c, (k+1)*60)
 			}
 
 			b.open()
@@ -187,6 +190,16 @@ func TestKilledBetweenIntentAndOutcome(t *testing.T) {
 			}
 		})
 	}
+}
+
+// rounds is how often a test kills: n, or NUDGE_KILLS for a long run by hand.
+func rounds(t *testing.T, n int) int {
+	if s := os.Getenv("NUDGE_KILLS"); s != "" {
+		var err error
+		n, err = strconv.Atoi(s)
+		require.NoError(t, err)
+	}
+	return n
 }
 
 func webhookID(entry string) string { return channels.UUID(channels.UUID(entry + "/webhook/")) }

@@ -230,3 +230,47 @@ func TestDrainFinishesWhatIsInFlight(t *testing.T) {
 	b.settle(t0)
 	require.Len(t, hook.Accepted(), 10, "the rest goes in the next run")
 }
+
+func TestPurgingWhatIsDoneSendsNothingAgain(t *testing.T) {
+	slow := true
+	hook := &channeltest.Recorder{Answer: func(m channels.Message, _ int) error {
+		if slow && m.Text("title") == "slow" {
+			return failed(channels.ClassTemporary, 0)
+		}
+		return nil
+	}}
+	b := newBench(t, map[string]send.Route{"webhook": one("hook", hook)})
+	purge := func() {
+		require.NoError(t, b.sender.Save(t.Context()))
+		for _, shard := range b.opts.Shards {
+			decisions, deliveries := b.sender.Done(shard)
+			require.NoError(t, b.decisions.Purge(t.Context(), shard, decisions+1))
+			require.NoError(t, b.deliveries.Purge(t.Context(), shard, deliveries+1))
+		}
+	}
+	b.decide(0, many(20, "a", "webhook")...)
+	b.decide(1, many(20, "b", "webhook")...)
+	b.settle(t0)
+	purge()
+	b.start()
+	b.settle(t0)
+	require.Len(t, hook.Accepted(), 40, "the last message of a shard stays and is not sent again")
+
+	b.decide(0, decision("slow", "webhook"))
+	b.decide(0, many(20, "c", "webhook")...)
+	b.settle(t0)
+	decisions, _ := b.sender.Done(0)
+	purge()
+	after, _ := b.sender.Done(0)
+	require.Equal(t, decisions, after, "what is not resolved is not done")
+	b.start()
+	slow = false
+	next := t0 + minute
+	b.settle(next)
+	require.Len(t, hook.Accepted(), 61)
+	require.Len(t, b.final(), 41, "shard 0's older ones are purged, of shard 1 the last message stays")
+	purge()
+	b.start()
+	b.settle(next)
+	require.Len(t, hook.Accepted(), 61)
+}

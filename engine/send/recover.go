@@ -211,8 +211,9 @@ func (s *Sender) marks() map[int]mark {
 	return out
 }
 
-// save writes the marks that have moved.
-func (s *Sender) save(ctx context.Context) error {
+// Save keeps how far the sender is, so that the next start reads on from there. Run does so by
+// itself; without it the next start reads more again, and sends nothing again.
+func (s *Sender) Save(ctx context.Context) error {
 	for n, m := range s.marks() {
 		s.mu.Lock()
 		same := s.shards[n].mark == m

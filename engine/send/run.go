@@ -10,6 +10,10 @@ import (
 	"nudge/events/queue"
 )
 
+// saveSettled is after how many calls of Settle that did something the positions are saved: a
+// simulated day has thousands, and every save is 16 synced messages.
+const saveSettled = 256
+
 // Run delivers until ctx ends or Drain is called. When ctx ends, calls under way are cancelled;
 // what they may have sent is treated as after a crash. It returns ctx's error, nil after Drain, or
 // what made it stop: queue.ErrFenced when another sender is on a shard.
@@ -42,7 +46,7 @@ func (s *Sender) Run(ctx context.Context) error {
 	full()
 	loops.Wait()
 	calls.Wait()
-	if err := s.save(s.life()); err != nil {
+	if err := s.Save(s.life()); err != nil {
 		s.log.Warn("the next start reads more again", "error", err)
 	}
 	if run.Err() != nil {
@@ -99,7 +103,7 @@ func (s *Sender) saveLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			if err := s.save(ctx); err != nil && ctx.Err() == nil {
+			if err := s.Save(ctx); err != nil && ctx.Err() == nil {
 				s.log.Warn("the sender's position cannot be saved; trying again", "error", err)
 			}
 		}
@@ -159,7 +163,7 @@ func (s *Sender) Drain(ctx context.Context) error {
 // Settle takes in everything decided so far and does everything that is due at now (Unix ms),
 // which stands still meanwhile: sends, retries, expiries. It returns when nothing more can be done
 // before Next, with all outcomes written and told. It is the sender on a simulated clock; never
-// call it while Run runs.
+// call it while Run runs. It saves its position only now and then: call Save at the end.
 func (s *Sender) Settle(ctx context.Context, now int64) error {
 	run, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -192,7 +196,10 @@ func (s *Sender) Settle(ctx context.Context, now int64) error {
 	if !worked {
 		return nil
 	}
-	return s.save(ctx)
+	if s.settled++; s.settled%saveSettled == 0 {
+		return s.Save(ctx)
+	}
+	return nil
 }
 
 func (s *Sender) takeIn(ctx context.Context) func(queue.Record) error {

@@ -35,6 +35,7 @@ type Sender struct {
 	drain    chan struct{}
 	drained  sync.Once
 	ended    chan struct{}
+	settled  int // calls of Settle that did something
 
 	mu        sync.Mutex
 	shards    map[int]*shard

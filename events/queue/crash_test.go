@@ -126,8 +126,14 @@ func holds(t *testing.T, dir string, events, records map[uint64]string) {
 func TestWhatWasAcknowledgedSurvivesAKill(t *testing.T) {
 	dir := t.TempDir()
 	events, records := map[uint64]string{}, map[uint64]string{}
-	for round := range 4 {
-		e, r := killed(t, dir, 150+100*round)
+	rounds := 4 // or NUDGE_KILLS for a long run by hand
+	if s := os.Getenv("NUDGE_KILLS"); s != "" {
+		var err error
+		rounds, err = strconv.Atoi(s)
+		require.NoError(t, err)
+	}
+	for round := range rounds {
+		e, r := killed(t, dir, 150+100*(round%4))
 		for seq, name := range e {
 			require.NotContains(t, events, seq, "a sequence was given twice")
 			events[seq] = name

@@ -55,7 +55,14 @@ func (q *Queue) Append(ctx context.Context, evs []events.Event) (uint64, error) 
 // Read pushes the messages after sequence `after` to fn, in order, first what is there and then
 // what arrives. It returns fn's error, or ctx's when ctx ends.
 func (q *Queue) Read(ctx context.Context, after uint64, fn func(Message) error) error {
+	next := after + 1
 	return q.read(ctx, scan{stream: eventStream, after: after}, func(msg jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		if seq := meta.Sequence.Stream; seq > next {
+			// Only what the store has is ever purged; a reader that begins behind it is another one,
+			// or a store that was made anew.
+			q.log.Warn("messages were purged before they were read here", "from", next, "to", seq-1)
+		}
+		next = meta.Sequence.Stream + 1
 		evs, err := events.DecodeBatch(msg.Data())
 		if err != nil {
 			return fmt.Errorf("read message %d of the event stream: %w", meta.Sequence.Stream, err)
