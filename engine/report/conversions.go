@@ -91,8 +91,8 @@ func lastTouch(list []touch, o *segments.Occurrence, goals map[string]*workspace
 func (r *reporter) touches(ctx context.Context, goals map[string]*workspace.Goal) ([]touch, error) {
 	answers, args := r.answers()
 	sql := "SELECT e.rule, e.variant, d.channel, e.day, d.entry, e.person, d.at, v.value FROM (" +
-		"SELECT entry, argMin(channel, at) AS channel, min(at) AS at FROM deliveries WHERE status = 'accepted' GROUP BY entry) AS d INNER JOIN (" +
-		answers + ") AS e ON d.entry = e.entry INNER JOIN (SELECT entry, any(value) AS value FROM decisions GROUP BY entry) AS v ON v.entry = d.entry"
+		"SELECT entry, argMin(x.channel, x.at) AS channel, min(x.at) AS at FROM deliveries AS x WHERE status = 'accepted' GROUP BY entry) AS d INNER JOIN (" +
+		answers + ") AS e ON d.entry = e.entry INNER JOIN (SELECT entry, any(y.value) AS value FROM decisions AS y GROUP BY entry) AS v ON v.entry = d.entry"
 	var out []touch
 	err := r.query(ctx, sql, args, func(rows driver.Rows) error {
 		var t touch

@@ -121,16 +121,16 @@ func (r *reporter) row(k key) *Row {
 
 // answers is the query for entries with their last answer, one row each.
 func (r *reporter) answers() (string, []any) {
-	sql := "SELECT entry, any(rule) AS rule, argMax(person, (attempt, seq, index)) AS person, argMax(reason, (attempt, seq, index)) AS reason, " +
-		"argMax(variant, (attempt, seq, index)) AS variant, argMax(channels, (attempt, seq, index)) AS channels, " +
-		"toString(toDate(min(entered), @zone)) AS day FROM decisions WHERE entered >= fromUnixTimestamp64Milli(toInt64(@from))"
+	sql := "SELECT entry, any(d.rule) AS rule, argMax(d.person, (attempt, seq, index)) AS person, argMax(d.reason, (attempt, seq, index)) AS reason, " +
+		"argMax(d.variant, (attempt, seq, index)) AS variant, argMax(d.channels, (attempt, seq, index)) AS channels, " +
+		"toString(toDate(min(entered), @zone)) AS day FROM decisions AS d WHERE entered >= fromUnixTimestamp64Milli(toInt64(@from))"
 	args := []any{named("zone", r.ws.Zone.String()), named("from", r.q.From)}
 	if r.q.To != 0 {
 		sql += " AND entered < fromUnixTimestamp64Milli(toInt64(@to))"
 		args = append(args, named("to", r.q.To))
 	}
 	if r.q.Rule != "" {
-		sql += " AND rule = @rule"
+		sql += " AND d.rule = @rule"
 		args = append(args, named("rule", r.q.Rule))
 	}
 	return sql + " GROUP BY entry", args
@@ -178,7 +178,7 @@ func (r *reporter) entries(ctx context.Context) error {
 func (r *reporter) deliveries(ctx context.Context) error {
 	answers, args := r.answers()
 	sql := "SELECT e.rule, e.variant, d.channel, e.day, countIf(d.status = 'accepted'), countIf(d.status = 'failed') FROM (" +
-		"SELECT entry, channel, argMax(status, (seq, index)) AS status FROM deliveries WHERE status NOT IN ('intent', 'retrying') GROUP BY entry, channel" +
+		"SELECT entry, channel, argMax(x.status, (seq, index)) AS status FROM deliveries AS x WHERE x.status NOT IN ('intent', 'retrying') GROUP BY entry, channel" +
 		") AS d INNER JOIN (" + answers + ") AS e ON d.entry = e.entry GROUP BY ALL"
 	return r.query(ctx, sql, args, func(rows driver.Rows) error {
 		var k key
@@ -195,10 +195,10 @@ func (r *reporter) deliveries(ctx context.Context) error {
 
 func (r *reporter) messages(ctx context.Context) error {
 	answers, args := r.answers()
-	sql := fmt.Sprintf("SELECT e.rule, e.variant, m.channel, e.day, uniqExactIf(m.entry, m.event = '%s'), uniqExactIf(m.entry, m.event = '%s'), "+
-		"uniqExactIf(m.entry, m.event = '%s') FROM (SELECT strs['entry'] AS entry, strs['channel'] AS channel, event FROM events "+
-		"WHERE kind = %d AND event IN ('%[1]s', '%[2]s', '%[3]s') AND bitAnd(flags, %d) = 0) AS m INNER JOIN (%s) AS e ON m.entry = e.entry GROUP BY ALL",
-		events.MessageDelivered, events.MessageOpened, events.MessageClicked, events.KindMessage, events.MachineOpen, answers)
+	sql := fmt.Sprintf("SELECT e.rule, e.variant, m.channel, e.day, uniqExactIf(m.entry, m.event = '%[1]s'), uniqExactIf(m.entry, m.event = '%[2]s'), "+
+		"uniqExactIf(m.entry, m.event = '%[3]s') FROM (SELECT strs['entry'] AS entry, strs['channel'] AS channel, event FROM events "+
+		"WHERE kind = %[4]d AND event IN ('%[1]s', '%[2]s', '%[3]s') AND bitAnd(flags, %[5]d) = 0) AS m INNER JOIN (%[6]s) AS e ON m.entry = e.entry GROUP BY ALL",
+		events.MessageDelivered, events.MessageOpened, events.MessageClicked, events.KindMessage, uint32(events.MachineOpen), answers)
 	return r.query(ctx, sql, args, func(rows driver.Rows) error {
 		var k key
 		var delivered, opened, clicked uint64

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"nudge/engine/app"
+	"nudge/engine/report"
+	"nudge/engine/workspace"
+	"nudge/events/clickhouse"
+	"nudge/segments/plan"
+)
+
+func reportCommand(s streams) *cobra.Command {
+	var dir, from, to, format string
+	var by []string
+	cmd := &cobra.Command{
+		Use:   "report [RULE]",
+		Short: "What rules did: matched, why not, sent, opened, clicked, converted, revenue",
+		Long: `Reads the ledger and prints, for each rule, who matched, what became of each, what was sent, opened
+and clicked, and which goals followed. A goal event is credited to the last message before it.
+It may run beside a running serve.`,
+		Example: "  nudge report --dir examples/shop\n  nudge report cart-abandoned --by variant,day --from 2026-03-01 --format csv",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q := report.Query{By: by}
+			if len(args) > 0 {
+				q.Rule = args[0]
+			}
+			for _, d := range by {
+				if !slices.Contains(report.Dimensions(), d) {
+					return fmt.Errorf("--by takes %s, not %q", strings.Join(report.Dimensions(), ", "), d)
+				}
+			}
+			if !slices.Contains(report.Formats(), format) {
+				return fmt.Errorf("--format is %s, not %q", strings.Join(report.Formats(), ", "), format)
+			}
+			ws, err := loadWorkspace(s, dir, workspace.Options{WithoutSecrets: true})
+			if err != nil {
+				return err
+			}
+			if q.Rule != "" && !slices.ContainsFunc(ws.Rules, func(r *workspace.Rule) bool { return r.Name == q.Rule }) {
+				var names []string
+				for _, r := range ws.Rules {
+					names = append(names, r.Name)
+				}
+				return fmt.Errorf("there is no rule %q; there are %s", q.Rule, strings.Join(names, ", "))
+			}
+			if q.From, err = when(from, ws.Zone); err != nil {
+				return fmt.Errorf("--from: %w", err)
+			}
+			if q.To, err = when(to, ws.Zone); err != nil {
+				return fmt.Errorf("--to: %w", err)
+			}
+			if from == "" {
+				q.From = time.Now().AddDate(0, 0, -30).UnixMilli()
+			}
+			return withStore(cmd.Context(), ws, func(store *clickhouse.Store) error {
+				return printReport(cmd.Context(), s, ws, store, q, format)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&dir, "dir", ".", "the workspace")
+	f.StringVar(&from, "from", "", "first day or instant, 2026-03-01 or 2026-03-01T09:00 (default: 30 days ago)")
+	f.StringVar(&to, "to", "", "end, not included (default: now)")
+	f.StringVar(&format, "format", "table", "table, json or csv")
+	f.StringSliceVar(&by, "by", nil, "split by variant, channel, day")
+	return cmd
+}
+
+func printReport(ctx context.Context, s streams, ws *workspace.Workspace, store *clickhouse.Store, q report.Query, format string) error {
+	planner := plan.New(plan.Options{Conn: store.Conn(), Database: store.Database()})
+	r, err := report.Run(ctx, store.Conn(), planner, ws, q)
+	if err != nil {
+		return failed(err)
+	}
+	return failed(r.Write(s.out, format, ws.Zone))
+}
+
+// when reads a day or an instant on the workspace's clock; "" is 0.
+func when(text string, zone *time.Location) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	for _, layout := range []string{time.DateOnly, "2006-01-02T15:04", "2006-01-02T15:04:05", time.RFC3339} {
+		if t, err := time.ParseInLocation(layout, text, zone); err == nil {
+			return t.UnixMilli(), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is neither a day (2026-03-01) nor an instant (2026-03-01T09:00)", text)
+}
+
+// withStore opens the workspace's store, beside a running serve or alone, for reading.
+func withStore(ctx context.Context, ws *workspace.Workspace, fn func(*clickhouse.Store) error) error {
+	store, err := app.OpenStore(ctx, ws, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return failed(err)
+	}
+	err = fn(store)
+	if closeErr := store.Close(); err == nil {
+		err = failed(closeErr)
+	}
+	return err
+}
