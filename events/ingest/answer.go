@@ -58,7 +58,9 @@ func fail(w http.ResponseWriter, code int, reason string) {
 // unavailable answers that the sender should try again. Events that were written nevertheless are
 // recognised by their messageId when they come again.
 func (s *Server) unavailable(w http.ResponseWriter, err error) {
-	s.log.Warn("events turned away", "err", err)
+	if s.away.CompareAndSwap(false, true) { // once, not for each of thousands of requests
+		s.log.Warn("events are turned away until the queue takes them again", "err", err)
+	}
 	w.Header().Set("Retry-After", retryAfter)
 	fail(w, http.StatusServiceUnavailable, "the events could not be written; send them again")
 }

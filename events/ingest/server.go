@@ -25,6 +25,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -64,8 +65,9 @@ type Server struct {
 	metrics   *metrics
 	commits   *committer
 	mux       *http.ServeMux
-	scratch   sync.Pool // of *scratch
-	unzippers sync.Pool // of *unzipper
+	scratch   sync.Pool   // of *scratch
+	unzippers sync.Pool   // of *unzipper
+	away      atomic.Bool // the last commit failed
 }
 
 // New returns a server that listens nowhere yet.
@@ -103,6 +105,9 @@ func (s *Server) Mount(pattern string, h http.Handler) { s.mux.Handle(pattern, h
 func (s *Server) Commit(evs []events.Event) error {
 	if err := s.commits.commit(evs); err != nil {
 		return err
+	}
+	if s.away.Load() && s.away.CompareAndSwap(true, false) {
+		s.log.Info("events are accepted again")
 	}
 	s.metrics.durable(evs)
 	return nil

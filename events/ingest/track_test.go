@@ -1,8 +1,10 @@
 package ingest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -260,6 +262,22 @@ func TestQueueFails(t *testing.T) {
 		})
 	}
 	require.InDelta(t, 0, count(t, f.metrics.accepted[events.KindTrack]), 0)
+}
+
+func TestTurningAwayIsLoggedOnce(t *testing.T) {
+	var log bytes.Buffer
+	f := start(t, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	send := func() { f.do(t, request{path: "/v1/track", body: goodTrack, key: "public-web"}) }
+	f.queue.err = errors.New("backlog full")
+	send()
+	send()
+	f.queue.err = nil
+	send()
+	send()
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	require.Len(t, lines, 2)
+	require.Contains(t, lines[0], `level=WARN msg="events are turned away until the queue takes them again" component=ingest err="write 1 events to the queue: backlog full"`)
+	require.Contains(t, lines[1], `level=INFO msg="events are accepted again" component=ingest`)
 }
 
 func TestBrowsers(t *testing.T) {
