@@ -180,6 +180,9 @@ func (lw *lowerer) function(name string, args []ast.Node, from, to int) *node {
 	if !lw.arity(args, fn.least, fn.most, from, to, fn.example) {
 		return &node{op: opBad}
 	}
+	if fn.name == "anniversary" && lw.scope == scopeSince {
+		return lw.problem(from, to, idScope, "exit.since cannot depend on now: it is fixed when the entry begins.", "")
+	}
 	kids := make([]*node, len(args))
 	maybe := fn.maybe
 	for i, a := range args {

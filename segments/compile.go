@@ -96,7 +96,7 @@ func Compile(spec WhoSpec, schema *Schema) (*Who, []Problem) {
 	earlier := map[string]*node{}
 	for _, w := range spec.With {
 		part := partWith + w.Name
-		if _, is := reserved[w.Name]; is {
+		if _, is := reserved[w.Name]; is && w.Name != "at" {
 			c.problems = append(c.problems, Problem{Part: part, To: len(w.Expr), ID: idName, Summary: fmt.Sprintf("%q already means something.", w.Name), Detail: "Choose another name."})
 		}
 		if _, twice := earlier[w.Name]; twice {

@@ -81,17 +81,3 @@ func TestCart(t *testing.T) {
 	require.Equal(t, now-2*msHour, since)
 	t.Log(w.Prefilter(), w.Values(c), w.Hash())
 }
-
-func BenchmarkJudge(b *testing.B) {
-	w := mustCompile(b, WhoSpec{
-		ForEach: `event("Product Added").by("cart_id")`,
-		When:    `it.last.ago >= hours(1) and it.last.ago < days(2) and it.count > 1 and not did("Order Completed").since(it.last.at)`,
-	})
-	c := &Candidate{Value: "c1", Values: []any{occ(2*msHour, `{"name":"Boots","product_id":"p1"}`), int64(3), (*Occurrence)(nil)}}
-	b.ReportAllocs()
-	for b.Loop() {
-		if t, _ := w.Judge(now, c); t != True {
-			b.Fatal(t)
-		}
-	}
-}

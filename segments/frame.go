@@ -19,6 +19,8 @@ type frame struct {
 	earlier  map[string]any
 	everyone func(i int) (int64, bool)
 	steps    int
+	lastZone string
+	lastLoc  *time.Location
 }
 
 // maxSteps bounds the elements that the closures of one evaluation look at: closures inside closures
@@ -45,15 +47,26 @@ func (f *frame) zone() *time.Location {
 		return f.loc
 	}
 	if f.c.Profile != nil {
-		f.loc = f.zones.load(f.c.Profile.Zone)
+		f.loc = f.load(f.c.Profile.Zone)
 	}
 	if f.loc == nil {
-		f.loc = f.zones.load(f.c.DefaultZone)
+		f.loc = f.load(f.c.DefaultZone)
 	}
 	if f.loc == nil {
 		f.loc = time.UTC
 	}
 	return f.loc
+}
+
+// load remembers the zone of the last candidate, for the next one's is mostly the same.
+func (f *frame) load(name string) *time.Location {
+	if name == "" {
+		return nil
+	}
+	if f.lastLoc == nil || f.lastZone != name {
+		f.lastZone, f.lastLoc = name, f.zones.load(name)
+	}
+	return f.lastLoc
 }
 
 func (f *frame) local(name string) any {

@@ -81,7 +81,9 @@ func (lw *lowerer) eventCall(name string, args []ast.Node, from, to int, everyon
 		if !ok {
 			return &node{op: opBad}
 		}
-		h.feat.Filter = pred
+		if pred.Op != PredTrue {
+			h.feat.Filter = pred
+		}
 	}
 	return out
 }

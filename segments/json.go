@@ -176,7 +176,7 @@ func decode(token []byte) any {
 		}
 		return plain(v)
 	}
-	return decodeNumber(string(token))
+	return decodeNumber(unsafe.String(unsafe.SliceData(token), len(token))) // read and not kept
 }
 
 // decodeNumber reads a JSON number: float64, and int64 for integers that float64 cannot hold.

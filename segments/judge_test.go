@@ -322,3 +322,147 @@ func TestTruth(t *testing.T) {
 		})
 	}
 }
+
+func TestConditionThatFails(t *testing.T) {
+	w := mustCompile(t, WhoSpec{When: `event("Product Added").count > 1`, With: []NamedExpr{{"n", `event("Product Added").count`}}, ExitSince: `event("Product Added").last.at`})
+	for name, c := range map[string]*Candidate{
+		"no values":   {},
+		"wrong types": {Values: []any{"three", "yesterday"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			truth, err := w.Judge(now, c)
+			require.Equal(t, Failed, truth)
+			require.ErrorContains(t, err, "feature 0")
+			_, err = w.With(now, c, nil)
+			require.ErrorContains(t, err, "with.n")
+			_, ok := w.Since(c)
+			require.False(t, ok)
+			require.Contains(t, w.Values(c), `event("Product Added").count`)
+		})
+	}
+	truth, err := w.Judge(now, &Candidate{Values: []any{int64(2), nil}})
+	require.NoError(t, err, "a failure leaves nothing behind")
+	require.Equal(t, True, truth)
+}
+
+func TestTooManyElements(t *testing.T) {
+	w := mustCompile(t, WhoSpec{When: `let x = event("*").last.properties.x; any(x, any(x, any(x, # == 2)))`})
+	long := make([]int, 2000)
+	b, err := json.Marshal(map[string]any{"x": long})
+	require.NoError(t, err)
+	truth, err := w.Judge(now, &Candidate{Values: []any{occ(0, string(b))}})
+	require.Equal(t, Failed, truth)
+	require.ErrorContains(t, err, "1,000,000 elements")
+}
+
+func TestWithValuesSurviveJSON(t *testing.T) {
+	w := mustCompile(t, WhoSpec{When: "true", With: []NamedExpr{
+		{"at", `event("Product Added").last.at`}, {"ago", `event("Product Added").last.ago`}, {"last", `event("Product Added").last`},
+		{"names", `event("Product Added").list(2) | map(.properties.name)`}, {"big", `event("Order Completed").last.properties.number`},
+		{"missing", `event("Product Added").last.properties.gift`}, {"yes", `event("Product Added").count > 1`}, {"unknown", `event("Product Added").last.properties.price > 1`},
+		{"text", `"Hello " + (user.traits.plan ?? "you") + "!"`}, {"twice", `ago * 2`},
+	}})
+	c := world{values: map[string]any{
+		added + "last": occ(2*msHour, `{"name":"Boots"}`), added + "list(2)": []*Occurrence{occ(0, `{"name":"a"}`), occ(0, `{}`)},
+		completed + "last": occ(0, `{"number":9007199254740995}`), added + "count": int64(2),
+	}}.candidate(t, w)
+	got, err := w.With(now, c, nil)
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{
+		"at": "2023-11-14T20:13:20.000Z", "ago": 7200.0, "names": []any{"a", nil}, "big": int64(9007199254740995), "yes": true, "text": "Hello you!", "twice": 14400.0,
+		"last": map[string]any{"at": "2023-11-14T20:13:20.000Z", "event": "Product Added", "properties": map[string]any{"name": "Boots"}, "context": map[string]any{}},
+	}, got)
+}
+
+func TestJudgeConcurrently(t *testing.T) {
+	w := mustCompile(t, WhoSpec{When: `any(event("Product Added").list(5), .properties.price > 10) and local.hour == 23`})
+	done := make(chan Truth)
+	for i := range 8 {
+		go func() {
+			ok := True
+			for range 500 {
+				price, want := `{"price":11}`, True
+				if i%2 == 0 {
+					price, want = `{"price":1}`, False
+				}
+				if got, _ := w.Judge(now, &Candidate{Values: []any{[]*Occurrence{occ(1, price)}}, DefaultZone: "Europe/Berlin"}); got != want {
+					ok = Failed
+				}
+			}
+			done <- ok
+		}()
+	}
+	for range 8 {
+		require.Equal(t, True, <-done)
+	}
+}
+
+func TestHash(t *testing.T) {
+	hash := func(spec WhoSpec) string { return mustCompile(t, spec).Hash() }
+	base := hash(WhoSpec{When: `event("Product Added").count > 3 and segment("vip")`})
+	same := map[string]WhoSpec{
+		"layout": {When: "event('Product Added')\n  .count > 3 // a comment\n and segment(\"vip\")"},
+		"names":  {When: `let cart = event("Product Added"); cart.count > 3 and segment("vip")`},
+		"with":   {When: `event("Product Added").count > 3 and segment("vip")`, With: []NamedExpr{{"a", "1"}}, ExitSince: "user.created_at"},
+	}
+	for name, spec := range same {
+		require.Equal(t, base, hash(spec), name)
+	}
+	for name, spec := range map[string]WhoSpec{
+		"number":   {When: `event("Product Added").count > 4 and segment("vip")`},
+		"event":    {When: `event("Product Viewed").count > 3 and segment("vip")`},
+		"filter":   {When: `event("Product Added", 'properties.gift').count > 3 and segment("vip")`},
+		"segment":  {When: `event("Product Added").count > 3 and segment("vip here")`},
+		"for_each": {ForEach: `event("Product Added").by("cart_id")`, When: `event("Product Added").count > 3 and segment("vip")`},
+		"on":       {OnEvent: "Parcel Delivered", When: `event("Product Added").count > 3 and segment("vip")`},
+	} {
+		require.NotEqual(t, base, hash(spec), name)
+	}
+}
+
+func TestWhatAConditionAsks(t *testing.T) {
+	w := mustCompile(t, WhoSpec{
+		ForEach: `event("Product Added", 'not properties.gift').by("cart_id")`,
+		When: `it.last.ago > hours(1) and it.first.ago > hours(2) and it.last.properties.price > 3 and message("welcome").within(days(3)).count == 0 and
+			near("stores/*", meters(500)) and near("stores/*", meters(500)).dwell > minutes(5) and inside("mall") and user.traits.plan == "pro"`,
+		With: []NamedExpr{{"name", "user.traits.address.city"}},
+	})
+	var keys []string
+	for _, f := range w.Features() {
+		keys = append(keys, f.Key())
+	}
+	require.Equal(t, []string{
+		`it.where("not properties.gift:boolean").of("Product Added").last`, `it.where("not properties.gift:boolean").of("Product Added").first`,
+		`message("welcome").within(days(3)).count`,
+	}, keys)
+	require.Equal(t, []PlaceRef{{Pattern: "stores/*", Meters: 500}, {Pattern: "mall", Inside: true}}, w.Places())
+	require.Equal(t, []string{"Message Sent", "Product Added"}, w.Events())
+	require.Equal(t, []string{"address.city", "plan"}, w.TraitNames())
+	require.True(t, w.NeedsProfile())
+	require.False(t, mustCompile(t, WhoSpec{When: `event("Product Added").count > 1`}).NeedsProfile())
+	require.True(t, mustCompile(t, WhoSpec{When: `now > "2026-01-01"`}).NeedsProfile(), "the person's zone")
+	require.Equal(t, "properties.cart_id", w.ForEach().Path)
+	on := mustCompile(t, WhoSpec{When: "true", OnEvent: "Parcel Delivered", OnWhere: "properties.weight > 1", OnBy: "parcel_id"}).On()
+	require.Equal(t, On{Event: "Parcel Delivered", Filter: on.Filter, By: "properties.parcel_id", MaxAge: DefaultMaxAge}, *on)
+}
+
+func TestAnniversary(t *testing.T) {
+	for _, c := range []struct{ of, now, zone, want string }{
+		{"1992-02-29", "2023-02-27T12:00:00Z", "UTC", "2023-02-28"},
+		{"1992-02-29", "2024-02-27T12:00:00Z", "UTC", "2024-02-29"},
+		{"1990-01-01", "2023-12-31T23:30:00Z", "Asia/Tokyo", "2024-01-01"},
+		{"1990-01-01", "2023-12-31T23:30:00Z", "America/New_York", "2023-01-01"},
+		{"1990-10-30", "2024-10-01T00:00:00Z", "Asia/Beirut", "2024-10-30"},
+		{"1990-03-31", "2024-03-01T00:00:00Z", "Asia/Beirut", "2024-03-31"}, // midnight does not exist there on that day
+	} {
+		at, err := time.Parse(time.RFC3339, c.now)
+		require.NoError(t, err)
+		loc, err := time.LoadLocation(c.zone)
+		require.NoError(t, err)
+		_, d, _, _, ok := parseTime(c.of)
+		require.True(t, ok)
+		got := time.UnixMilli(int64(anniversary(d, at.UnixMilli(), loc))).In(loc)
+		require.Equal(t, c.want, got.Format(dateOnly), "%v", c)
+		require.Less(t, got.Hour(), 2)
+	}
+}

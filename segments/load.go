@@ -56,6 +56,10 @@ func (e *emitter) load(n *node) loader {
 			}
 			return nil
 		}
+	case opList:
+		if l, ok := constantList(n); ok {
+			return func(*frame, any) any { return l }
+		}
 	case opMember:
 		of, name := e.load(n.kids[0]), n.name
 		return func(f *frame, el any) any {
@@ -83,6 +87,18 @@ func (e *emitter) load(n *node) loader {
 		}
 		return apply(f, args)
 	}
+}
+
+// constantList is a list of constants, made once: nothing changes lists in place.
+func constantList(n *node) ([]any, bool) {
+	l := make([]any, len(n.kids))
+	for i, k := range n.kids {
+		if !k.isConst() {
+			return nil, false
+		}
+		l[i] = k.val
+	}
+	return l, true
 }
 
 func orNil(o *Occurrence) any {

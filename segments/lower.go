@@ -45,7 +45,6 @@ type lowerer struct {
 type let struct {
 	name string
 	node *node
-	used bool
 }
 
 func (lw *lowerer) problem(from, to int, id, summary, detail string) *node {
@@ -170,7 +169,6 @@ func (lw *lowerer) asTruth(v *node) *node {
 func (lw *lowerer) identifier(name string, from, to int) *node {
 	for i := len(lw.lets) - 1; i >= 0; i-- {
 		if l := &lw.lets[i]; l.name == name {
-			l.used = true
 			if l.node.depth > 0 && l.node.depth != len(lw.elems) {
 				return lw.problem(from, to, idClosure, fmt.Sprintf("%q belongs to an outer closure and cannot be read in an inner one.", name), "Write the condition without the inner closure, or as an occurrence filter.")
 			}

@@ -76,8 +76,11 @@ func (z *zones) load(name string) *time.Location {
 	if v, ok := z.loaded.Load(name); ok {
 		return v.(*time.Location)
 	}
+	if name == "Local" { // this machine's zone means nothing to anyone
+		return nil
+	}
 	loc, err := time.LoadLocation(name)
-	if err != nil || name == "" || name == "Local" {
+	if err != nil {
 		return nil
 	}
 	z.loaded.Store(name, loc)

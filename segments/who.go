@@ -35,7 +35,8 @@ type Feature struct {
 	// calls are named "Page Viewed" and "Screen Viewed".
 	Event string
 	// Message, when set, makes this our messages of that rule ("*": any rule); Event is then
-	// the Message … event ("Message Sent", "Message Opened", …).
+	// the Message … event ("Message Sent", "Message Opened", …). Opens and clicks that are marked as
+	// a machine's (events.MachineOpen) are not counted.
 	Message string
 	// Keyed narrows to the occurrences whose for_each property has the candidate's value (`it`).
 	Keyed bool
