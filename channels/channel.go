@@ -88,7 +88,10 @@ type DeliveryError struct {
 	RetryAfter time.Duration // 0: the sender's own backoff
 	// Code is the provider's own reason ("BadDeviceToken", "UNREGISTERED", "503"), for people.
 	Code string
-	Err  error
+	// Since is when, by the provider, a dead address died (APNs says it with 410); zero if it does
+	// not say. A device that was seen after it has come back and is not to be retired.
+	Since time.Time
+	Err   error
 }
 
 // Error implements error.

@@ -201,7 +201,8 @@ func (c *channel) deliver(ctx context.Context, client *apns2.Client, n *apns2.No
 // refused is the result of an error answer.
 func (c *channel) refused(got *h2.Outcome, n *apns2.Notification) channels.Result {
 	var answer struct {
-		Reason string `json:"reason"`
+		Reason    string `json:"reason"`
+		Timestamp int64  `json:"timestamp"` // milliseconds, with 410
 	}
 	failure := &channels.DeliveryError{Err: errors.New("Apple refused the push")} //nolint:staticcheck // a name
 	if err := json.Unmarshal(got.Body, &answer); err != nil || len(answer.Reason) > 64 {
@@ -215,6 +216,9 @@ func (c *channel) refused(got *h2.Outcome, n *apns2.Notification) channels.Resul
 	failure.Class = channels.Classify(c.table, got.Status, answer.Reason)
 	failure.Code = first(answer.Reason, strconv.Itoa(got.Status))
 	failure.Err = fmt.Errorf("pushing to %s: %w", channels.ShortToken(n.DeviceToken), failure.Err)
+	if failure.Class == channels.ClassAddress && answer.Timestamp > 0 {
+		failure.Since = time.UnixMilli(answer.Timestamp)
+	}
 	if failure.Class == channels.ClassRateLimit || failure.Class == channels.ClassTemporary {
 		failure.RetryAfter = channels.RetryAfter(got.Header.Get("Retry-After"), c.now())
 	}

@@ -252,6 +252,7 @@ func TestTokensThatAppleKnowsToBeDead(t *testing.T) {
 			}
 			require.Equal(t, c.class, channels.AsDelivery(r.Err).Class)
 			require.Equal(t, c.code, channels.AsDelivery(r.Err).Code)
+			require.Equal(t, c.device.Unregistered || c.device.Expired, !channels.AsDelivery(r.Err).Since.IsZero())
 		})
 	}
 }

@@ -37,7 +37,10 @@ func (r *Recorder) Spec() channels.Spec {
 	return channels.Spec{
 		Name: "recorder", Kind: kind, About: "Keeps messages in memory, for tests.",
 		Batch: 100, Concurrency: 4, Repeat: channels.RepeatHarmless, Any: true, Needs: r.Needs,
-		New: func(channels.Options) (channels.Channel, error) { return r, nil },
+		Tried: "It is a test's own.",
+		New: func(o channels.Options) (channels.Channel, error) {
+			return r, channels.Spec{Name: "recorder"}.Decode(o.Config, &struct{}{})
+		},
 	}
 }
 
@@ -110,7 +113,10 @@ func (d *Discard) Spec() channels.Spec {
 	return channels.Spec{
 		Name: "discard", Kind: "discard", About: "Accepts everything and keeps nothing, for benches.",
 		Batch: 1000, Concurrency: 16, Repeat: channels.RepeatHarmless, Any: true,
-		New: func(channels.Options) (channels.Channel, error) { return d, nil },
+		Tried: "It is a test's own.",
+		New: func(o channels.Options) (channels.Channel, error) {
+			return d, channels.Spec{Name: "discard"}.Decode(o.Config, &struct{}{})
+		},
 	}
 }
 
