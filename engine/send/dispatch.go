@@ -83,9 +83,13 @@ func (s *Sender) dispatch(ctx context.Context, p *provider, now int64, wg *sync.
 		return false, nil
 	}
 	for lane, jobs := range got.lanes {
+		gone, err := s.exited(ctx, jobs, now)
+		if err != nil {
+			return true, err
+		}
 		keep := jobs[:0]
-		for _, j := range jobs {
-			if o := s.ends(j, now); o != nil {
+		for i, j := range jobs {
+			if o := ends(j, gone[i], now); o != nil {
 				got.ended = append(got.ended, o)
 			} else {
 				keep = append(keep, j)
@@ -112,17 +116,42 @@ func (s *Sender) dispatch(ctx context.Context, p *provider, now int64, wg *sync.
 	return true, nil
 }
 
+// exited asks the exit check about every job. The check may wait until it knows; when ctx ends
+// nobody waits for it any more.
+func (s *Sender) exited(ctx context.Context, jobs []*job, now int64) ([]bool, error) {
+	if len(jobs) == 0 || s.opts.Exited == nil {
+		return make([]bool, len(jobs)), nil
+	}
+	decisions := make([]*ledger.Decision, len(jobs))
+	for i, j := range jobs {
+		decisions[i] = j.unit.decision
+	}
+	known := make(chan []bool, 1)
+	go func() {
+		gone := make([]bool, len(decisions))
+		for i, d := range decisions {
+			gone[i] = s.opts.Exited(d, now)
+		}
+		known <- gone
+	}()
+	select {
+	case gone := <-known:
+		return gone, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
 // ends says how a job ends without being sent, nil when it is to be sent.
-func (s *Sender) ends(j *job, now int64) *outcome {
-	u := j.unit
+func ends(j *job, gone bool, now int64) *outcome {
 	switch {
-	case j.begun && j.provider.conf.Spec.Repeat == channels.RepeatDoubles && u.route.AfterCrash == GiveUp:
+	case j.begun && j.provider.conf.Spec.Repeat == channels.RepeatDoubles && j.unit.route.AfterCrash == GiveUp:
 		// It may have been sent. Counting it as sent keeps every cap, and nothing falls back.
 		return &outcome{job: j, status: ledger.Accepted, at: now, failed: &channels.DeliveryError{
 			Class: channels.ClassCancelled, Code: "outcome_lost",
 			Err: errors.New("a crash lost the outcome of this attempt; it counts as sent and is not repeated (after_crash: give_up)"),
 		}}
-	case s.opts.Exited(u.decision, now):
+	case gone:
 		return &outcome{job: j, status: ledger.StoppedExited, at: now}
 	default:
 		return nil
@@ -172,15 +201,22 @@ func (s *Sender) call(ctx context.Context, p *provider, lane int, batch []*job) 
 	outs := make([]*outcome, 0, len(batch))
 	var sending []*job
 	var messages []channels.Message
-	for _, j := range batch {
-		now := s.clock()
+	now := s.clock()
+	var gone []bool
+	if ok {
+		// Again: the batch may have waited for a free call.
+		var err error
+		gone, err = s.exited(ctx, batch, now)
+		ok = err == nil
+	}
+	for i, j := range batch {
 		switch {
 		case !ok:
 			// Not sent: say so, and the next run need not wonder.
 			outs = append(outs, &outcome{job: j, status: ledger.Retrying, at: now, next: now, failed: &channels.DeliveryError{
 				Class: channels.ClassCancelled, Err: errors.New("stopped before it was sent"),
 			}})
-		case s.opts.Exited(j.unit.decision, now):
+		case gone[i]:
 			outs = append(outs, &outcome{job: j, status: ledger.StoppedExited, at: now})
 		default:
 			m, err := s.message(j)

@@ -274,3 +274,52 @@ func TestPurgingWhatIsDoneSendsNothingAgain(t *testing.T) {
 	b.settle(next)
 	require.Len(t, hook.Accepted(), 61)
 }
+
+func TestMetricsGoOnWithTheNextSender(t *testing.T) {
+	hook := &channeltest.Recorder{Answer: func(m channels.Message, _ int) error {
+		if m.Text("title") == "bad" {
+			return failed(channels.ClassMessage, 0)
+		}
+		return nil
+	}}
+	b := newBench(t, map[string]send.Route{"webhook": one("hook", hook)})
+	reg := prometheus.NewRegistry()
+	for _, entry := range []string{"good", "bad", "better"} {
+		b.opts.Registerer = reg
+		var err error
+		b.sender, err = send.New(b.opts)
+		require.NoError(t, err)
+		b.decide(0, decision(entry, "webhook"))
+		b.settle(t0)
+	}
+	require.NoError(t, testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP nudge_send_outcomes_total Delivery records written, by status.
+# TYPE nudge_send_outcomes_total counter
+nudge_send_outcomes_total{channel="webhook",status="accepted"} 2
+nudge_send_outcomes_total{channel="webhook",status="failed"} 1
+# HELP nudge_send_held Messages (entry and channel) in memory.
+# TYPE nudge_send_held gauge
+nudge_send_held 0
+`), "nudge_send_outcomes_total", "nudge_send_held"))
+}
+
+func TestAnExitCheckThatDoesNotKnowHoldsMessagesAndNoStop(t *testing.T) {
+	hook := &channeltest.Recorder{}
+	b := newBench(t, map[string]send.Route{"webhook": one("hook", hook)})
+	asked, know := make(chan struct{}, 100), make(chan struct{})
+	b.opts.Exited = func(*ledger.Decision, int64) bool { asked <- struct{}{}; <-know; return false }
+	b.opts.Now = func() time.Time { return time.UnixMilli(t0) }
+	b.start()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- b.sender.Run(ctx) }()
+	b.decide(0, decision("e1", "webhook"))
+	<-asked
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+	require.Empty(t, hook.Attempts())
+	close(know)
+	b.start()
+	b.settle(t0)
+	require.Len(t, hook.Accepted(), 1)
+}

@@ -1,6 +1,8 @@
 package send
 
 import (
+	"errors"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"nudge/channels"
@@ -29,10 +31,19 @@ func newMetrics(reg prometheus.Registerer, s *Sender) (*metrics, error) {
 			Buckets: []float64{.001, .005, .02, .1, .5, 2, 10, 60},
 		}, []string{"channel", "provider"}),
 	}
-	for _, c := range []prometheus.Collector{m.attempts, m.outcomes, m.seconds, gauges{s}} {
-		if err := reg.Register(c); err != nil {
-			return nil, err
-		}
+	var err error
+	if m.attempts, err = registered(reg, m.attempts); err != nil {
+		return nil, err
+	}
+	if m.outcomes, err = registered(reg, m.outcomes); err != nil {
+		return nil, err
+	}
+	if m.seconds, err = registered(reg, m.seconds); err != nil {
+		return nil, err
+	}
+	reg.Unregister(gauges{s}) // an earlier sender's: it is about this one from now on
+	if err := reg.Register(gauges{s}); err != nil {
+		return nil, err
 	}
 	for _, p := range s.all {
 		m.attempts.WithLabelValues(p.route.word, p.name, "ok")
@@ -45,6 +56,19 @@ func newMetrics(reg prometheus.Registerer, s *Sender) (*metrics, error) {
 		m.seconds.WithLabelValues(p.route.word, p.name)
 	}
 	return m, nil
+}
+
+// registered registers a collector, or finds the one that an earlier sender of this process
+// registered: after a reload the counts go on.
+func registered[C prometheus.Collector](reg prometheus.Registerer, c C) (C, error) {
+	err := reg.Register(c)
+	var already prometheus.AlreadyRegisteredError
+	if errors.As(err, &already) {
+		if old, ok := already.ExistingCollector.(C); ok {
+			return old, nil
+		}
+	}
+	return c, err
 }
 
 func (m *metrics) attempt(p *provider, failed *channels.DeliveryError) {

@@ -71,7 +71,8 @@ type Rendered struct {
 type Renderer func(d *ledger.Decision, channel string) (Rendered, error)
 
 // ExitCheck says whether an exit of the decision's entry has arrived by now (Unix ms). It is asked
-// before every attempt, concurrently, and must be quick.
+// before every attempt, concurrently. It may wait until it knows: messages of that provider wait
+// with it, and a stop of the sender does not.
 type ExitCheck func(d *ledger.Decision, now int64) bool
 
 // AfterCrash says what becomes of an attempt whose outcome was lost and whose repeat would double
@@ -163,9 +164,6 @@ func (o *Options) setDefaults() {
 	}
 	if o.SaveEvery <= 0 {
 		o.SaveEvery = 2 * time.Second
-	}
-	if o.Exited == nil {
-		o.Exited = func(*ledger.Decision, int64) bool { return false }
 	}
 }
 
