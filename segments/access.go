@@ -5,9 +5,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/expr-lang/expr/ast"
-
 	"nudge/events"
+
+	"github.com/expr-lang/expr/ast"
 )
 
 // link is one `.name` of a chain, with its place.
@@ -19,8 +19,7 @@ type link struct {
 // member reads a.b.c and a[i]. A chain of names is read as a whole, because "address.city" may be
 // one declared property.
 func (lw *lowerer) member(n *ast.MemberNode) *node {
-	name, isName := n.Property.(*ast.StringNode)
-	if !isName {
+	if _, isName := n.Property.(*ast.StringNode); !isName {
 		return lw.indexed(n)
 	}
 	var links []link
@@ -34,7 +33,8 @@ func (lw *lowerer) member(n *ast.MemberNode) *node {
 		if !ok {
 			break
 		}
-		if name, isName = m.Property.(*ast.StringNode); !isName {
+		name, isName := m.Property.(*ast.StringNode)
+		if !isName {
 			break
 		}
 		from, to := lw.src.span(name.Location())
@@ -78,6 +78,7 @@ func (lw *lowerer) access(v *node, links []link) (*node, int) {
 		m := mk(opMember, typAny, v)
 		m.name, m.maybe = l.name, true
 		return m, 1
+	default:
 	}
 	return lw.problem(l.from, l.to, idField, fmt.Sprintf("This is %s and has no fields.", v.typ), ""), 1
 }
@@ -132,6 +133,7 @@ func fromHistory(v *node) bool {
 		return !v.kids[0].maybe
 	case opAfter:
 		return fromHistory(v.kids[0]) && !v.kids[1].maybe
+	default:
 	}
 	return false
 }

@@ -15,6 +15,7 @@ func aggregate(l []any, agg Agg, path string, t events.Type) any {
 		return element(l, -1)
 	case AggLast:
 		return element(l, 0)
+	default:
 	}
 	var values []any
 	for _, o := range l {
@@ -31,6 +32,7 @@ func aggregate(l []any, agg Agg, path string, t events.Type) any {
 			return instant(n)
 		}
 		return v
+	default:
 	}
 	var nums []float64
 	for _, v := range values {

@@ -2,6 +2,7 @@ package segments
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/expr-lang/expr/ast"
@@ -51,10 +52,10 @@ func (lw *lowerer) named(n *ast.CallNode, name string, from, to int) *node {
 			return lw.problem(from, to, idFilter, fmt.Sprintf("An occurrence filter cannot ask for %s(…).", name), "It sees properties, context and at of one occurrence.")
 		}
 	}
-	for i := len(lw.lets) - 1; i >= 0; i-- {
-		if lw.lets[i].name == name {
-			if lw.lets[i].node.bad() {
-				return lw.lets[i].node
+	for _, l := range slices.Backward(lw.lets) {
+		if l.name == name {
+			if l.node.bad() {
+				return l.node
 			}
 			return lw.problem(from, from+len(name), idFunction, fmt.Sprintf("%q is a value and cannot be called.", name), "")
 		}
@@ -310,10 +311,5 @@ func readsHistory(n *node) bool {
 	if n.op == opFeature {
 		return n.typ == typList
 	}
-	for _, k := range n.kids {
-		if readsHistory(k) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(n.kids, readsHistory)
 }

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"sync"
 
+	"nudge/events"
+
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/vm"
-
-	"nudge/events"
 )
 
 // Parts of a rule that hold expressions, as Problem.Part names them.
@@ -253,6 +253,7 @@ func (lw *lowerer) byProperty(name string, of *props, from, to int) (string, boo
 	case events.TypeArray, events.TypeObject, events.TypeTime:
 		lw.problem(from, to, idType, fmt.Sprintf("%q is declared as %s; items are told apart by a string, a number or a boolean.", name, typeWord(p.Type)), "")
 		return "", false
+	default:
 	}
 	return "properties." + name, true
 }
@@ -361,6 +362,7 @@ func (c *compilation) collect(e *emitter) {
 			w.profile = true
 		case opCall:
 			w.profile = w.profile || n.fn.zoned != nil
+		default:
 		}
 		for _, k := range n.kids {
 			walk(k)
@@ -429,6 +431,7 @@ func (e *emitter) told(n *node) (string, loader) {
 		case AggList:
 			l := e.load(n)
 			return n.feat.name() + ".len", func(f *frame, el any) any { return length([]any{l(f, el)}) }
+		default:
 		}
 		return n.feat.name(), e.load(n)
 	case opField:
@@ -441,6 +444,7 @@ func (e *emitter) told(n *node) (string, loader) {
 			return k.feat.name() + "." + n.name, e.load(n)
 		case opTrigger:
 			return "trigger." + n.name, e.load(n)
+		default:
 		}
 	case opUser:
 		return "user." + n.name, e.load(n)
@@ -450,6 +454,7 @@ func (e *emitter) told(n *node) (string, loader) {
 		return "it.value", e.load(n)
 	case opPlace:
 		return n.place.String() + "." + n.name, e.load(n)
+	default:
 	}
 	return "", nil
 }

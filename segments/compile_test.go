@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
 	"nudge/events"
+
+	"github.com/stretchr/testify/require"
 )
 
 const now = int64(1_700_000_000_000)

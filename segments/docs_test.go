@@ -23,7 +23,7 @@ func examplesOf(t *testing.T, file string) (page string, out []example) {
 		head, body, _ := strings.Cut(part, "\n")
 		kind, ok := strings.CutPrefix(head, "expr")
 		require.True(t, ok, "a block that is not expr: %s", head)
-		for _, src := range strings.Split(strings.TrimSpace(body), "\n\n") {
+		for src := range strings.SplitSeq(strings.TrimSpace(body), "\n\n") {
 			out = append(out, example{strings.TrimSpace(kind), src})
 		}
 	}

@@ -139,6 +139,7 @@ func (e *emitter) truth(n *node, want bool) ast.Node {
 		if n.isTruth() {
 			return e.quantifier(n, want)
 		}
+	default:
 	}
 	return e.leaf(n, want)
 }
@@ -208,6 +209,7 @@ func (e *emitter) value(n *node) ast.Node {
 		return e.loop(n)
 	case opIndex:
 		return call(func(i any) any { return float64(i.(int)) }, anyType, set(&ast.PointerNode{Name: "index"}, anyType))
+	default:
 	}
 	args := make([]ast.Node, len(n.kids))
 	for i, k := range n.kids {
@@ -244,7 +246,7 @@ func isList(v any) bool {
 }
 
 func (e *emitter) over(n *node) ast.Node {
-	return call(func(v any) []any { return asList(v) }, listType, e.value(n.kids[0]))
+	return call(asList, listType, e.value(n.kids[0]))
 }
 
 func (e *emitter) hasList(n *node) ast.Node {

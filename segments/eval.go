@@ -47,6 +47,7 @@ func (p *Pred) eval(v *operands) bool {
 			}
 		}
 		return false
+	default:
 	}
 	return p.leaf(v)
 }
@@ -64,6 +65,7 @@ func (p *Pred) leaf(v *operands) bool {
 		return l == false
 	case PredIn, PredNotIn:
 		return isIn(l, p.List, p.Op == PredIn)
+	default:
 	}
 	r := v.value(p.R)
 	switch p.Op {
@@ -72,6 +74,7 @@ func (p *Pred) leaf(v *operands) bool {
 			return compareTextual(predOperators[p.Op], l, r)
 		}
 		return holds(predOperators[p.Op], l, r, true)
+	default:
 	}
 	s, ok1 := l.(string)
 	t, ok2 := r.(string)
@@ -85,6 +88,7 @@ func (p *Pred) leaf(v *operands) bool {
 		return inText("startsWith", s, t) == (p.Op == PredStartsWith)
 	case PredEndsWith, PredNotEndsWith:
 		return inText("endsWith", s, t) == (p.Op == PredEndsWith)
+	default:
 	}
 	re := p.pattern(t)
 	return re != nil && re.MatchString(s) == (p.Op == PredMatches)
@@ -161,6 +165,7 @@ func (v *operands) raw(o *Operand) any {
 		return ms(fieldOf(v.occurrence, o.Path, declaredType(o.Type)))
 	case OperandOutside:
 		return ms(v.outside[o.Path])
+	default:
 	}
 	if v.frame == nil {
 		return nil
@@ -172,6 +177,7 @@ func (v *operands) raw(o *Operand) any {
 		return v.frame.user("id")
 	case OperandNow:
 		return v.frame.at
+	default:
 	}
 	return ms(v.feature(o))
 }
@@ -212,6 +218,7 @@ func (p *Pred) Bind(outside map[string]any) *Pred {
 			out = combine(p.Op, out, k.Bind(outside))
 		}
 		return out
+	default:
 	}
 	if !isOutside(p.L) && !isOutside(p.R) {
 		return p

@@ -43,6 +43,7 @@ func (w *Who) Explain(at int64, c *Candidate) []Clause {
 			if !n.kids[0].isTruth() {
 				cl.Operator = ""
 			}
+		default:
 		}
 		if cl.Operator == "" || !inside(kids, n) {
 			cl.Operator = ""

@@ -19,6 +19,7 @@ func (e *emitter) compareFast(n *node, want bool) tester {
 		return compareTyped(e.ints(a), e.ints(b), accept)
 	case typNumber:
 		return compareTyped(e.reals(a), e.reals(b), accept)
+	default:
 	}
 	return nil
 }
@@ -75,6 +76,7 @@ func (e *emitter) ints(n *node) ints {
 		return func(f *frame) (int64, bool) { return f.at, true }
 	case opField:
 		return e.occurrenceInts(n)
+	default:
 	}
 	return nil
 }
@@ -126,11 +128,13 @@ func (e *emitter) reals(n *node) reals {
 				v, ok := f.value(i).(float64)
 				return v, ok && v-v == 0 // not infinite, not NaN
 			}
+		default:
 		}
 	case opLocal:
 		if n.name == "hour" {
 			return func(f *frame) (float64, bool) { return f.local("hour").(float64), true }
 		}
+	default:
 	}
 	return nil
 }

@@ -5,9 +5,9 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/expr-lang/expr/ast"
-
 	"nudge/events"
+
+	"github.com/expr-lang/expr/ast"
 )
 
 // FilterScope says which values from outside an occurrence filter may use.
@@ -95,7 +95,7 @@ func (lw *lowerer) filterName(name string, from, to int) *node {
 	}
 	if strings.HasPrefix(name, "$") {
 		if lw.outside == nil || !lw.dollars() {
-			return lw.problem(from, to, idScope, fmt.Sprintf("%s is a value from outside, and only filters of everyone.event(…) have those.", name), "")
+			return lw.problem(from, to, idScope, name+" is a value from outside, and only filters of everyone.event(…) have those.", "")
 		}
 		return &node{op: opSpace, typ: typSpace, name: name}
 	}
@@ -208,6 +208,7 @@ func (b *predBuilder) truth(n *node, want bool) *Pred {
 		return &Pred{Op: PredHas, L: x}
 	case opCoalesce:
 		return b.coalesce(n, func(v *node) *Pred { return b.truth(v, want) })
+	default:
 	}
 	if x, ok := b.operand(n); ok {
 		if want {

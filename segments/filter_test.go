@@ -6,10 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"nudge/events"
+
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
-
-	"nudge/events"
 )
 
 func filterOf(t testing.TB, src string, scope FilterScope) *Pred {
@@ -131,7 +131,7 @@ func TestProblemsOfParts(t *testing.T) {
 		{"everyone counted", func(s string) WhoSpec { return WhoSpec{When: "true", With: []NamedExpr{{"a", s}}} }, `everyone.event("Product Viewed").within(days(1)).«count»`, "with.a", idField, false},
 		{"everyone with an unknown value", func(s string) WhoSpec { return WhoSpec{When: "true", With: []NamedExpr{{"a", s}}} }, `everyone.event("Product Viewed", 'properties.product_id == «$user».traits.planx').within(days(1)).people`, "with.a", idTrait, true},
 		{"everyone with it", func(s string) WhoSpec { return WhoSpec{When: "true", With: []NamedExpr{{"a", s}}} }, `everyone.event("Product Viewed", 'properties.product_id == $«it».value').within(days(1)).people`, "with.a", idScope, false},
-		{"everyone with a misspelt name", func(s string) WhoSpec { return WhoSpec{When: "true", With: []NamedExpr{{"name", "1"}, {"a", s}}} }, `everyone.event("Product Viewed", 'properties.product_id == «$nmae»').within(days(1)).people`, "with.a", idName, false},
+		{"everyone with a misspelt name", func(s string) WhoSpec { return WhoSpec{When: "true", With: []NamedExpr{{"title1", "1"}, {"a", s}}} }, `everyone.event("Product Viewed", 'properties.product_id == «$title2»').within(days(1)).people`, "with.a", idName, false},
 		{"since with now", func(s string) WhoSpec { return WhoSpec{When: "true", ExitSince: s} }, `«now» - hours(1)`, "exit.since", idScope, false},
 		{"since with an age", func(s string) WhoSpec { return WhoSpec{When: "true", ExitSince: s} }, `event("Product Added").last.«ago»`, "exit.since", idScope, false},
 		{"since a number", func(s string) WhoSpec { return WhoSpec{When: "true", ExitSince: s} }, `«event("Product Added").count»`, "exit.since", idType, false},
@@ -146,7 +146,8 @@ func TestProblemsOfParts(t *testing.T) {
 			require.Equal(t, c.part, p.Part)
 			require.Equal(t, c.id, p.ID, "%v", p)
 			if !c.ignore {
-				require.Equal(t, spans[0], [2]int{p.From, p.To}, "%v: points at %q", p, src[p.From:p.To])
+				got := [2]int{p.From, p.To}
+				require.Equal(t, spans[0], got, "%v: points at %q", p, src[p.From:p.To])
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package segments
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -116,16 +117,12 @@ func TestLookupAgreesWithDecoding(t *testing.T) {
 func TestLimits(t *testing.T) {
 	schema := testSchema()
 	deep := strings.Repeat("(", 300) + "true" + strings.Repeat(")", 300)
-	doubling := "let a0 = user.traits.age + 1; "
+	var doubling strings.Builder
+	doubling.WriteString("let a0 = user.traits.age + 1; ")
 	for i := range 30 {
-		doubling += strings.ReplaceAll("let aN = ", "N", string(rune('b'+i%20))+string(rune('a'+i/20)))
-		prev := "a0"
-		if i > 0 {
-			prev = "a" + string(rune('b'+(i-1)%20)) + string(rune('a'+(i-1)/20))
-		}
-		doubling += prev + " + " + prev + "; "
+		fmt.Fprintf(&doubling, "let a%d = a%d + a%d; ", i+1, i, i)
 	}
-	doubling += "true"
+	doubling.WriteString("true")
 	truths := "user.traits.newsletter"
 	for range 60 {
 		truths = "((" + truths + ") == true)"
@@ -135,7 +132,7 @@ func TestLimits(t *testing.T) {
 		"many":     strings.Repeat("1 + ", 2000) + "1 == 1",
 		"deep":     deep,
 		"deep not": strings.Repeat("not ", 300) + "true",
-		"doubling": doubling,
+		"doubling": doubling.String(),
 		"truths":   truths,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,9 +5,9 @@ import (
 	"maps"
 	"strings"
 
-	"github.com/expr-lang/expr/ast"
-
 	"nudge/events"
+
+	"github.com/expr-lang/expr/ast"
 )
 
 func (lw *lowerer) propsOf(event string) *props {
@@ -288,6 +288,7 @@ func (lw *lowerer) itValue() *node {
 		n.typ, n.maybe = typNumber, true
 	case events.TypeBoolean:
 		n.typ, n.maybe = typBool, true
+	default:
 	}
 	return n
 }
@@ -315,6 +316,7 @@ func (lw *lowerer) aggregate(h *node, agg Agg, path string, t Type) *node {
 	switch agg {
 	case AggAvg, AggMin, AggMax, AggTop:
 		n.maybe = true
+	default:
 	}
 	return n
 }

@@ -39,6 +39,7 @@ func (w world) candidate(t testing.TB, who *Who) *Candidate {
 				v = (*Occurrence)(nil)
 			case AggList:
 				v = []*Occurrence(nil)
+			default:
 			}
 		}
 		c.Values = append(c.Values, v)
@@ -357,10 +358,16 @@ func TestTooManyElements(t *testing.T) {
 
 func TestWithValuesSurviveJSON(t *testing.T) {
 	w := mustCompile(t, WhoSpec{When: "true", With: []NamedExpr{
-		{"at", `event("Product Added").last.at`}, {"ago", `event("Product Added").last.ago`}, {"last", `event("Product Added").last`},
-		{"names", `event("Product Added").list(2) | map(.properties.name)`}, {"big", `event("Order Completed").last.properties.number`},
-		{"missing", `event("Product Added").last.properties.gift`}, {"yes", `event("Product Added").count > 1`}, {"unknown", `event("Product Added").last.properties.price > 1`},
-		{"text", `"Hello " + (user.traits.plan ?? "you") + "!"`}, {"twice", `ago * 2`},
+		{"at", `event("Product Added").last.at`},
+		{"ago", `event("Product Added").last.ago`},
+		{"last", `event("Product Added").last`},
+		{"names", `event("Product Added").list(2) | map(.properties.name)`},
+		{"big", `event("Order Completed").last.properties.number`},
+		{"missing", `event("Product Added").last.properties.gift`},
+		{"yes", `event("Product Added").count > 1`},
+		{"unknown", `event("Product Added").last.properties.price > 1`},
+		{"text", `"Hello " + (user.traits.plan ?? "you") + "!"`},
+		{"twice", `ago * 2`},
 	}})
 	c := world{values: map[string]any{
 		added + "last": occ(2*msHour, `{"name":"Boots"}`), added + "list(2)": []*Occurrence{occ(0, `{"name":"a"}`), occ(0, `{}`)},

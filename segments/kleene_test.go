@@ -40,6 +40,7 @@ func negate(t Truth) Truth {
 		return False
 	case False:
 		return True
+	default:
 	}
 	return t
 }
@@ -119,8 +120,7 @@ func undeclared(depth int, closure bool) *rapid.Generator[expression] {
 	}
 	return rapid.OneOf(field, field, rapid.Custom(func(t *rapid.T) expression {
 		a := undeclared(depth-1, closure).Draw(t, "a")
-		switch rapid.SampledFrom([]string{"??", "?:"}).Draw(t, "how") {
-		case "??":
+		if rapid.Bool().Draw(t, "default") {
 			d := literals().Draw(t, "default")
 			return expression{text: "(" + a.text + " ?? " + literalText(d) + ")", value: func(s *sample) any {
 				if v := a.value(s); v != nil {
@@ -136,6 +136,7 @@ func undeclared(depth int, closure bool) *rapid.Generator[expression] {
 				return a.value(s)
 			case False:
 				return b.value(s)
+			default:
 			}
 			return nil
 		}}
@@ -185,6 +186,7 @@ func condition(depth int, closure bool) *rapid.Generator[expression] {
 				return b.truth(s)
 			case False:
 				return c.truth(s)
+			default:
 			}
 			return Unknown
 		}}

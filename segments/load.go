@@ -66,6 +66,7 @@ func (e *emitter) load(n *node) loader {
 			m, _ := of(f, el).(map[string]any)
 			return m[name]
 		}
+	default:
 	}
 	kids := make([]loader, len(n.kids))
 	for i, k := range n.kids {
@@ -168,6 +169,7 @@ func (e *emitter) apply(n *node) func(f *frame, args []any) any {
 			}
 			return v
 		}
+	default:
 	}
 	panic("segments: no value of " + typeNames[n.typ])
 }
@@ -182,6 +184,7 @@ func (e *emitter) loadFeature(n *node) loader {
 		return func(f *frame, _ any) any { return orNil(f.occurrence(i)) }
 	case AggList:
 		return func(f *frame, _ any) any { return f.list(i) }
+	default:
 	}
 	return func(f *frame, _ any) any {
 		v := f.value(i)
@@ -238,6 +241,7 @@ func (e *emitter) known(n *node) tester {
 	case opListAgg:
 		list := e.load(n.kids[0])
 		return func(f *frame, el any) bool { return list(f, el) != nil }
+	default:
 	}
 	return func(*frame, any) bool { return false }
 }
@@ -290,6 +294,7 @@ func (e *emitter) truthOf(n *node, want bool) func(args []any) bool {
 		}
 	case opIsNil:
 		return func(a []any) bool { return (a[0] == nil) == want }
+	default:
 	}
 	return func(a []any) bool { return a[0] == want }
 }

@@ -135,9 +135,10 @@ func (lw *lowerer) settle(v *node) *node {
 		if strings.HasPrefix(v.name, "$") {
 			return lw.outside(v.name, v.from, v.to)
 		}
-		return lw.problem(v.from, v.to, idField, fmt.Sprintf("%s has fields and is no value itself.", v.name), "Name one of its fields after a dot.")
+		return lw.problem(v.from, v.to, idField, v.name+" has fields and is no value itself.", "Name one of its fields after a dot.")
 	case opSinceCount:
 		return lw.sinceList(v)
+	default:
 	}
 	return v
 }
@@ -162,6 +163,7 @@ func (lw *lowerer) asTruth(v *node) *node {
 		return &copied
 	case typPlace:
 		return lw.placeField(v, "now")
+	default:
 	}
 	return lw.problem(v.from, v.to, idNotBoolean, fmt.Sprintf("This is %s, where a condition is expected.", v.typ), "Compare it with something, as in `x > 3`, or write has(x).")
 }
@@ -199,7 +201,7 @@ func (lw *lowerer) identifier(name string, from, to int) *node {
 		}
 		return &node{op: opSpace, typ: typSpace, name: "everyone"}
 	case "properties", "context":
-		return lw.problem(from, to, idScope, fmt.Sprintf("%s of what?", name), fmt.Sprintf("Write event(\"…\").last.%s.x, trigger.%s.x, or put the comparison into an occurrence filter: event(\"…\", '%s.x == 1').", name, name, name))
+		return lw.problem(from, to, idScope, name+" of what?", fmt.Sprintf("Write event(\"…\").last.%s.x, trigger.%s.x, or put the comparison into an occurrence filter: event(\"…\", '%s.x == 1').", name, name, name))
 	case "entry":
 		return lw.problem(from, to, idScope, "entry exists in exit.where and goal.where only.", "")
 	case "event", "did", "message", "segment", "near", "inside", "anniversary", "has", "minutes", "hours", "days", "weeks", "meters":
@@ -254,7 +256,6 @@ var reserved = func() map[string]struct{} {
 }()
 
 func (lw *lowerer) list(n *ast.ArrayNode) *node {
-	l := mk(opList, typList)
 	var elem Type
 	kids := make([]*node, 0, len(n.Nodes))
 	for i, e := range n.Nodes {
@@ -269,7 +270,7 @@ func (lw *lowerer) list(n *ast.ArrayNode) *node {
 		}
 		kids = append(kids, v)
 	}
-	l = mk(opList, typList, kids...)
+	l := mk(opList, typList, kids...)
 	l.elem = elem
 	if len(kids) == 0 {
 		l.elem = typAny
@@ -311,6 +312,7 @@ func isPlain(t Type) bool {
 	switch t {
 	case typAny, typNil, typNumber, typString, typBool, typList, typObject:
 		return true
+	default:
 	}
 	return false
 }
@@ -336,7 +338,7 @@ func (lw *lowerer) stringLiteral(n ast.Node, what string) (string, bool) {
 		return s.Value, true
 	}
 	from, to := lw.src.extent(n)
-	lw.problem(from, to, idLiteral, fmt.Sprintf("%s must be written out in quotes.", what), "What is read from the history is decided before anyone is judged.")
+	lw.problem(from, to, idLiteral, what+" must be written out in quotes.", "What is read from the history is decided before anyone is judged.")
 	return "", false
 }
 

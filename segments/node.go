@@ -145,7 +145,7 @@ func mk(o op, t Type, kids ...*node) *node {
 		if k.bad() {
 			n.typ = typBad
 		}
-		if !(o == opLoop && i > 0) && k.depth > n.depth {
+		if (o != opLoop || i == 0) && k.depth > n.depth {
 			n.depth = k.depth
 		}
 		if i == 0 {
@@ -157,6 +157,7 @@ func mk(o op, t Type, kids ...*node) *node {
 	switch o {
 	case opIf, opCoalesce, opLoop, opIndex:
 		n.vm = true
+	default:
 	}
 	return n
 }

@@ -18,6 +18,7 @@ func (b *predBuilder) operand(n *node) (*Operand, bool) {
 		return o, true
 	case opCall:
 		return b.linear(n)
+	default:
 	}
 	if b.exact {
 		return nil, false
@@ -54,6 +55,7 @@ func (b *predBuilder) featureOperand(n *node) (*Operand, bool) {
 		case AggFirst, AggLast:
 			// Whether there is one: its time is missing when there is none.
 			return &Operand{Kind: OperandFeature, Feature: b.features(n.feat), Field: "at", Type: "time"}, true
+		default:
 		}
 		return &Operand{Kind: OperandFeature, Feature: b.features(n.feat), Type: typeWord(n.declared)}, true
 	case opField:
@@ -74,6 +76,7 @@ func (b *predBuilder) featureOperand(n *node) (*Operand, bool) {
 		}
 	case opNow:
 		return &Operand{Kind: OperandNow, Type: "time"}, true
+	default:
 	}
 	return nil, false
 }

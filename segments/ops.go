@@ -58,7 +58,7 @@ func (lw *lowerer) unary(n *ast.UnaryNode) *node {
 		}
 		return lw.arithmetic("*", v, constant(typNumber, -1.0), v.from, v.to)
 	}
-	return lw.problem(v.from, v.to, idType, fmt.Sprintf("%s has no sign.", capital(v.typ.String())), "")
+	return lw.problem(v.from, v.to, idType, capital(v.typ.String())+" has no sign.", "")
 }
 
 func (lw *lowerer) binary(n *ast.BinaryNode) *node {
@@ -96,7 +96,7 @@ func (lw *lowerer) binary(n *ast.BinaryNode) *node {
 	case "..":
 		return lw.problem(opFrom, opTo, idSyntax, "A range stands only after `in`.", "Write local.hour in 9..17.")
 	}
-	return lw.problem(opFrom, opTo, idSyntax, fmt.Sprintf("%s is not part of the language.", n.Operator), "See docs/language.md.")
+	return lw.problem(opFrom, opTo, idSyntax, n.Operator+" is not part of the language.", "See docs/language.md.")
 }
 
 var flipped = map[string]string{"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -165,6 +165,7 @@ func (lw *lowerer) alike(a, b *node, from, to int) (x, y *node, ok bool) {
 		case typList, typObject, typOccurrence:
 			lw.problem(s.from, s.to, idType, fmt.Sprintf("This is %s, which cannot be compared.", s.typ), "Ask for one of its values; x == nil and has(x) are legal.")
 			return a, b, false
+		default:
 		}
 	}
 	switch {
@@ -302,7 +303,7 @@ func (lw *lowerer) in(n *ast.BinaryNode) *node {
 		list = l
 	case list.typ == typList, list.typ == typAny, list.typ == typObject:
 		if !isPlain(v.typ) {
-			return lw.problem(v.from, v.to, idType, fmt.Sprintf("%s is in no such list.", capital(v.typ.String())), "")
+			return lw.problem(v.from, v.to, idType, capital(v.typ.String())+" is in no such list.", "")
 		}
 	case list.typ == typString:
 		return lw.problem(from, to, idType, "A string is in a list, not in a string.", "Write text contains \"part\".")
@@ -339,7 +340,7 @@ func (lw *lowerer) text(n *ast.BinaryNode) *node {
 		case typBad:
 			return s
 		case typList:
-			return lw.problem(s.from, s.to, idType, fmt.Sprintf("%s looks into text and this is a list.", n.Operator), "Write \"x\" in list, or any(list, # contains \"x\").")
+			return lw.problem(s.from, s.to, idType, n.Operator+" looks into text and this is a list.", "Write \"x\" in list, or any(list, # contains \"x\").")
 		default:
 			return lw.problem(s.from, s.to, idType, fmt.Sprintf("%s looks into text and this is %s.", n.Operator, s.typ), "")
 		}

@@ -102,6 +102,7 @@ func (p *Pred) String() string {
 		return p.L.String()
 	case PredIsFalse:
 		return "not " + p.L.String()
+	default:
 	}
 	return p.L.String() + predWords[p.Op] + p.R.String()
 }

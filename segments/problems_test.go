@@ -48,7 +48,7 @@ func TestProblems(t *testing.T) {
 		{"segment unknown", `segment(«"vipp"»)`, idSegment, "vip", false},
 		{"segment in a circle", `segment(«"a"»)`, idCircle, "", false},
 		{"segment with problems", `segment(«"broken"»)`, idBroken, "", false},
-		{"rule unknown", `message(«"cart-abandond"»).count == 0`, idRule, "cart-abandoned", false},
+		{"rule unknown", `message(«"cart-abandonedd"»).count == 0`, idRule, "cart-abandoned", false},
 		{"rule without a goal", `message("welcome").«converted».count > 0`, idGoal, "", false},
 		{"fence unknown", `near(«"store/*"», meters(500))`, idFence, "", false},
 		{"fence misspelt", `inside(«"maul"»)`, idFence, "mall", false},
@@ -150,7 +150,8 @@ func TestProblems(t *testing.T) {
 			require.Equal(t, c.id, p.ID, "%v", p)
 			require.Equal(t, c.suggest, p.Suggest, "%v", p)
 			require.Equal(t, c.warning, p.Warning, "%v", p)
-			require.Equal(t, spans[0], [2]int{p.From, p.To}, "%v: points at %q", p, src[p.From:p.To])
+			got := [2]int{p.From, p.To}
+			require.Equal(t, spans[0], got, "%v: points at %q", p, src[p.From:p.To])
 			require.Equal(t, "when", p.Part)
 		})
 	}

@@ -102,8 +102,7 @@ func (s *source) brackets(tokens []lexer.Token) *Problem {
 
 func (s *source) syntax(err error) *Problem {
 	p := &Problem{To: len(s.text), ID: idSyntax, Summary: err.Error()}
-	var fe *file.Error
-	if errors.As(err, &fe) {
+	if fe, ok := errors.AsType[*file.Error](err); ok {
 		p.From, p.To = s.span(fe.Location)
 		p.Summary = fe.Message
 		if strings.Contains(fe.Message, "maximum allowed nodes") {
