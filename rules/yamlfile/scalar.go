@@ -235,7 +235,7 @@ func followBlock(src string, start int, st style, text string) ([]mark, int) {
 	if strings.ContainsAny(indicator, "123456789") {
 		// A declared indentation counts from the parent's, which the token does not tell: take the
 		// one that yields the text.
-		for indent := first; indent > 0; indent-- {
+		for indent := first; indent > 0 && first <= 2*maxDepth; indent-- {
 			if out, marks, end := readBlock(src, body, st, indent); strings.HasPrefix(string(out), text) {
 				return marks[:len(text)], end
 			}
