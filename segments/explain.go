@@ -91,8 +91,8 @@ func flat(n *node, o op) []*node {
 }
 
 func (m *machine) judge(e *emitter, n *node) (Truth, error) {
-	for want, is := range map[bool]Truth{true: True, false: False} {
-		p, err := e.program(e.truth(n, want))
+	for _, want := range []Truth{True, False} {
+		p, err := e.program(e.truth(n, want == True))
 		if err != nil {
 			return Failed, err
 		}
@@ -101,7 +101,7 @@ func (m *machine) judge(e *emitter, n *node) (Truth, error) {
 			return Failed, err
 		}
 		if holds {
-			return is, nil
+			return want, nil
 		}
 	}
 	return Unknown, nil

@@ -118,6 +118,9 @@ func TestProblemsOfParts(t *testing.T) {
 	}{
 		{"for_each without by", func(s string) WhoSpec { return WhoSpec{When: "true", ForEach: s} }, `«event("Product Added")»`, "for_each", idHistoryCall, false},
 		{"for_each by a misspelling", func(s string) WhoSpec { return WhoSpec{When: "true", ForEach: s} }, `event("Product Added").by(«"cart_ids"»)`, "for_each", idProperty, false},
+		{"for_each misspelt and it", func(s string) WhoSpec { return WhoSpec{When: "it.count > 1", ForEach: s} }, `event(«"Product Aded"»).by("cart_id")`, "for_each", idEvent, false},
+		{"on misspelt and trigger", func(s string) WhoSpec { return WhoSpec{When: "trigger.ago > days(1)", OnEvent: s} }, `«Parcel Deliverd»`, "on.event", idEvent, false},
+		{"for_each and on", func(s string) WhoSpec { return WhoSpec{When: "it.count > 1", OnEvent: "Parcel Delivered", ForEach: s} }, `«event("Product Added").by("cart_id")»`, "for_each", idScope, false},
 		{"for_each by a list", func(s string) WhoSpec { return WhoSpec{When: "true", ForEach: s} }, `event("Product Added").by(«"tags"»)`, "for_each", idType, false},
 		{"for_each of a window", func(s string) WhoSpec { return WhoSpec{When: "true", ForEach: s} }, `«event("Product Added").within(days(1))».by("cart_id")`, "for_each", idHistoryCall, false},
 		{"for_each of messages", func(s string) WhoSpec { return WhoSpec{When: "true", ForEach: s} }, `«message("welcome")».by("channel")`, "for_each", idHistoryCall, false},

@@ -89,6 +89,9 @@ func (lw *lowerer) eventCall(name string, args []ast.Node, from, to int, everyon
 }
 
 func (lw *lowerer) it(from, to int) *node {
+	if lw.forEach == nil && lw.broken {
+		return (&node{op: opBad}).at(from, to)
+	}
 	if lw.forEach == nil {
 		return lw.problem(from, to, idScope, "There is no `it` here.", "A rule has one under `for_each: event(\"Product Added\").by(\"cart_id\")`.")
 	}

@@ -30,6 +30,7 @@ type lowerer struct {
 
 	forEach *ForEach // for `it`; nil: there is none
 	trigger string   // event of `on:`, or ""
+	broken  bool     // for_each or on has problems of its own: `it` and trigger get none on top
 	earlier map[string]*node
 	// outside reads a value from outside in a filter: "$it.last.properties.x", "entry.value"; nil: there are none.
 	outside func(path string, from, to int) *node
@@ -191,6 +192,9 @@ func (lw *lowerer) identifier(name string, from, to int) *node {
 	case "it":
 		return lw.it(from, to)
 	case "trigger":
+		if lw.trigger == "" && lw.broken {
+			return (&node{op: opBad}).at(from, to)
+		}
 		if lw.trigger == "" {
 			return lw.problem(from, to, idScope, "There is no trigger here.", "A rule has one under `on: {event: …}`.")
 		}

@@ -98,15 +98,6 @@ func (s *Schema) declared(event string) (map[string]events.Property, bool) {
 	return props, ok
 }
 
-// CheckEvent checks an event's name outside of expressions: exit.event, goal.event. The problem's Part
-// is "event".
-func (s *Schema) CheckEvent(name string) []Problem {
-	var problems []Problem
-	lw := &lowerer{schema: s, part: "event", problems: &problems}
-	lw.eventName(name, 0, len(name))
-	return problems
-}
-
 // eventNames lists every known event, for suggestions.
 func (s *Schema) eventNames() []string {
 	var names []string
