@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS {{local "events"}}{{onCluster}}
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
     PROJECTION by_event
     (
-        SELECT person, time, pos, kind, event, flags, strs, nums, bools, bigs
+        SELECT person, time, pos, kind, event, flags
         ORDER BY event, time
     )
 )
