@@ -37,18 +37,20 @@ func (p *configParser) channels(n *yamlfile.Node) {
 			p.r.Report(pair.Key, "bad-name", "Small letters, digits, - and _: rules write it under `message`.", "%q is not a name of a channel", pair.Key.Text)
 			continue
 		}
-		c := channelConfig{name: pair.Key.Text, trackLinks: true}
+		c := channelConfig{name: pair.Key.Text, trackLinks: true, afterCrash: "give_up"}
+		if pair.Value.Kind == yamlfile.List { // adapters alone
+			p.adapters(&c, pair.Value)
+			p.kind(&c, nil)
+			p.c.channels = append(p.c.channels, c)
+			continue
+		}
 		f := p.r.Fields(pair.Value)
 		one, several := f.Get("adapter"), f.Get("adapters")
 		switch {
 		case several != nil && one != nil:
 			p.r.Report(several.Key, "conflict", "Move the one into the list.", "a channel has one of adapter and adapters")
 		case several != nil:
-			for _, item := range p.r.Items(several) {
-				a := p.r.Fields(item)
-				p.adapter(&c, a, a.Must("adapter", "Name the adapter; `nudge channels` lists them."))
-				a.Done()
-			}
+			p.adapters(&c, several)
 		default:
 			if one == nil && !f.Has("adapter") {
 				one = f.Must("adapter", "Name the adapter; `nudge channels` lists them.")
@@ -57,13 +59,25 @@ func (p *configParser) channels(n *yamlfile.Node) {
 		}
 		p.kind(&c, f.Get("kind"))
 		c.rate = p.rate(f.Get("rate_limit"))
-		c.afterCrash = "give_up"
 		if ac := f.Get("after_crash"); ac != nil {
 			c.afterCrash = p.r.OneOf(ac, "retry", "give_up")
 		}
 		c.trackLinks = p.r.Bool(f.Get("track_links"), true)
 		f.Done()
 		p.c.channels = append(p.c.channels, c)
+	}
+}
+
+// adapters reads a list of adapters that serve one channel.
+func (p *configParser) adapters(c *channelConfig, n *yamlfile.Node) {
+	items := p.r.Items(n)
+	if n.Kind == yamlfile.List && len(items) == 0 {
+		p.r.Report(n, "empty", "Name an adapter: [{adapter: file, config: {path: out.ndjson}}].", "the list has no adapter")
+	}
+	for _, item := range items {
+		f := p.r.Fields(item)
+		p.adapter(c, f, f.Must("adapter", "Name the adapter; `nudge channels` lists them."))
+		f.Done()
 	}
 }
 

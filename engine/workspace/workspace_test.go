@@ -113,6 +113,8 @@ func TestLoad(t *testing.T) {
 	require.Equal(t, "push", ws.Channels[0].Kind)
 	require.InDelta(t, 100, ws.Channels[0].RateLimit, 1e-9)
 	require.Equal(t, "give_up", ws.Channels[0].AfterCrash)
+	require.Equal(t, []string{"stdout", "file"}, []string{ws.Channels[1].Adapters[0].Name, ws.Channels[1].Adapters[1].Name})
+	require.Equal(t, []string{"com.shop"}, ws.Channels[1].Adapters[1].Apps)
 	hook := ws.Channels[2]
 	require.Contains(t, string(hook.Adapters[0].Config), "whsec_")
 	require.Equal(t, "webhook", hook.Adapters[0].String())
