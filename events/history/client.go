@@ -23,8 +23,11 @@ type Client struct {
 	HTTP     *http.Client
 }
 
-// maxBody is below the 500 KB that the endpoint takes.
-const maxBody = 480_000
+// Below the 500 KB and the 2,500 events that the endpoint takes at once.
+const (
+	maxBody  = 480_000
+	maxCalls = 2000
+)
 
 // Append posts the events, in as many requests as their size needs. The sequence is always 0.
 func (c *Client) Append(ctx context.Context, evs []events.Event) (uint64, error) {
@@ -32,7 +35,7 @@ func (c *Client) Append(ctx context.Context, evs []events.Event) (uint64, error)
 		var body bytes.Buffer
 		body.WriteString(`{"batch":[`)
 		n := 0
-		for ; n < len(evs) && (n == 0 || body.Len()+len(evs[n].Raw) < maxBody); n++ {
+		for ; n < min(len(evs), maxCalls) && (n == 0 || body.Len()+len(evs[n].Raw) < maxBody); n++ {
 			if n > 0 {
 				body.WriteByte(',')
 			}

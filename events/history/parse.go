@@ -3,7 +3,6 @@ package history
 import (
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -145,24 +144,30 @@ func nearest[V any](key string, members map[string]V) string {
 	return fmt.Sprintf("; did you mean %q?", best)
 }
 
+// editDistance counts the letters to insert, remove, change or swap with their neighbour.
 func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			change := 1
+			if a[i-1] == b[j-1] {
+				change = 0
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
+			d := min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+change)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d = min(d, rows[i-2][j-2]+1)
+			}
+			rows[i][j] = d
 		}
 	}
-	return row[len(b)]
+	return rows[len(a)][len(b)]
 }
 
 func (p *parse) list(n ast.Node, what string, each func(ast.Node)) {
@@ -423,11 +428,8 @@ func (p *parse) conditions(n ast.Node, what string) (out []condition) {
 			"matches": func(n ast.Node) {
 				var err error
 				if c.matches, err = regexp.Compile(p.text(n, "matches")); err != nil {
-					var bad interface{ Error() string } = err
-					if inner := errors.Unwrap(err); inner != nil {
-						bad = inner
-					}
-					p.problem(placeOf(n), "matches: %s", bad.Error())
+					p.problem(placeOf(n), "matches: %s", err)
+					c.matches = regexp.MustCompile("")
 				}
 			},
 		})

@@ -20,19 +20,13 @@ type eventRow struct {
 	bigs  pairs[int64]
 }
 
-// Names of calls in the events table.
-const (
-	pageViewed   = "Page Viewed"
-	screenViewed = "Screen Viewed"
-)
-
 // nameOf is the event's name in the store: what `event("…")` in a condition asks for.
 func nameOf(ev *events.Event) string {
 	switch ev.Kind {
 	case events.KindPage:
-		return pageViewed
+		return events.PageViewed
 	case events.KindScreen:
-		return screenViewed
+		return events.ScreenViewed
 	case events.KindTrack, events.KindMessage:
 		return ev.Name
 	default:
@@ -98,9 +92,6 @@ func (f *flattener) fill(r *eventRow) {
 	f.bools.lend(&r.bools)
 	f.bigs.lend(&r.bigs)
 	f.walk.Walk(r.Properties, f.leaf)
-	if (r.Kind == events.KindPage || r.Kind == events.KindScreen) && r.Name != "" && !r.strs.has("name") {
-		r.strs.add(f.box("name"), r.Name)
-	}
 	f.strs.settle(&r.strs)
 	f.nums.settle(&r.nums)
 	f.bools.settle(&r.bools)
@@ -166,15 +157,6 @@ var (
 func (p *pairs[V]) add(key any, v V) {
 	p.keys = append(p.keys, key)
 	p.vals = append(p.vals, v)
-}
-
-func (p *pairs[V]) has(key string) bool {
-	for _, k := range p.keys {
-		if k == key {
-			return true
-		}
-	}
-	return false
 }
 
 // Put is not used: the driver calls it only to scan.

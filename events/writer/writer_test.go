@@ -18,7 +18,7 @@ func TestWriterRows(t *testing.T) {
 	r.send(
 		events.Event{
 			Kind: events.KindPage, MessageID: "1", AnonymousID: "a", Name: "Home", Time: at,
-			Properties: []byte(`{"path":"/","price":12.5,"n":3,"big":9007199254740993,"ok":true,"nested":{"x":"y"},"list":[1]}`),
+			Properties: []byte(`{"path":"/","name":"Home","price":12.5,"n":3,"big":9007199254740993,"ok":true,"nested":{"x":"y"},"list":[1]}`),
 			Context:    []byte(`{"timezone":"Europe/Berlin","device":{"token":"tok","type":"ios"},"location":{"latitude":52.5,"longitude":13.4,"accuracy":10}}`),
 			Raw:        []byte(`{"raw":1}`), Flags: events.Violation, Violations: []string{"n is not declared"},
 		},
@@ -36,7 +36,7 @@ func TestWriterRows(t *testing.T) {
 	r.flush()
 
 	require.Equal(t, []string{
-		`65536 65536 3 Page Viewed app  a 1 2 ['n is not declared'] {'path':'/','nested.x':'y','name':'Home'} {'price':12.5,'n':3,'big':9007199254740992} {'ok':true} {'big':9007199254740993} {"raw":1}`,
+		`65536 65536 3 Page Viewed app  a 1 2 ['n is not declared'] {'path':'/','name':'Home','nested.x':'y'} {'price':12.5,'n':3,'big':9007199254740992} {'ok':true} {'big':9007199254740993} {"raw":1}`,
 		`65536 65537 2  app u a 2 0 [] {} {} {} {} `,
 		`65536 131072 1 Location Updated app u  3 0 [] {} {'latitude':48.1,'longitude':11.5} {} {} `,
 	}, r.rows("SELECT person; pos; kind; event; source; user_id; anonymous_id; message_id; flags; violations; strs; nums; bools; bigs; raw FROM events ORDER BY pos"))
