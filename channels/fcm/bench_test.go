@@ -23,7 +23,7 @@ import (
 func BenchmarkSend(b *testing.B) {
 	for _, delay := range []time.Duration{0, 50 * time.Millisecond} {
 		b.Run(fmt.Sprintf("answers after %s", delay), func(b *testing.B) {
-			server, config := start(b, fcmd.Config{Now: time.Now, MaxStreams: 1000})
+			server, config := start(b, fcmd.Config{Now: time.Now})
 			server.Keep = false
 			if delay > 0 {
 				server.Script(func(provider.Request) provider.Fault { return provider.Fault{Delay: delay} })

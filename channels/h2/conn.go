@@ -200,11 +200,11 @@ func (c *conn) begin() {
 		if len(s.body) > 0 && !c.writeBody(s) {
 			c.starved = append(c.starved, s)
 		}
+		c.kick()
 		if c.nextID > lastID { // ids run out: go on with a new connection
 			c.drain()
 		}
 	}
-	c.kick()
 }
 
 // writeHeaders writes a request's header. c.mu is held.

@@ -221,6 +221,7 @@ func (c *conn) settings(f *http2.SettingsFrame) error {
 		return fmt.Errorf("the server's settings: %w", err)
 	}
 	c.must(c.framer.WriteSettingsAck())
+	c.kick()
 	c.settled = true
 	c.begin()
 	if len(c.starved) > 0 {

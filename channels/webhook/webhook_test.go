@@ -24,7 +24,7 @@ func secret(fill byte) string {
 	return "whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat(string(fill), 32)))
 }
 
-func start(t *testing.T, now func() time.Time) (*hookd.Server, map[string]any) {
+func start(t testing.TB, now func() time.Time) (*hookd.Server, map[string]any) {
 	t.Helper()
 	server, err := hookd.Start(hookd.Config{Secret: secret('a'), Now: now})
 	require.NoError(t, err)
@@ -68,7 +68,7 @@ func TestConformance(t *testing.T) {
 	}.Run(t)
 }
 
-func open(t *testing.T, config map[string]any, now time.Time) channels.Channel {
+func open(t testing.TB, config map[string]any, now time.Time) channels.Channel {
 	t.Helper()
 	raw, err := json.Marshal(config)
 	require.NoError(t, err)
