@@ -9,9 +9,13 @@ import (
 	"nudge/segments"
 )
 
-// Stored tells the engine that the store has events of these names, up to a position that People
-// now answers. It only notes whether an `on:` rule waits for one of them.
-func (e *Engine) Stored(names map[string]int) {
+// Stored tells the engine that the store has events of these names, and perhaps new zones of people,
+// up to a position that People now answers. It only notes whether an `on:` rule waits for one of them,
+// and that schedules on people's own clocks have zones to ask for.
+func (e *Engine) Stored(names map[string]int, zones bool) {
+	if zones {
+		e.zones.forget()
+	}
 	l := e.live.Load()
 	for name := range names {
 		if l.triggers[name] {

@@ -125,7 +125,7 @@ func (e *Engine) clocks(ctx context.Context, l *live, r *workspace.Rule) ([]cloc
 	case "", rules.ZoneWorkspace:
 		return []clock{{loc: l.policy.Zone}}, nil
 	case rules.ZonePerson:
-		names, err := e.zones.get(ctx, e.planner, e.lastNow)
+		names, err := e.zones.get(ctx, e.planner)
 		if err != nil {
 			return nil, err
 		}

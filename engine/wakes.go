@@ -59,25 +59,29 @@ func (e *Engine) wake(now int64) {
 	}
 }
 
-// zoneCache keeps the list of people's zones for an hour.
+// zoneCache keeps the list of people's zones until new ones may have come.
 type zoneCache struct {
 	mu    sync.Mutex
-	at    int64
+	known bool
 	names []string
 }
 
-const zonesKeep = int64(3600 * 1000)
-
-func (z *zoneCache) get(ctx context.Context, p Planner, now int64) ([]string, error) {
+func (z *zoneCache) forget() {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	if z.at != 0 && now-z.at < zonesKeep {
+	z.known = false
+}
+
+func (z *zoneCache) get(ctx context.Context, p Planner) ([]string, error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.known {
 		return z.names, nil
 	}
 	names, err := p.Zones(ctx)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // the planner says what it was doing
 	}
-	z.names, z.at = names, now
+	z.names, z.known = names, true
 	return names, nil
 }

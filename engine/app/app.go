@@ -180,7 +180,7 @@ func (a *App) startWriter(ctx context.Context) error {
 		},
 		OnStored: func(s writer.Stored) {
 			<-a.ready
-			a.Engine.Stored(s.Names)
+			a.Engine.Stored(s.Names, s.Zones+s.Traits > 0)
 			select {
 			case a.stored <- struct{}{}:
 			default:
@@ -342,3 +342,12 @@ func (q *ackedQueue) position() events.Position {
 
 // DataDir is the folder of a workspace's own data.
 func DataDir(ws *workspace.Workspace) string { return filepath.Dir(ws.Queue.Dir) }
+
+// SecondEngine is another engine on the same streams, as a second process started by mistake would
+// have. It is for tests of the fence.
+func (a *App) SecondEngine(ctx context.Context) (*engine.Engine, error) {
+	return engine.New(ctx, engine.Options{
+		Planner: a.Planner, People: a.Writer, Ledger: ledger.NewStore(a.Store.Conn()), Decisions: a.decisions, Deliveries: a.deliveries,
+		Workspace: a.Workspace(), Since: a.opts.Since, From: a.Writer.Position(), Logger: a.log,
+	})
+}

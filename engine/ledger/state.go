@@ -185,8 +185,12 @@ func NewState(keepUses int64) *State {
 // Person is what is known of a person; nil when nothing is.
 func (s *State) Person(id events.PersonID) *PersonState { return s.people[id] }
 
-// People counts the people that the state remembers.
-func (s *State) People() int { return len(s.people) }
+// Each calls fn for everybody whom the state remembers, in no order.
+func (s *State) Each(fn func(events.PersonID, *PersonState)) {
+	for id, p := range s.people {
+		fn(id, p)
+	}
+}
 
 // Looked is the hash under which the rule's first look was completed, "" before.
 func (s *State) Looked(rule string) string { return s.looked[rule] }

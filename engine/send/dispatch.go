@@ -116,30 +116,20 @@ func (s *Sender) dispatch(ctx context.Context, p *provider, now int64, wg *sync.
 	return true, nil
 }
 
-// exited asks the exit check about every job. The check may wait until it knows; when ctx ends
-// nobody waits for it any more.
+// exited asks the exit check about every job. The check may wait until it knows, at most until ctx
+// ends.
 func (s *Sender) exited(ctx context.Context, jobs []*job, now int64) ([]bool, error) {
-	if len(jobs) == 0 || s.opts.Exited == nil {
-		return make([]bool, len(jobs)), nil
-	}
-	decisions := make([]*ledger.Decision, len(jobs))
-	for i, j := range jobs {
-		decisions[i] = j.unit.decision
-	}
-	known := make(chan []bool, 1)
-	go func() {
-		gone := make([]bool, len(decisions))
-		for i, d := range decisions {
-			gone[i] = s.opts.Exited(d, now)
-		}
-		known <- gone
-	}()
-	select {
-	case gone := <-known:
+	gone := make([]bool, len(jobs))
+	if s.opts.Exited == nil {
 		return gone, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
 	}
+	for i, j := range jobs {
+		var err error
+		if gone[i], err = s.opts.Exited(ctx, j.unit.decision, now); err != nil {
+			return nil, err
+		}
+	}
+	return gone, nil
 }
 
 // ends says how a job ends without being sent, nil when it is to be sent.

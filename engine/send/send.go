@@ -73,7 +73,7 @@ type Renderer func(d *ledger.Decision, channel string) (Rendered, error)
 // ExitCheck says whether an exit of the decision's entry has arrived by now (Unix ms). It is asked
 // before every attempt, concurrently. It may wait until it knows: messages of that provider wait
 // with it, and a stop of the sender does not.
-type ExitCheck func(d *ledger.Decision, now int64) bool
+type ExitCheck func(ctx context.Context, d *ledger.Decision, now int64) (bool, error)
 
 // AfterCrash says what becomes of an attempt whose outcome was lost and whose repeat would double
 // the message.

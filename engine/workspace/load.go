@@ -213,8 +213,11 @@ func (l *loader) yamlFiles(dir string) []string {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() || strings.HasPrefix(d.Name(), "."):
-			return nil
+		case strings.HasPrefix(d.Name(), "."):
+			if d.IsDir() {
+				return fs.SkipDir // Kubernetes keeps old versions of mounted files in such folders
+			}
+		case d.IsDir():
 		case path.Ext(name) == ".yaml":
 			out = append(out, name)
 		case path.Ext(name) == ".yml":

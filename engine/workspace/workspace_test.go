@@ -158,6 +158,28 @@ func TestLoad(t *testing.T) {
 	})
 }
 
+func TestHiddenFoldersAreNotRead(t *testing.T) {
+	_, dir := open(t, "testdata/good.txtar")
+	hidden := filepath.Join(dir, "rules", "..2026_01_01")
+	require.NoError(t, os.Mkdir(hidden, 0o755))
+	require.NoError(t, os.Rename(filepath.Join(dir, "rules/cart.yaml"), filepath.Join(hidden, "cart.yaml")))
+	require.NoError(t, os.Symlink("..2026_01_01/cart.yaml", filepath.Join(dir, "rules/cart.yaml")))
+	ws, findings := workspace.Load(dir, workspace.Options{Adapters: adapters(t), WithoutSecrets: true})
+	require.Empty(t, findings)
+	require.Len(t, ws.Rules, 2)
+}
+
+func TestFilesOutsideAreNotRead(t *testing.T) {
+	_, dir := open(t, "testdata/good.txtar")
+	outside := filepath.Join(t.TempDir(), "secret.html")
+	require.NoError(t, os.WriteFile(outside, []byte("hunter2"), 0o600))
+	require.NoError(t, os.Remove(filepath.Join(dir, "templates/cart.html")))
+	require.NoError(t, os.Symlink(outside, filepath.Join(dir, "templates/cart.html")))
+	findings := workspace.Check(dir, workspace.Options{Adapters: adapters(t)})
+	require.Len(t, findings, 1)
+	require.Equal(t, "message/no-file", findings[0].Check)
+}
+
 func TestCheckMakesNothing(t *testing.T) {
 	_, dir := open(t, "testdata/good.txtar")
 	require.Empty(t, workspace.Check(dir, workspace.Options{Adapters: adapters(t)}))
