@@ -83,7 +83,7 @@ SELECT
     if(m.winner = 0, l.person, m.winner) AS person,
     l.channel AS channel,
     l.category AS category,
-    min(l.granted) = true AS granted,
+    toBool(min(l.granted)) AS granted,
     max(l.time) AS time
 FROM lasts AS l LEFT JOIN person_map AS m ON m.loser = l.person
 WHERE (l.person, l.channel, l.category) NOT IN (SELECT person, channel, category FROM overridden)

@@ -110,7 +110,7 @@ func Serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	p := newPool(lib, engineArgs(o), baseSettings(), parallel)
+	p := newPool(lib, engineArgs(o), baseSettings(o), parallel)
 	first, err := p.take(ctx, defaultDatabase, nil) // opens the folder, or says why not
 	if err != nil {
 		return fmt.Errorf("open the store in %s: %w", o.Dir, err)
@@ -167,8 +167,8 @@ func engineArgs(o Options) []string {
 }
 
 // baseSettings hold for every query unless the request says otherwise.
-func baseSettings() map[string]string {
-	return map[string]string{
+func baseSettings(o Options) map[string]string {
+	settings := map[string]string{
 		"session_timezone": "UTC",
 		// An INSERT is answered when its parts are on disk, not when they are in a buffer.
 		"async_insert": "0",
@@ -178,6 +178,10 @@ func baseSettings() map[string]string {
 		"query_profiler_real_time_period_ns": "0",
 		"query_profiler_cpu_time_period_ns":  "0",
 	}
+	if o.Temporary {
+		settings["fsync_metadata"] = "0" // what is thrown away need not survive a power cut
+	}
+	return settings
 }
 
 // lockFolder takes the folder for this process; the kernel gives it back when the process ends.
