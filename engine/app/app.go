@@ -266,9 +266,8 @@ func (a *App) openSender(ctx context.Context) (err error) {
 
 // exited asks the engine whether a send that is queued has an exit, once everything that has been
 // acknowledged so far has been resolved. While that cannot be known the message waits.
-func (a *App) exited(d *ledger.Decision, now int64) bool {
-	gone, err := a.Engine.Exited(context.Background(), d, now, a.acked.position())
-	return err == nil && gone
+func (a *App) exited(ctx context.Context, d *ledger.Decision, now int64) (bool, error) {
+	return a.Engine.Exited(ctx, d, now, a.acked.position()) //nolint:wrapcheck // says what it was doing
 }
 
 // render makes the message of a decision by the rule as it is now; a decision of a rule that is

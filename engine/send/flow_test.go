@@ -307,7 +307,15 @@ func TestAnExitCheckThatDoesNotKnowHoldsMessagesAndNoStop(t *testing.T) {
 	hook := &channeltest.Recorder{}
 	b := newBench(t, map[string]send.Route{"webhook": one("hook", hook)})
 	asked, know := make(chan struct{}, 100), make(chan struct{})
-	b.opts.Exited = func(*ledger.Decision, int64) bool { asked <- struct{}{}; <-know; return false }
+	b.opts.Exited = func(ctx context.Context, _ *ledger.Decision, _ int64) (bool, error) {
+		asked <- struct{}{}
+		select {
+		case <-know:
+			return false, nil
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
 	b.opts.Now = func() time.Time { return time.UnixMilli(t0) }
 	b.start()
 	ctx, cancel := context.WithCancel(t.Context())

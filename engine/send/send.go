@@ -71,8 +71,8 @@ type Rendered struct {
 type Renderer func(d *ledger.Decision, channel string) (Rendered, error)
 
 // ExitCheck says whether an exit of the decision's entry has arrived by now (Unix ms). It is asked
-// before every attempt, concurrently. It may wait until it knows: messages of that provider wait
-// with it, and a stop of the sender does not.
+// before every attempt, concurrently. It may wait until it knows, at most until ctx ends; an error means
+// that it does not know, and the message is not sent by this attempt.
 type ExitCheck func(ctx context.Context, d *ledger.Decision, now int64) (bool, error)
 
 // AfterCrash says what becomes of an attempt whose outcome was lost and whose repeat would double

@@ -72,11 +72,11 @@ func (b *bench) start() {
 	require.NoError(b.t, err)
 }
 
-func (b *bench) isExited(d *ledger.Decision, now int64) bool {
+func (b *bench) isExited(_ context.Context, d *ledger.Decision, now int64) (bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at, ok := b.exited[d.Entry]
-	return ok && at <= now
+	return ok && at <= now, nil
 }
 
 func (b *bench) exit(entry string, at int64) {
