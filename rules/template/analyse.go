@@ -248,8 +248,22 @@ func (a *analysis) loop(from, to int) (rewrite, loopVar string) {
 	}
 	toks := scan(text)
 	loopVar = toks[0].text
-	rest := from + toks[2].from
-	return text[:toks[2].from] + a.walk(rest, to, true), loopVar
+	// The library visits a map in random order: the list goes through a filter that sorts it.
+	list, end := toks[2].from, len(text)
+	depth := 0
+	for i, t := range toks[2:] {
+		switch t.text {
+		case "(", "[":
+			depth++
+		case ")", "]":
+			depth--
+		case "reversed", "limit:", "offset:", "cols:":
+			if depth == 0 && toks[i+1].text != "|" && toks[i+1].text != "," {
+				end = min(end, t.from)
+			}
+		}
+	}
+	return text[:list] + a.walk(from+list, from+end, false) + " | " + itemsFilter + " " + a.walk(from+end, to, true), loopVar
 }
 
 // expression checks the expression in [from, to), notes its names, and returns what the library gets.

@@ -7,6 +7,7 @@ import (
 	"html"
 	"math"
 	"net/url"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,6 +21,9 @@ import (
 
 // printFilter stands behind every {{ }}: it turns the value into text, or refuses.
 const printFilter = "_print"
+
+// itemsFilter stands behind the list of every {% for %}.
+const itemsFilter = "_items"
 
 // safe is text that is HTML already.
 type safe string
@@ -250,9 +254,10 @@ func addFilters(cfg *render.Config, t *Template) {
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
-			return out, nil
+			return native(out), nil
 		})
 	}
+	cfg.AddFilter(itemsFilter, items)
 	cfg.AddFilter(printFilter, func(in any, number int) (any, error) {
 		source := t.printed[number]
 		if in == nil {
@@ -267,6 +272,41 @@ func addFilters(cfg *render.Config, t *Template) {
 		}
 		return s, nil
 	})
+}
+
+// maxItems is the longest list or range that {% for %} takes: a range may come from a person's data.
+const maxItems = 10_000
+
+// native makes whole numbers of the one type that the library's ranges take.
+func native(v any) any {
+	if i, ok := v.(int64); ok {
+		return int(i)
+	}
+	return v
+}
+
+// items turns a group of values into its [name, value] pairs by name; all else stays as it is.
+func items(in any) (any, error) {
+	m := reflect.ValueOf(in)
+	n := 0
+	if l, ok := in.(interface{ Len() int }); ok {
+		n = l.Len()
+	} else if m.IsValid() && m.Kind() == reflect.Slice {
+		n = m.Len()
+	}
+	if n > maxItems {
+		return nil, fmt.Errorf("for over %d items: the most is %d", n, maxItems)
+	}
+	if !m.IsValid() || m.Kind() != reflect.Map || m.Type().Key().Kind() != reflect.String {
+		return in, nil
+	}
+	keys := m.MapKeys()
+	slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+	out := make([]any, len(keys))
+	for i, k := range keys {
+		out[i] = []any{k.String(), m.MapIndex(k).Interface()}
+	}
+	return out, nil
 }
 
 func capitalize(s string) string {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"strings"
 	"time"
 
@@ -102,9 +101,9 @@ func (t *Template) Render(vars map[string]any) (out string, err error) {
 			out, err = "", fmt.Errorf("rendering the template: %v", r)
 		}
 	}()
-	bindings := maps.Clone(vars) // assign and for write into it
-	if bindings == nil {
-		bindings = map[string]any{}
+	bindings := make(map[string]any, len(vars)+1) // a copy: assign and for write into it
+	for name, v := range vars {
+		bindings[name] = native(v)
 	}
 	bindings[Zone] = zoneOf(vars)
 	w := &limited{}

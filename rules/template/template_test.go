@@ -19,6 +19,7 @@ func vars(t *testing.T) map[string]any {
 		"product": "Blue & <b>Shoes</b>", "price": 19.5, "big": float64(1234567), "count": int64(3), "ms": int64(1_767_225_600_000),
 		"list": []any{"b", "a", "b"}, "items": []any{map[string]any{"name": "x"}, map[string]any{"name": "y"}},
 		"obj": map[string]any{"a": "1", "deep": map[string]any{"x y": "z"}}, "yes": true, "no": false, "empty": "", "iso": "2026-03-01T10:00:00Z",
+		"many": map[string]any{"h": 8, "g": 7, "f": 6, "e": 5, "d": 4, "c": 3, "b": 2, "a": 1},
 		"gone": nil, "holes": []any{"a", nil}, template.Zone: berlin,
 		"user": map[string]any{"traits": map[string]any{"first name": "Ann"}, "created_at": time.Date(2026, 1, 2, 23, 30, 0, 0, time.UTC)},
 	}
@@ -41,6 +42,9 @@ func TestRender(t *testing.T) {
 		{"unless", "{% unless no %}x{% endunless %}", "x"},
 		{"case", "{% case count %}{% when 1, 2 %}few{% when 3 %}three{% else %}many{% endcase %}", "three"},
 		{"for", "{% for i in items limit:1 %}{{ i.name }}{{ forloop.index }}{% endfor %}", "x1"},
+		{"for over a range", "{% for i in (1..3) %}{{ i }}{% endfor %}{% for i in (1..3) reversed %}{{ i }}{% endfor %}{% for i in (2..count) limit:1 %}{{ i }}{% endfor %}", "1233212"},
+		{"for over a filtered list", "{% for i in list | uniq | sort limit:1 offset:1 %}{{ i }}{% endfor %}{% for i in 'a,b,c' | split: ',' reversed %}{{ i }}{% endfor %}", "bcba"},
+		{"for over a group of values", "{% for p in many %}{{ p[0] }}{{ p[1] }}{% endfor %}", "a1b2c3d4e5f6g7h8"},
 		{"for over missing", "a{% for i in gone %}{{ i }}{% endfor %}b", "ab"},
 		{"assign", "{% assign a = product | upcase %}{{ a }}", "BLUE & <B>SHOES</B>"},
 		{"capture", "{% capture a %}{{ count }}!{% endcapture %}{{ a }}", "3!"},
@@ -111,7 +115,8 @@ func TestFailsClosed(t *testing.T) {
 		"no number":         "{{ product | plus: 1 }}",
 		"no date":           "{{ product | date: '%Y' }}",
 		"no currency":       "{{ price | money: 'euros' }}",
-		"too long":          "{% for i in (1..30000) %}" + strings.Repeat("x", 100) + "{% endfor %}",
+		"too long":          "{% for i in (1..9000) %}" + strings.Repeat("x", 200) + "{% endfor %}",
+		"too many":          "{% for i in (1..1000000000) %}{% endfor %}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			tmpl, problems := template.Parse(src)
