@@ -7,7 +7,48 @@ import (
 
 	"nudge/events"
 	"nudge/rules"
+	"nudge/segments"
 )
+
+// Values of By of a holdout.
+const (
+	ruleHoldout      = "rule"
+	workspaceHoldout = "workspace"
+)
+
+// notRolled says whether the rule's rollout leaves the person out.
+func (p *Policy) notRolled(r *rules.Rule, person events.PersonID, profile *segments.Profile) bool {
+	if p.Arm != nil {
+		return p.Arm(r.Name, profile).NotRolled
+	}
+	return r.Rollout < 1 && share(p.Salt, "rollout:"+r.Name, person) >= r.Rollout
+}
+
+// variant is the person's variant of the rule, "" for a rule without any.
+func (p *Policy) variant(r *rules.Rule, person events.PersonID, profile *segments.Profile) string {
+	if p.Arm == nil {
+		return variantOf(p.Salt, r, person)
+	}
+	if v := p.Arm(r.Name, profile).Variant; v != "" || len(r.Variants) == 0 {
+		return v
+	}
+	return r.Variants[0].Name
+}
+
+// holdout says by whose holdout the person is not messaged, "" when they are. One who has been exposed
+// to the rule is not held out by it any more.
+func (p *Policy) holdout(r *rules.Rule, person events.PersonID, profile *segments.Profile, exposed bool) string {
+	switch {
+	case p.Arm != nil:
+		return p.Arm(r.Name, profile).Holdout
+	case r.Holdout > 0 && !exposed && share(p.Salt, "holdout:"+r.Name, person) < r.Holdout:
+		return ruleHoldout
+	case p.Holdout > 0 && share(p.Salt, "holdout", person) < p.Holdout:
+		return workspaceHoldout
+	default:
+		return ""
+	}
+}
 
 // share places a person in [0, 1) for an experiment named by name: the first 53 bits of a SHA-256
 // over salt, name and person. It never changes for the same three.

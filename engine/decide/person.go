@@ -130,7 +130,7 @@ func (w *walk) before(c *contest) bool {
 		w.end(c, ledger.Paused, "")
 		return false
 	}
-	if r.Rollout < 1 && share(w.in.Policy.Salt, "rollout:"+r.Name, w.in.Person) >= r.Rollout {
+	if w.in.Policy.notRolled(r, w.in.Person, c.profile) {
 		w.end(c, ledger.NotInRollout, "")
 		return false
 	}
@@ -194,7 +194,7 @@ func (w *walk) arbitrate(c *contest) {
 		w.blocked(c, reason, by, full.frees, action)
 		return
 	}
-	variant := variantOf(p.Salt, r, w.in.Person)
+	variant := p.variant(r, w.in.Person, c.profile)
 	var held bool
 	if arm := w.arm(r.Name); arm != nil {
 		held = arm.Holdout
@@ -215,12 +215,9 @@ func (w *walk) arbitrate(c *contest) {
 		return
 	}
 	if !r.Transactional() {
-		by := ""
-		switch {
-		case held || (r.Holdout > 0 && w.arm(r.Name) == nil && share(p.Salt, "holdout:"+r.Name, w.in.Person) < r.Holdout):
-			by = "rule"
-		case p.Holdout > 0 && share(p.Salt, "holdout", w.in.Person) < p.Holdout:
-			by = "workspace"
+		by := ruleHoldout
+		if !held {
+			by = p.holdout(r, w.in.Person, c.profile, w.arm(r.Name) != nil)
 		}
 		if by != "" {
 			d := w.decision(c, ledger.Holdout, by)

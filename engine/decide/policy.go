@@ -28,6 +28,16 @@ type Policy struct {
 	OptIn func(channel, category string) bool
 	// Location returns an IANA zone; it is a cache over time.LoadLocation.
 	Location func(name string) (*time.Location, error)
+	// Arm, where set, places people in the arms of a rule instead of the hashes. Rule tests use it: what
+	// they say must not depend on a hash.
+	Arm func(rule string, profile *segments.Profile) Arm
+}
+
+// Arm is a person's place in everything of a rule that is drawn by lot.
+type Arm struct {
+	Variant   string // "" is the rule's first
+	Holdout   string // "rule" or "workspace" where the person is held out, else ""
+	NotRolled bool   // not in the rule's rollout
 }
 
 // Channel is what reachability needs to know of a channel.
