@@ -128,10 +128,13 @@ func open(o channels.Options) (channels.Channel, error) {
 			return nil, bad("headers."+name, "is not a header", "")
 		}
 		c.hidden = append(c.hidden, value.Reveal())
+		for _, part := range strings.Fields(value.Reveal()) { // "Bearer …": the endpoint may quote the rest alone
+			if len(part) >= 8 {
+				c.hidden = append(c.hidden, part)
+			}
+		}
 	}
-	if path := u.RequestURI(); len(path) > 1 {
-		c.hidden = append(c.hidden, s.URL, path)
-	}
+	c.hidden = append(c.hidden, hiddenOf(u)...)
 	c.hidden = slices.Clip(c.hidden) // concurrent sends append to it
 	if s.Body != nil {
 		if c.body, err = compile("body", s.Body); err != nil {
@@ -156,6 +159,30 @@ func open(o channels.Options) (channels.Channel, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c, nil
+}
+
+// hiddenOf are the parts of a URL that may be secret: everything but the host.
+func hiddenOf(u *url.URL) []string {
+	hidden := []string{u.String()}
+	if path := u.RequestURI(); len(path) > 1 {
+		hidden = append(hidden, path)
+	}
+	if password, ok := u.User.Password(); ok {
+		hidden = append(hidden, password)
+	}
+	for _, values := range u.Query() {
+		for _, value := range values {
+			if len(value) >= 8 {
+				hidden = append(hidden, value)
+			}
+		}
+	}
+	for part := range strings.SplitSeq(u.Path, "/") {
+		if len(part) >= 16 { // shorter ones are words
+			hidden = append(hidden, part)
+		}
+	}
+	return hidden
 }
 
 // Send implements channels.Channel.

@@ -168,6 +168,21 @@ func TestConfigRefusals(t *testing.T) {
 	}
 }
 
+func TestEndpointThatQuotesASecret(t *testing.T) {
+	server, config := start(t, time.Now)
+	config["url"] = strings.Replace(server.URL(), "https://", "https://user:hunter2hunter2@", 1) + "&token=query-secret-17"
+	channel := open(t, config, time.Now())
+	server.Script(func(provider.Request) provider.Fault {
+		return provider.Fault{Status: 400, Body: []byte("not allowed: very-secret-hook-token query-secret-17 hunter2hunter2 " + secret('a'))}
+	})
+	failure := channel.Send(t.Context(), []channels.Message{channeltest.Message(1)})[0].Err
+	require.ErrorContains(t, failure, "not allowed: *** *** *** ***")
+	server.Close()
+	failure = channel.Send(t.Context(), []channels.Message{channeltest.Message(1)})[0].Err
+	require.NotContains(t, failure.Error(), "secret")
+	require.NotContains(t, failure.Error(), "hunter2")
+}
+
 func TestTest(t *testing.T) {
 	server, config := start(t, time.Now)
 	channel := open(t, config, time.Now())
