@@ -142,7 +142,7 @@ func TestViewsAfterRepeatedInserts(t *testing.T) {
 		return out.String()
 	}
 	var once string
-	for i := range 3 {
+	for i := range 2 {
 		for _, values := range inserts {
 			require.NoError(t, s.Conn().Exec(ctx, "INSERT INTO "+values))
 		}

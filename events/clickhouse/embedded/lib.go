@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
@@ -13,6 +14,8 @@ import (
 // library is libchdb.so. It is loaded once in a process and never unloaded: its threads outlive
 // every session. Results are opaque handles that must be given back with destroy.
 type library struct {
+	opening sync.Mutex // of a session: the engine plays with the process's signals meanwhile
+
 	connect      func(argc int32, argv **byte) *uintptr
 	closeConn    func(conn *uintptr)
 	query        func(conn uintptr, query *byte, queryLen uintptr, format *byte, formatLen uintptr) uintptr
@@ -56,10 +59,10 @@ func loadLibrary(path string) (*library, error) {
 		}
 		purego.RegisterFunc(fn, symbol)
 	}
-	// Left alone, the engine installs handlers of its own for SIGSEGV and others when it connects.
-	// Telling it not to resets those signals to their defaults, so that a nil dereference in Go
-	// would end the process instead of panicking: keep what the Go runtime has installed.
-	keepSignalHandlers(func() { setSignalHandlers(false) })
+	// Left alone, the engine installs handlers of its own for SIGSEGV and others. Told not to, it
+	// resets them to their defaults, and a nil dereference in Go would end the process instead of
+	// panicking.
+	keepSignals(func() { setSignalHandlers(false) })
 	return lib, nil
 }
 
@@ -80,7 +83,10 @@ func (l *library) open(args ...string) (*session, error) {
 		pin.Pin(p)
 		argv = append(argv, p)
 	}
-	handle := l.connect(int32(len(argv)), unsafe.SliceData(argv))
+	l.opening.Lock()
+	defer l.opening.Unlock()
+	var handle *uintptr
+	keepSignals(func() { handle = l.connect(int32(len(argv)), unsafe.SliceData(argv)) })
 	runtime.KeepAlive(argv)
 	if handle == nil || *handle == 0 {
 		return nil, fmt.Errorf("the engine refused to open %s", strings.Join(args, " "))

@@ -168,6 +168,9 @@ func (s *server) answer(ctx context.Context, req *request, out *reply) error {
 	if isHello(req.query) && req.format == "Native" {
 		return s.hello(ctx, req, out)
 	}
+	if strings.TrimSpace(req.query) == "" && req.rows == nil {
+		return errors.New("Code: 62. DB::Exception: Empty query. (SYNTAX_ERROR)") //nolint:staticcheck // the engine's form
+	}
 	if req.rows != nil {
 		done, free, err := s.inlineRows(req)
 		if err != nil || done {

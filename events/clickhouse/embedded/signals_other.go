@@ -2,6 +2,6 @@
 
 package embedded
 
-// keepSignalHandlers runs fn. Elsewhere than on Linux a nil dereference in the child ends it, and
-// it is started again.
-func keepSignalHandlers(fn func()) { fn() }
+// keepSignals runs fn. Elsewhere than on Linux a nil dereference in the child ends it, and it is
+// started again.
+func keepSignals(fn func()) { fn() }
