@@ -147,6 +147,7 @@ func TestTruth(t *testing.T) {
 		{"default", x(`(x ?? 11) > 10`), last(`{}`), True},
 		{"default not used", x(`(x ?? 11) > 10`), last(`{"x":3}`), False},
 		{"default of a wrong type", x(`(x ?? 11) > 10`), last(`{"x":"a"}`), Unknown},
+		{"a default that is no boolean, as a condition", x(`x ?? 0`), last(`{}`), Unknown},
 		{"default for a condition", x(`(x > 10) ?? true`), last(`{}`), True},
 		{"default of an occurrence", `(event("Product Added").last ?? event("Order Completed").last).at < now`, world{values: map[string]any{completed + "last": some(`{}`)}}, True},
 
