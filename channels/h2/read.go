@@ -16,6 +16,9 @@ import (
 // maxHeader bounds the header of an answer, in bytes.
 const maxHeader = 64 << 10
 
+// errRefused is the error of a request whose stream the server refused to look at.
+var errRefused = errors.New("the server refused the stream")
+
 // readFrames reads until the connection ends and returns why.
 func (c *conn) readFrames(nc net.Conn) error {
 	in := bufio.NewReaderSize(nc, 64<<10)
@@ -65,7 +68,7 @@ func (c *conn) frame(frame http2.Frame) error {
 		if s := c.streams[f.StreamID]; s != nil {
 			switch {
 			case f.ErrCode == http2.ErrCodeRefusedStream:
-				c.end(s, errors.New("the server refused the stream"), true)
+				c.end(s, errRefused, true)
 			case f.ErrCode == http2.ErrCodeNo && s.status != 0:
 				c.end(s, nil, false) // answered before it had read everything
 			default:

@@ -10,13 +10,12 @@ package h2
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +34,9 @@ type Config struct {
 	Busy int
 	// MaxBody is how many bytes of an answer are kept; the rest is refused (64 KiB).
 	MaxBody int
+	// Proxy finds the proxy for a host, as in http.Transport (http.ProxyFromEnvironment). Only http
+	// proxies are spoken to; TLS goes through them untouched.
+	Proxy func(*http.Request) (*url.URL, error)
 	// DialTimeout is for connecting, TLS included (20 s).
 	DialTimeout time.Duration
 	// Quiet is after how long without a frame a connection is pinged, and after another such
@@ -45,11 +47,11 @@ type Config struct {
 	Unique []string
 }
 
-// How often a request is sent that the server then proves not to have looked at, and how often one
-// moves on from a connection that ended before its turn came, until it fails.
+// How often a request is sent that the server refuses to look at, and how often one moves on from a
+// connection that ended before its turn came, until it fails.
 const (
-	maxTries = 4
-	maxMoves = 30
+	maxRefused = 4
+	maxMoves   = 30
 )
 
 // errClosed is the error of requests on a closed Transport.
@@ -72,6 +74,9 @@ func New(c Config) *Transport {
 	}
 	c.TLS = c.TLS.Clone()
 	c.TLS.NextProtos = []string{"h2"}
+	if c.Proxy == nil {
+		c.Proxy = http.ProxyFromEnvironment
+	}
 	setDefault(&c.Connections, 2)
 	setDefault(&c.Busy, 64)
 	setDefault(&c.MaxBody, 64<<10)
@@ -142,7 +147,7 @@ func (t *Transport) roundTrip(r *http.Request) (*stream, error) {
 		return nil, err
 	}
 	ctx := r.Context()
-	tries, moves := 0, 0
+	refused, moves := 0, 0
 	for {
 		c, err := t.pick(r.URL.Scheme, r.URL.Host)
 		if err != nil {
@@ -161,12 +166,12 @@ func (t *Transport) roundTrip(r *http.Request) (*stream, error) {
 		if s.err == nil {
 			return s, nil
 		}
-		if s.id == 0 {
-			moves++
+		if errors.Is(s.err, errRefused) {
+			refused++
 		} else {
-			tries++
+			moves++
 		}
-		if !s.unseen || tries == maxTries || moves == maxMoves {
+		if !s.unseen || refused == maxRefused || moves == maxMoves {
 			return nil, s.err
 		}
 	}
@@ -236,24 +241,6 @@ func (t *Transport) drop(c *conn) {
 		return
 	}
 	t.hosts[c.host] = conns
-}
-
-// dial connects to a host.
-func (t *Transport) dial(host string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), t.config.DialTimeout)
-	defer cancel()
-	if _, _, err := net.SplitHostPort(host); err != nil {
-		host = net.JoinHostPort(host, "443")
-	}
-	dialer := tls.Dialer{Config: t.config.TLS}
-	nc, err := dialer.DialContext(ctx, "tcp", host)
-	if err != nil {
-		return nil, err
-	}
-	if tc, ok := nc.(*tls.Conn); !ok || tc.ConnectionState().NegotiatedProtocol != "h2" {
-		return nil, errors.Join(fmt.Errorf("%s does not speak HTTP/2", host), nc.Close())
-	}
-	return nc, nil
 }
 
 // readBody reads what is sent.

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -335,6 +336,52 @@ func TestServersThatAreNotHTTP2(t *testing.T) {
 	_, err = transport.RoundTrip(r) //nolint:bodyclose // there is none
 	require.Error(t, err)
 	require.NoError(t, ctx.Err())
+}
+
+func TestThroughAProxy(t *testing.T) {
+	var tunnels atomic.Int64
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect || r.Header.Get("Proxy-Authorization") != "Basic dXNlcjpodW50ZXIyaHVudGVyMg==" {
+			w.WriteHeader(http.StatusProxyAuthRequired)
+			return
+		}
+		tunnels.Add(1)
+		far, err := net.Dial("tcp", r.Host)
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		near, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		io.WriteString(near, "HTTP/1.1 200 OK\r\n\r\n") //nolint:errcheck // the client's business
+		go func() { io.Copy(far, near); far.Close() }() //nolint:errcheck // until one side ends
+		io.Copy(near, far)                              //nolint:errcheck // until one side ends
+		near.Close()
+	}))
+	defer proxy.Close()
+	with := func(text string) h2.Config {
+		return h2.Config{Proxy: func(r *http.Request) (*url.URL, error) {
+			require.Equal(t, "https", r.URL.Scheme)
+			return url.Parse(text)
+		}}
+	}
+	host := strings.TrimPrefix(proxy.URL, "http://")
+	l := start(t, 10, with("http://user:hunter2hunter2@"+host), echo)
+	_, body, err := l.post(t.Context(), "/", "x")
+	require.NoError(t, err)
+	require.Equal(t, "POST / x", body)
+	require.EqualValues(t, 1, tunnels.Load())
+	for text, want := range map[string]string{
+		"http://user:wrong@" + host:              "answered 407",
+		"https://user:hunter2hunter2@" + host:    "is not an http one",
+		"http://user:hunter2hunter2@127.0.0.1:1": "the proxy: dial tcp",
+	} {
+		_, _, err := start(t, 10, with(text), echo).post(t.Context(), "/", "x")
+		require.ErrorContains(t, err, want)
+		require.NotContains(t, err.Error(), "hunter2")
+	}
 }
 
 func TestClosedTransport(t *testing.T) {
