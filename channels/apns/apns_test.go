@@ -48,8 +48,9 @@ func TestConformance(t *testing.T) {
 		add(400, reason, channels.ClassCredential)
 	}
 	add(400, "BadDeviceToken", channels.ClassAddress)
+	add(400, "ExpiredToken", channels.ClassAddress)
 	add(400, "IdleTimeout", channels.ClassTemporary)
-	for _, reason := range []string{"BadCertificate", "BadCertificateEnvironment", "BadEnvironmentKeyIdInToken", "ExpiredProviderToken", "Forbidden", "InvalidProviderToken", "MissingProviderToken", "UnrelatedKeyIdInToken", "SomethingNew"} {
+	for _, reason := range []string{"BadCertificate", "BadCertificateEnvironment", "BadEnvironmentKeyIdInToken", "BadEnvironmentKeyInToken", "ExpiredProviderToken", "Forbidden", "InvalidProviderToken", "MissingProviderToken", "UnrelatedKeyIdInToken", "SomethingNew"} {
 		add(403, reason, channels.ClassCredential)
 	}
 	add(404, "BadPath", channels.ClassCredential)

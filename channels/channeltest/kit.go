@@ -34,6 +34,8 @@ type Kit struct {
 	// Cases is the retry table: the provider's answers and what each must mean. nil for adapters
 	// without a provider.
 	Cases []Case
+	// Patience is what RetryAfter must be after a 429 that does not say; 0 leaves it to the sender.
+	Patience time.Duration
 }
 
 // Provider is the other side of the wire.

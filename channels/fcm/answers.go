@@ -20,7 +20,7 @@ func answers() []channels.Answer {
 		{Status: 404, Code: "UNREGISTERED", Class: channels.ClassAddress, About: "the app is gone from the device, or the token has expired"},
 		{Status: 404, Code: "NOT_FOUND", Class: channels.ClassCredential, About: "no such project"},
 		{Status: 404, Class: channels.ClassTemporary, About: "any other 404: Google's front has answered with a page in the past"},
-		{Status: 429, Code: "QUOTA_EXCEEDED", Class: channels.ClassRateLimit, About: "too many messages, for the project or the device; Retry-After is honoured"},
+		{Status: 429, Code: "QUOTA_EXCEEDED", Class: channels.ClassRateLimit, About: "too many messages, for the project or the device; Retry-After is honoured, and is a minute where Google does not say"},
 		{Status: 429, Class: channels.ClassRateLimit, About: "any other 429"},
 		{Status: 500, Code: "INTERNAL", Class: channels.ClassTemporary, About: "an error at Google"},
 		{Status: 503, Code: "UNAVAILABLE", Class: channels.ClassTemporary, About: "overloaded; Retry-After is honoured"},

@@ -31,6 +31,10 @@ const (
 // maxPayload is Google's limit for the payload of a message, in bytes, keys and values.
 const maxPayload = 4096
 
+// patience is how long Google asks to wait after a 429 without Retry-After: its quotas are of a
+// minute.
+const patience = time.Minute
+
 // defaultEndpoint is the service.
 const defaultEndpoint = "https://fcm.googleapis.com"
 
@@ -206,6 +210,9 @@ func (c *channel) refused(got *h2.Outcome, m *messaging.Message, access string) 
 	}
 	if failure.Class == channels.ClassRateLimit || failure.Class == channels.ClassTemporary {
 		failure.RetryAfter = channels.RetryAfter(got.Header.Get("Retry-After"), c.now())
+	}
+	if failure.Class == channels.ClassRateLimit && failure.RetryAfter == 0 {
+		failure.RetryAfter = patience
 	}
 	return channels.Result{Err: failure}
 }

@@ -71,9 +71,13 @@ func TestConformance(t *testing.T) {
 		{503, "UNAVAILABLE", channels.ClassTemporary},
 		{400, "UNSPECIFIED_ERROR", channels.ClassMessage},
 	} {
-		cases = append(cases, channeltest.Case{
+		one := channeltest.Case{
 			Name: fmt.Sprintf("%d %s", c.status, c.code), Fault: provider.Fault{Status: c.status, Code: c.code}, Class: c.class, Code: c.code,
-		})
+		}
+		if c.status == http.StatusTooManyRequests {
+			one.After = time.Minute
+		}
+		cases = append(cases, one)
 	}
 	token := `{"error":{"code":400,"message":"Request contains an invalid argument.","status":"INVALID_ARGUMENT","details":[` +
 		`{"@type":"type.googleapis.com/google.firebase.fcm.v1.FcmError","errorCode":"INVALID_ARGUMENT"},` +
@@ -100,6 +104,8 @@ func TestConformance(t *testing.T) {
 		Message: message,
 		ID:      channels.ShortHash,
 		Cases:   cases,
+
+		Patience: time.Minute,
 	}.Run(t)
 }
 
