@@ -11,6 +11,7 @@ type batch struct {
 	arrived     int64  // when the first message was appended, Unix ms
 
 	rows     []eventRow
+	built    block // of rows, by build
 	traits   []traitRow
 	devices  []deviceRow
 	consents []consentRow

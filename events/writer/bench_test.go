@@ -57,6 +57,9 @@ func BenchmarkWriter(b *testing.B) {
 		require.Empty(b, refused)
 		r.send(evs...)
 	}
+	if q := os.Getenv("BENCH_SQL"); q != "" {
+		require.NoError(b, r.store.Conn().Exec(b.Context(), q))
+	}
 	pid := r.store.Engine().PID()
 	own, engine := ownCPU(), cpu(pid)
 	b.ResetTimer()

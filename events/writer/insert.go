@@ -15,9 +15,35 @@ import (
 	"nudge/events"
 )
 
+// build makes the columns of the events of a batch, the largest part of the work, while the batch
+// before it is inserted.
+func (w *Writer) build(ctx context.Context, in <-chan *batch, out chan<- *batch) error {
+	flat := newFlattener()
+	for {
+		var b *batch
+		select {
+		case b = <-in:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		for i := range b.rows {
+			flat.fill(&b.rows[i])
+		}
+		b.built = eventsTable.block(b.rows, nil)
+		if b.built.len() > 0 {
+			_ = b.built.prepare(ctx, w.store.Conn()) // if it fails, put does it again
+		}
+		select {
+		case out <- b:
+		case <-ctx.Done():
+			b.built.close()
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // insert writes batches, one after the other, and moves the checkpoint after each.
 func (w *Writer) insert(ctx context.Context, from events.Position, in <-chan *batch, erasures chan<- []erasure) error {
-	flat := newFlattener()
 	present, err := w.presentAbove(ctx, from, tableNames())
 	if err != nil {
 		return err
@@ -30,10 +56,8 @@ func (w *Writer) insert(ctx context.Context, from events.Position, in <-chan *ba
 			return context.Cause(ctx)
 		}
 		start := w.now()
-		for i := range b.rows {
-			flat.fill(&b.rows[i])
-		}
 		if err := w.write(ctx, b, from, present); err != nil {
+			b.built.close()
 			return err
 		}
 		stored := b.stored(from)

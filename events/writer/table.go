@@ -17,6 +17,9 @@ type block interface {
 	table() string
 	len() int
 	half(i int) block // the first (0) or second (1) half
+	// prepare makes the columns ahead of send; it holds a connection until send or close.
+	prepare(ctx context.Context, conn driver.Conn) error
+	close()
 	without(positions) block
 	send(ctx context.Context, conn driver.Conn) error
 	// letter is the dead letter of row 0.
@@ -55,7 +58,7 @@ func (t *table[R]) block(rows []R, present positions) block {
 	for i := range rows {
 		all[i] = &rows[i]
 	}
-	b := &tableBlock[R]{t, all}
+	b := &tableBlock[R]{t: t, rows: all}
 	if len(present) == 0 {
 		return b
 	}
@@ -63,8 +66,9 @@ func (t *table[R]) block(rows []R, present positions) block {
 }
 
 type tableBlock[R any] struct {
-	t    *table[R]
-	rows []*R
+	t     *table[R]
+	rows  []*R
+	ready driver.Batch // prepared, or nil
 }
 
 func (b *tableBlock[R]) table() string { return b.t.name }
@@ -73,9 +77,9 @@ func (b *tableBlock[R]) len() int      { return len(b.rows) }
 func (b *tableBlock[R]) half(i int) block {
 	n := len(b.rows) / 2
 	if i == 0 {
-		return &tableBlock[R]{b.t, b.rows[:n]}
+		return &tableBlock[R]{t: b.t, rows: b.rows[:n]}
 	}
-	return &tableBlock[R]{b.t, b.rows[n:]}
+	return &tableBlock[R]{t: b.t, rows: b.rows[n:]}
 }
 
 func (b *tableBlock[R]) without(present positions) block {
@@ -85,7 +89,7 @@ func (b *tableBlock[R]) without(present positions) block {
 			left = append(left, r)
 		}
 	}
-	return &tableBlock[R]{b.t, left}
+	return &tableBlock[R]{t: b.t, rows: left}
 }
 
 func (b *tableBlock[R]) letter(reason string) letter {
@@ -102,6 +106,26 @@ func (b *tableBlock[R]) send(ctx context.Context, conn driver.Conn) error {
 	if len(b.rows) == 0 {
 		return nil
 	}
+	if b.ready == nil {
+		if err := b.prepare(ctx, conn); err != nil {
+			return err
+		}
+	}
+	defer b.close()
+	if err := b.ready.Send(); err != nil {
+		return fmt.Errorf("insert %d rows into %s: %w", len(b.rows), b.t.name, err)
+	}
+	return nil
+}
+
+func (b *tableBlock[R]) close() {
+	if b.ready != nil {
+		_ = b.ready.Close() // it gives the connection back, and says nothing about the rows
+		b.ready = nil
+	}
+}
+
+func (b *tableBlock[R]) prepare(ctx context.Context, conn driver.Conn) error {
 	names := make([]string, len(b.t.columns))
 	types := make([]clickhouse.ColumnNameAndType, len(b.t.columns))
 	for i, c := range b.t.columns {
@@ -118,17 +142,15 @@ func (b *tableBlock[R]) send(ctx context.Context, conn driver.Conn) error {
 	if err != nil {
 		return fmt.Errorf("insert into %s: %w", b.t.name, err)
 	}
-	defer out.Close()
+	b.ready = out
 	columns := out.Columns()
 	for i, c := range b.t.columns {
 		values := c.values(b.rows)
 		grow(columns[i], values)
 		if err := out.Column(i).Append(values); err != nil {
+			b.close()
 			return fmt.Errorf("insert into %s: column %s: %w", b.t.name, c.name, err)
 		}
-	}
-	if err := out.Send(); err != nil {
-		return fmt.Errorf("insert %d rows into %s: %w", len(b.rows), b.t.name, err)
 	}
 	return nil
 }

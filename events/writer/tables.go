@@ -170,8 +170,13 @@ func tableNames() []string {
 
 // blocks are the batch's rows that are not in the store yet, in the order of tableNames.
 func (b *batch) blocks(present map[string]positions) []block {
+	first := b.built
+	if len(present["events"]) > 0 {
+		first.close()
+		first = first.without(present["events"])
+	}
 	return []block{
-		eventsTable.block(b.rows, present["events"]),
+		first,
 		dedupTable.block(b.dedup, present["dedup"]),
 		identitiesTable.block(b.links, present["identities"]),
 		mergesTable.block(b.merges, present["merges"]),

@@ -90,11 +90,12 @@ func (w *Writer) Run(ctx context.Context) error {
 
 	g, ctx := errgroup.WithContext(ctx)
 	messages := make(chan queue.Message, 32)
-	batches := make(chan *batch)
+	batches, built := make(chan *batch), make(chan *batch)
 	erasures := make(chan []erasure, 1)
 	g.Go(func() error { return w.read(ctx, from.Seq(), messages) })
 	g.Go(func() error { return w.collect(ctx, messages, batches) })
-	g.Go(func() error { return w.insert(ctx, from, batches, erasures) })
+	g.Go(func() error { return w.build(ctx, batches, built) })
+	g.Go(func() error { return w.insert(ctx, from, built, erasures) })
 	g.Go(func() error { return w.eraseAll(ctx, erasures) })
 	return g.Wait()
 }
