@@ -104,6 +104,7 @@ func (p *planParser) property(path string, pair yamlfile.Pair) events.Property {
 	case yamlfile.String:
 		d.Type = types[p.r.OneOf(n, typeWords...)]
 		return d
+	default:
 	}
 	f := p.r.Fields(n)
 	d.Type = types[p.r.OneOf(f.Must("type", "One of "+strings.Join(typeWords, ", ")+"."), typeWords...)]

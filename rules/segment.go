@@ -1,6 +1,10 @@
 package rules
 
-import "nudge/rules/yamlfile"
+import (
+	"slices"
+
+	"nudge/rules/yamlfile"
+)
 
 // Segment is one segment file: a condition with a name, for other conditions to use.
 type Segment struct {
@@ -32,7 +36,7 @@ func ParseSegment(path string, src []byte) (*Segment, []Finding) {
 	s.WhenNode = f.Must("when", "Say who is in it: `when: event(\"Order Completed\").count >= 5`.")
 	s.When = r.Text(s.WhenNode)
 	f.Done()
-	findings := append(broken, r.Findings()...)
+	findings := slices.Concat(broken, r.Findings())
 	if s.Name == "" || s.When == "" {
 		return nil, findings
 	}

@@ -174,7 +174,7 @@ func (p *ruleParser) cron(n *yamlfile.Node) (string, *cron.SpecSchedule) {
 // fieldsOf is strings.Fields with the byte offset of each word.
 func fieldsOf(s string) (words []string, starts []int) {
 	at := 0
-	for _, w := range strings.Fields(s) {
+	for w := range strings.FieldsSeq(s) {
 		at += strings.Index(s[at:], w)
 		words, starts = append(words, w), append(starts, at)
 		at += len(w)

@@ -25,7 +25,7 @@ func TestDocsExamples(t *testing.T) {
 	for _, m := range fenced.FindAllStringSubmatch(string(page), -1) {
 		a.Files = append(a.Files, txtar.File{Name: m[1], Data: []byte(m[2])})
 	}
-	require.Equal(t, strings.Count(string(page), "\n```")/2, len(a.Files), "every example names its file")
+	require.Len(t, a.Files, strings.Count(string(page), "\n```")/2, "every example names its file")
 	dir := unpack(t, a)
 	var b bytes.Buffer
 	require.NoError(t, rules.Render(&b, workspace.Check(dir, workspace.Options{Adapters: adapters(t)}), rules.Text))
@@ -45,7 +45,7 @@ func TestDocsNameEveryKey(t *testing.T) {
 				continue
 			}
 			listed++
-			for _, key := range strings.Split(strings.TrimSuffix(list, "."), ", ") {
+			for key := range strings.SplitSeq(strings.TrimSuffix(list, "."), ", ") {
 				named := regexp.MustCompile("`([a-z_ :,{}\\[]*[ {,])?" + regexp.QuoteMeta(key) + "[`,:}]")
 				require.True(t, named.Match(page), "the page does not name the key %q", key)
 			}

@@ -97,8 +97,7 @@ func (l *loader) file(id, name, summary, detail string) {
 }
 
 func unwrapped(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err
 	}
 	return err

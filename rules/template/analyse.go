@@ -125,9 +125,9 @@ func (a *analysis) text(from, to int) {
 		if i < 0 {
 			continue
 		}
-		summary, detail := fmt.Sprintf("%s begins a placeholder that has no end", mark), "It is closed on the same line: {{ name }}, {% if name %}."
+		summary, detail := mark+" begins a placeholder that has no end", "It is closed on the same line: {{ name }}, {% if name %}."
 		if mark == "}}" || mark == "%}" {
-			summary, detail = fmt.Sprintf("%s ends nothing", mark), "A placeholder begins with {{ or {%, and holds no quoted braces."
+			summary, detail = mark+" ends nothing", "A placeholder begins with {{ or {%, and holds no quoted braces."
 		}
 		a.problem(from+i, from+i+2, "template/syntax", summary, detail, "")
 		return
@@ -322,22 +322,22 @@ func (a *analysis) walk(from, to int, loop bool) string {
 		case t.kind != tokIdent || loop && (strings.HasSuffix(t.text, ":") || t.text == "reversed"):
 		case slices.Contains(words, t.text):
 		default:
-			path := t.text
+			path := []string{t.text}
 			for i+1 < len(toks) {
 				if toks[i+1].kind == tokProperty {
-					path += toks[i+1].text
+					path = append(path, toks[i+1].text)
 					i++
 					continue
 				}
 				if i+3 < len(toks) && toks[i+1].text == "[" && toks[i+2].kind == tokString && toks[i+3].text == "]" {
 					s := toks[i+2].text
-					path += "." + s[1:len(s)-1]
+					path = append(path, "."+s[1:len(s)-1])
 					i += 3
 					continue
 				}
 				break
 			}
-			a.name(path, start, from+toks[i].to)
+			a.name(strings.Join(path, ""), start, from+toks[i].to)
 		}
 	}
 	depth = -1

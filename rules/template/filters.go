@@ -322,7 +322,7 @@ func at(l []any, i int) any {
 }
 
 func split(s string, args []any) any {
-	sep, _ := asText(args[0]) //nolint:errcheck // text1 has read it
+	sep, _ := asText(args[0]) // text1 has read it
 	if s == "" {
 		return []any{}
 	}

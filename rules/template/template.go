@@ -124,8 +124,7 @@ func cause(e render.Error) error {
 	if c := e.Cause(); c != nil {
 		err = c
 	}
-	var f expressions.FilterError
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[expressions.FilterError](err); ok {
 		return f.Err
 	}
 	return err

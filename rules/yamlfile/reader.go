@@ -335,7 +335,8 @@ func ParseDuration(s string) (time.Duration, error) {
 		unit := slices.IndexFunc(units, func(u struct {
 			name string
 			d    time.Duration
-		}) bool {
+		},
+		) bool {
 			return u.name == word
 		})
 		switch {
