@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"nudge/engine/app"
+	"nudge/engine/demo"
+	"nudge/engine/report"
+	"nudge/engine/workspace"
+)
+
+func demoCommand(s streams) *cobra.Command {
+	var date string
+	cmd := &cobra.Command{
+		Use:   "demo [DIR]",
+		Short: "Plays a day of recorded behaviour through everything, and prints the report",
+		Long: `Reads demo.yaml, loads the recording's past as history, moves the recorded day to the last one of
+its weekday, and runs the engine over it tick by tick on a simulated clock: real queue, real store,
+real rules, messages into files. Afterwards "nudge serve" goes on from there.
+
+The data folder of an earlier demo is emptied first; one that no demo made is left alone.`,
+		Example: "  nudge demo examples/shop\n  nudge demo --date 2026-11-16 examples/shop",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runDemo(cmd.Context(), s, folder(args), date)
+		},
+	}
+	cmd.Flags().StringVar(&date, "date", "", "move the recorded day to this one, 2026-11-16")
+	return cmd
+}
+
+func runDemo(ctx context.Context, s streams, dir, date string) error {
+	ws, err := loadWorkspace(s, dir, workspace.Options{WithoutSecrets: true})
+	if err != nil {
+		return err
+	}
+	if err := demo.Empty(app.DataDir(ws)); err != nil {
+		return failed(err)
+	}
+	if ws, err = loadWorkspace(s, dir, workspace.Options{}); err != nil {
+		return err
+	}
+	if _, err := time.Parse(time.DateOnly, date); date != "" && err != nil {
+		return fmt.Errorf("--date is a day like 2026-11-16, not %q", date)
+	}
+	began := time.Now()
+	bar := &progressBar{out: s.err, zone: ws.Zone}
+	err = demo.Run(ctx, demo.Options{
+		Workspace: ws, Now: time.Now, Date: date, Stdout: s.out, Progress: bar.show,
+		Logger: slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}, func(a *app.App, r demo.Result) error {
+		bar.end()
+		fmt.Fprintf(s.out, "%s of real data: %d people, %d events of history, %d events of the day.\n\n",
+			time.UnixMilli(r.From).In(ws.Zone).Format("Monday 2006-01-02"), r.People, r.History, r.Day)
+		rep, err := report.Run(ctx, a.Store.Conn(), a.Planner, ws, report.Query{From: r.From, To: r.To + 1})
+		if err != nil {
+			return err //nolint:wrapcheck // says what it was doing
+		}
+		if err := rep.Write(s.out, "table", ws.Zone); err != nil {
+			return err //nolint:wrapcheck // the writer's own error
+		}
+		stories, err := report.Stories(ctx, a.Store.Conn(), r.From, r.To+1)
+		if err != nil {
+			return err //nolint:wrapcheck // says what it was doing
+		}
+		fmt.Fprintln(s.out, "\nThree of them")
+		for _, st := range stories {
+			fmt.Fprintf(s.out, "  %s\n", strings.ReplaceAll(st.Text(ws.Zone), "\n", "\n  "))
+		}
+		return nil
+	})
+	if err != nil {
+		return failed(err)
+	}
+	fmt.Fprintf(s.err, "\nPlayed in %s. The messages are in %s. Go on with:\n  nudge serve %s\n",
+		time.Since(began).Round(time.Second), filepath.Join(app.DataDir(ws), "*.ndjson"), dir)
+	return nil
+}
+
+// progressBar shows how far a demo has come, on one line of a terminal.
+type progressBar struct {
+	out   io.Writer
+	zone  *time.Location
+	last  string
+	begun bool
+}
+
+func (b *progressBar) show(p demo.Progress) {
+	const width = 30
+	done := int(p.Done * width / max(p.Total, 1))
+	where := fmt.Sprintf("%d of %d events", p.Done, p.Total)
+	if p.Phase == "day" {
+		where = time.UnixMilli(p.At).In(b.zone).Format("15:04")
+	}
+	line := fmt.Sprintf("%-8s %s%s %s", p.Phase, strings.Repeat("█", done), strings.Repeat("░", width-done), where)
+	if line == b.last {
+		return
+	}
+	b.last, b.begun = line, true
+	fmt.Fprintf(b.out, "\r%-70s", line)
+}
+
+func (b *progressBar) end() {
+	if b.begun {
+		fmt.Fprintf(b.out, "\r%-70s\r", "")
+	}
+}
