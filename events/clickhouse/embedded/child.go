@@ -110,12 +110,10 @@ func Serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	p := newPool(lib, engineArgs(o), baseSettings(o), parallel)
-	first, err := p.take(ctx, defaultDatabase, nil) // opens the folder, or says why not
+	p, err := newPool(lib, engineArgs(o), baseSettings(o), parallel)
 	if err != nil {
 		return fmt.Errorf("open the store in %s: %w", o.Dir, err)
 	}
-	p.put(first)
 	defer p.close()
 
 	socket, done, err := socketAddress(o.Dir)

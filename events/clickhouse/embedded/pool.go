@@ -19,6 +19,10 @@ type pool struct {
 	base map[string]string // settings of every session
 	free chan struct{}     // one token for each session that may still be taken
 
+	// anchor is never used: the engine closes the folder with its last session and opens it again
+	// with the next, which takes long and stops merges.
+	anchor *session
+
 	mu     sync.Mutex
 	idle   []*worker
 	serial int
@@ -33,8 +37,13 @@ type worker struct {
 	tainted  bool // holds state of one request: closed instead of used again
 }
 
-func newPool(lib *library, args []string, base map[string]string, size int) *pool {
-	return &pool{lib: lib, args: args, base: base, free: make(chan struct{}, size)}
+// newPool opens the data folder that args name. At most size queries run at once.
+func newPool(lib *library, args []string, base map[string]string, size int) (*pool, error) {
+	anchor, err := lib.open(args...)
+	if err != nil {
+		return nil, err
+	}
+	return &pool{lib: lib, args: args, base: base, free: make(chan struct{}, size), anchor: anchor}, nil
 }
 
 // take waits for a session and readies it for a request. Every worker is given back with put.
@@ -172,7 +181,7 @@ func (p *pool) kill(w *worker) error {
 	return nil
 }
 
-// close closes the idle sessions; it is called when no request is left.
+// close closes the folder; it is called when no request is left.
 func (p *pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -180,6 +189,7 @@ func (p *pool) close() {
 		w.close()
 	}
 	p.idle = nil
+	p.anchor.close()
 }
 
 func quote(s string) string {
