@@ -5,14 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"nudge/channels"
+
+	"github.com/stretchr/testify/require"
 )
 
 func TestKeysStayWhatTheyAre(t *testing.T) {
@@ -88,13 +89,24 @@ func TestClassify(t *testing.T) {
 		code   string
 		want   channels.Class
 	}{
-		{200, "", ""}, {204, "", ""}, {301, "", channels.ClassCredential},
-		{400, "BadToken", channels.ClassAddress}, {400, "Other", channels.ClassMessage}, {410, "BadToken", channels.ClassMessage},
-		{400, "SLOW", channels.ClassRateLimit}, {503, "SLOW", channels.ClassRateLimit},
-		{404, "", channels.ClassCredential}, {404, "Other", channels.ClassCredential},
-		{401, "", channels.ClassCredential}, {403, "", channels.ClassCredential}, {407, "", channels.ClassCredential},
-		{408, "", channels.ClassTemporary}, {425, "", channels.ClassTemporary}, {429, "", channels.ClassRateLimit},
-		{500, "", channels.ClassTemporary}, {599, "", channels.ClassTemporary},
+		{200, "", ""},
+		{204, "", ""},
+		{301, "", channels.ClassCredential},
+		{400, "BadToken", channels.ClassAddress},
+		{400, "Other", channels.ClassMessage},
+		{410, "BadToken", channels.ClassMessage},
+		{400, "SLOW", channels.ClassRateLimit},
+		{503, "SLOW", channels.ClassRateLimit},
+		{404, "", channels.ClassCredential},
+		{404, "Other", channels.ClassCredential},
+		{401, "", channels.ClassCredential},
+		{403, "", channels.ClassCredential},
+		{407, "", channels.ClassCredential},
+		{408, "", channels.ClassTemporary},
+		{425, "", channels.ClassTemporary},
+		{429, "", channels.ClassRateLimit},
+		{500, "", channels.ClassTemporary},
+		{599, "", channels.ClassTemporary},
 	} {
 		require.Equal(t, c.want, channels.Classify(table, c.status, c.code), "%d %s", c.status, c.code)
 	}
@@ -122,7 +134,7 @@ func TestEachKeepsOrderAndWidth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		batch := make([]channels.Message, 100)
 		for i := range batch {
-			batch[i].Key = fmt.Sprint(i)
+			batch[i].Key = strconv.Itoa(i)
 		}
 		var now, most atomic.Int64
 		results := channels.Each(t.Context(), batch, 7, func(ctx context.Context, m *channels.Message) channels.Result {
@@ -134,7 +146,7 @@ func TestEachKeepsOrderAndWidth(t *testing.T) {
 			return channels.Result{ProviderID: m.Key}
 		})
 		for i, r := range results {
-			require.Equal(t, fmt.Sprint(i), r.ProviderID)
+			require.Equal(t, strconv.Itoa(i), r.ProviderID)
 		}
 		require.EqualValues(t, 7, most.Load())
 	})

@@ -6,7 +6,7 @@ import (
 )
 
 // Problem is one mistake in a configuration or in a message of a rule file.
-type Problem struct {
+type Problem struct { //nolint:errname // it is a finding for people first
 	Field   string // dotted: "timeout", "headers.x-team", "actions[1].id"
 	Summary string // reads after the field's name: "is missing"
 	Suggest string // what to do next, or ""
@@ -22,7 +22,7 @@ func (p Problem) Error() string {
 }
 
 // Problems are all mistakes found, in a fixed order.
-type Problems []Problem
+type Problems []Problem //nolint:errname // see Problem
 
 // Err returns them as an error, nil if there are none.
 func (ps Problems) Err() error {

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"nudge/channels"
+
+	"github.com/stretchr/testify/require"
 )
 
 // spec is one with a field of every type.

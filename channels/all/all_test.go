@@ -6,10 +6,10 @@ import (
 	"os"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
 	"nudge/channels"
 	"nudge/channels/all"
+
+	"github.com/stretchr/testify/require"
 )
 
 var update = flag.Bool("update", false, "write docs/channels.md anew")

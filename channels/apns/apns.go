@@ -13,11 +13,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sideshow/apns2"
-	"github.com/sideshow/apns2/token"
-
 	"nudge/channels"
 	"nudge/channels/h2"
+
+	"github.com/sideshow/apns2"
+	"github.com/sideshow/apns2/token"
 )
 
 // Sizes of what is under way at once: of each of concurrency batches, width messages. At the 50 ms
@@ -193,7 +193,7 @@ func (c *channel) deliver(ctx context.Context, client *apns2.Client, n *apns2.No
 	case err == nil:
 		err = errors.New("there was no answer")
 	}
-	failure := channels.Transport(ctx, err, append(c.hidden[:len(c.hidden):len(c.hidden)], n.DeviceToken)...)
+	failure := channels.Transport(ctx, err, c.secrets(n)...)
 	failure.Err = fmt.Errorf("pushing to %s: %w", channels.ShortToken(n.DeviceToken), failure.Err)
 	return channels.Result{Err: failure}
 }
@@ -204,14 +204,10 @@ func (c *channel) refused(got *h2.Outcome, n *apns2.Notification) channels.Resul
 		Reason    string `json:"reason"`
 		Timestamp int64  `json:"timestamp"` // milliseconds, with 410
 	}
-	failure := &channels.DeliveryError{Err: errors.New("Apple refused the push")} //nolint:staticcheck // a name
+	failure := &channels.DeliveryError{Err: errors.New("refused by Apple")}
 	if err := json.Unmarshal(got.Body, &answer); err != nil || len(answer.Reason) > 64 {
 		answer.Reason = ""
-		secrets := append(c.hidden[:len(c.hidden):len(c.hidden)], n.DeviceToken)
-		if c.token != nil {
-			secrets = append(secrets, c.bearer())
-		}
-		failure.Err = fmt.Errorf("Apple refused the push without a reason: %s", channels.Excerpt(got.Body, secrets...)) //nolint:staticcheck // a name
+		failure.Err = fmt.Errorf("refused without a reason: %s", channels.Excerpt(got.Body, c.secrets(n)...))
 	}
 	failure.Class = channels.Classify(c.table, got.Status, answer.Reason)
 	failure.Code = first(answer.Reason, strconv.Itoa(got.Status))
@@ -226,6 +222,15 @@ func (c *channel) refused(got *h2.Outcome, n *apns2.Notification) channels.Resul
 		c.renew()
 	}
 	return channels.Result{Err: failure}
+}
+
+// secrets are what no error about a push may contain.
+func (c *channel) secrets(n *apns2.Notification) []string {
+	secrets := append([]string{n.DeviceToken}, c.hidden...)
+	if c.token != nil {
+		secrets = append(secrets, c.bearer())
+	}
+	return secrets
 }
 
 // clientFor chooses the host by the device's environment.

@@ -7,18 +7,19 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/stretchr/testify/require"
 
 	"nudge/channels"
 	"nudge/channels/apns"
 	"nudge/channels/channeltest"
 	"nudge/channels/channeltest/apnsd"
 	"nudge/channels/channeltest/provider"
+
+	"github.com/stretchr/testify/require"
 )
 
 // start begins a local APNs and returns a config for it.
@@ -112,15 +113,18 @@ func TestWhatAppleGets(t *testing.T) {
 		body    string
 	}{
 		{
-			"title and body", channels.Message{Fields: map[string]any{"title": "Hi", "body": "There <b>"}},
+			"title and body",
+			channels.Message{Fields: map[string]any{"title": "Hi", "body": "There <b>"}},
 			plain, `{"aps":{"alert":{"title":"Hi","body":"There <b>"}},"nudge":{}}`,
 		},
 		{
-			"urgent, with a lifetime", channels.Message{Urgent: true, TTL: time.Hour, Fields: map[string]any{"body": "x"}},
-			with("Apns-Priority", "10", "Apns-Expiration", fmt.Sprint(now.Add(time.Hour).Unix())), `{"aps":{"alert":{"body":"x"}},"nudge":{}}`,
+			"urgent, with a lifetime",
+			channels.Message{Urgent: true, TTL: time.Hour, Fields: map[string]any{"body": "x"}},
+			with("Apns-Priority", "10", "Apns-Expiration", strconv.FormatInt(now.Add(time.Hour).Unix(), 10)), `{"aps":{"alert":{"body":"x"}},"nudge":{}}`,
 		},
 		{
-			"everything", channels.Message{Signed: "sid", Fields: map[string]any{
+			"everything",
+			channels.Message{Signed: "sid", Fields: map[string]any{
 				"title": "T", "subtitle": "S", "body": "B", "badge": "3", "sound": "ping.caf", "category": "CART", "thread": "cart",
 				"link": "https://shop.example/cart", "image": "https://shop.example/1.jpg", "interruption": "time-sensitive", "relevance": 0.5,
 				"actions": []any{map[string]any{"id": "buy", "title": "Buy"}}, "data": map[string]any{"order": "o1", "n": 2.0},
@@ -131,23 +135,28 @@ func TestWhatAppleGets(t *testing.T) {
 				"nudge":{"id":"sid","link":"https://shop.example/cart","image":"https://shop.example/1.jpg","actions":[{"id":"buy","title":"Buy"}]},"order":"o1","n":2}`,
 		},
 		{
-			"a badge of 0 removes it", channels.Message{Fields: map[string]any{"badge": 0.0}},
+			"a badge of 0 removes it",
+			channels.Message{Fields: map[string]any{"badge": 0.0}},
 			plain, `{"aps":{"badge":0},"nudge":{}}`,
 		},
 		{
-			"silent, even when urgent", channels.Message{Urgent: true, Fields: map[string]any{"silent": true, "data": map[string]any{"sync": true}}},
+			"silent, even when urgent",
+			channels.Message{Urgent: true, Fields: map[string]any{"silent": true, "data": map[string]any{"sync": true}}},
 			with("Apns-Push-Type", "background"), `{"aps":{"content-available":1},"nudge":{},"sync":true}`,
 		},
 		{
-			"collapse", channels.Message{Fields: map[string]any{"body": "x", "collapse": "order-17"}},
+			"collapse",
+			channels.Message{Fields: map[string]any{"body": "x", "collapse": "order-17"}},
 			with("Apns-Collapse-Id", "order-17"), `{"aps":{"alert":{"body":"x"}},"nudge":{}}`,
 		},
 		{
-			"a collapse text above 64 bytes is hashed", channels.Message{Fields: map[string]any{"body": "x", "collapse": strings.Repeat("o", 65)}},
+			"a collapse text above 64 bytes is hashed",
+			channels.Message{Fields: map[string]any{"body": "x", "collapse": strings.Repeat("o", 65)}},
 			with("Apns-Collapse-Id", channels.ShortHash(strings.Repeat("o", 65))), `{"aps":{"alert":{"body":"x"}},"nudge":{}}`,
 		},
 		{
-			"another app", channels.Message{Address: channels.Address{App: "Shop Pro"}, Fields: map[string]any{"body": "x", "mutable": true}},
+			"another app",
+			channels.Message{Address: channels.Address{App: "Shop Pro"}, Fields: map[string]any{"body": "x", "mutable": true}},
 			with("Apns-Topic", "example.shop.pro"), `{"aps":{"alert":{"body":"x"},"mutable-content":1},"nudge":{}}`,
 		},
 	} {

@@ -6,21 +6,22 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/sideshow/apns2"
-	"github.com/sideshow/apns2/token"
-	"github.com/stretchr/testify/require"
-
 	"nudge/channels"
 	"nudge/channels/apns"
 	"nudge/channels/channeltest"
 	"nudge/channels/channeltest/apnsd"
 	"nudge/channels/channeltest/provider"
+
+	"github.com/sideshow/apns2"
+	"github.com/sideshow/apns2/token"
+	"github.com/stretchr/testify/require"
 )
 
 // BenchmarkSend measures pushes a second with the local server in the same process, which shares
@@ -102,7 +103,7 @@ func benchLibrary(b *testing.B, delay time.Duration) {
 	trust(client, s)
 	push := func(i int) error {
 		r, err := client.Push(&apns2.Notification{
-			DeviceToken: channeltest.Token(i % 500), Topic: "example.shop", ApnsID: channels.UUID(fmt.Sprint(i)), Priority: 10,
+			DeviceToken: channeltest.Token(i % 500), Topic: "example.shop", ApnsID: channels.UUID(strconv.Itoa(i)), Priority: 10,
 			Payload: []byte(`{"aps":{"alert":{"title":"Still thinking about the blue shoes?","body":"They are waiting in your cart. 3 people looked at them today."}}}`),
 		})
 		if err == nil && !r.Sent() {

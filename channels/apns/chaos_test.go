@@ -8,13 +8,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"nudge/channels"
 	"nudge/channels/apns"
 	"nudge/channels/channeltest"
 	"nudge/channels/channeltest/apnsd"
 	"nudge/channels/channeltest/provider"
+
+	"github.com/stretchr/testify/require"
 )
 
 // TestChaos has Apple be slow, refuse, reset, talk garbage and move connections, all at once, while

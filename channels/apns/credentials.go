@@ -6,10 +6,10 @@ import (
 	"strings"
 	"time"
 
+	"nudge/channels"
+
 	"github.com/sideshow/apns2/certificate"
 	"github.com/sideshow/apns2/token"
-
-	"nudge/channels"
 )
 
 // renewAfter is Apple's rule: a provider token may be replaced once in 20 minutes.

@@ -7,9 +7,9 @@ import (
 	"math"
 	"slices"
 
-	"github.com/sideshow/apns2"
-
 	"nudge/channels"
+
+	"github.com/sideshow/apns2"
 )
 
 // maxCollapseID is Apple's limit, in bytes.

@@ -13,10 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"nudge/channels"
 	"nudge/channels/channeltest/provider"
+
+	"github.com/stretchr/testify/require"
 )
 
 // patience is how long any one step of the kit may take before it has failed.
@@ -121,9 +121,9 @@ func (k Kit) open(t *testing.T, with map[string]any) bench {
 }
 
 // send sends with the kit's patience and checks what every Send must keep.
-func (b bench) send(t *testing.T, ctx context.Context, batch ...channels.Message) []channels.Result {
+func (b bench) send(t *testing.T, batch ...channels.Message) []channels.Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	results := b.channel.Send(ctx, batch)
 	require.NoError(t, ctx.Err(), "the send did not end in %s", patience)
@@ -203,7 +203,7 @@ func (k Kit) testConfig(t *testing.T) {
 func (k Kit) testOrder(t *testing.T) {
 	b := k.open(t, nil)
 	batch := k.messages(min(k.Spec.Batch, 50))
-	for i, r := range b.send(t, t.Context(), batch...) {
+	for i, r := range b.send(t, batch...) {
 		require.NoErrorf(t, r.Err, "message %d", i)
 	}
 	var want []string
@@ -228,7 +228,7 @@ func (b bench) out() []string {
 }
 
 func (k Kit) testEmpty(t *testing.T) {
-	require.Empty(t, k.open(t, nil).send(t, t.Context()))
+	require.Empty(t, k.open(t, nil).send(t))
 }
 
 func (k Kit) testCancelledBefore(t *testing.T) {

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
 	"nudge/channels"
 	"nudge/channels/channeltest/provider"
+
+	"github.com/stretchr/testify/require"
 )
 
 func (k Kit) testSecrets(t *testing.T) {
@@ -27,7 +27,7 @@ func (k Kit) testSecrets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b.Log.Script(func(provider.Request) provider.Fault { return fault })
 			m := k.Message(7)
-			r := b.send(t, t.Context(), m)[0]
+			r := b.send(t, m)[0]
 			require.Error(t, r.Err)
 			requireSilent(t, r.Err, append(slices.Clone(secrets), m.Address.Token, m.Signed)...)
 		})

@@ -7,17 +7,18 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"nudge/channels"
 	"nudge/channels/apns"
 	"nudge/channels/channeltest"
 	"nudge/channels/channeltest/apnsd"
+
+	"github.com/stretchr/testify/require"
 )
 
 func TestRecorderConforms(t *testing.T) {
@@ -125,7 +126,7 @@ var sicknesses = map[string]func() func(context.Context, channels.Channel, []cha
 			batch = slices.Clone(batch)
 			for i := range batch {
 				n++
-				batch[i].Key += fmt.Sprint(n)
+				batch[i].Key += strconv.Itoa(n)
 			}
 			return well.Send(ctx, batch)
 		}

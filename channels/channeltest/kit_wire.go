@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"nudge/channels"
 	"nudge/channels/channeltest/provider"
+
+	"github.com/stretchr/testify/require"
 )
 
 func (k Kit) testCases(t *testing.T) {
@@ -18,7 +18,7 @@ func (k Kit) testCases(t *testing.T) {
 	for i, c := range k.Cases {
 		t.Run(c.Name, func(t *testing.T) {
 			b.Log.Script(func(provider.Request) provider.Fault { return c.Fault })
-			r := b.send(t, t.Context(), k.Message(i))[0]
+			r := b.send(t, k.Message(i))[0]
 			require.Equal(t, c.Class, class(r), "%v", r.Err)
 			if r.Err != nil {
 				failure := channels.AsDelivery(r.Err)
@@ -31,7 +31,7 @@ func (k Kit) testCases(t *testing.T) {
 			}
 			// The same message, once the provider is itself again, goes through.
 			b.Log.Script(nil)
-			require.NoError(t, b.send(t, t.Context(), k.Message(i))[0].Err)
+			require.NoError(t, b.send(t, k.Message(i))[0].Err)
 		})
 	}
 }
@@ -59,7 +59,7 @@ func (k Kit) testPartial(t *testing.T) {
 		}
 	}
 	b.Log.Script(func(r provider.Request) provider.Fault { return want[r.ID].Fault })
-	for i, r := range b.send(t, t.Context(), batch...) {
+	for i, r := range b.send(t, batch...) {
 		require.Equalf(t, want[k.ID(batch[i].Key)].Class, class(r), "message %d: %v", i, r.Err)
 	}
 }
@@ -69,9 +69,9 @@ func (k Kit) testStableKey(t *testing.T) {
 	m, other := k.Message(1), k.Message(2)
 	require.NotEqual(t, m.Key, other.Key)
 	for range 3 { // three attempts: the last two after a crash that lost the first's outcome
-		require.NoError(t, b.send(t, t.Context(), m)[0].Err)
+		require.NoError(t, b.send(t, m)[0].Err)
 	}
-	require.NoError(t, b.send(t, t.Context(), other)[0].Err)
+	require.NoError(t, b.send(t, other)[0].Err)
 	got := b.Log.Received()
 	require.Len(t, got, 4)
 	for _, r := range got[:3] {
@@ -80,7 +80,7 @@ func (k Kit) testStableKey(t *testing.T) {
 	}
 	require.NotEqual(t, got[0].ID, got[3].ID)
 	reopened := k.open(t, nil) // and after a restart
-	require.NoError(t, reopened.send(t, t.Context(), m)[0].Err)
+	require.NoError(t, reopened.send(t, m)[0].Err)
 	require.Equal(t, k.ID(m.Key), reopened.Log.Received()[0].ID)
 }
 
@@ -105,7 +105,7 @@ func (k Kit) testRetryAfter(t *testing.T) {
 			fault := k.Cases[limited].Fault
 			fault.Header = http.Header{"Retry-After": {c.header}}
 			b.Log.Script(func(provider.Request) provider.Fault { return fault })
-			r := b.send(t, t.Context(), k.Message(1))[0]
+			r := b.send(t, k.Message(1))[0]
 			require.Equal(t, channels.ClassRateLimit, class(r), "%v", r.Err)
 			require.Equal(t, c.want, channels.AsDelivery(r.Err).RetryAfter)
 		})
@@ -131,14 +131,14 @@ func (k Kit) testCancelMidSend(t *testing.T) {
 	}
 	require.Equal(t, channels.ClassCancelled, class(results[len(results)-1]))
 	b.Log.Script(nil) // the channel goes on working
-	require.NoError(t, b.send(t, t.Context(), k.Message(100))[0].Err)
+	require.NoError(t, b.send(t, k.Message(100))[0].Err)
 }
 
 func (k Kit) testTimeout(t *testing.T) {
 	b := k.open(t, map[string]any{"timeout": "100ms"})
-	require.NoError(t, b.send(t, t.Context(), k.Message(0))[0].Err) // the connection stands
+	require.NoError(t, b.send(t, k.Message(0))[0].Err) // the connection stands
 	b.Log.Script(func(provider.Request) provider.Fault { return provider.Fault{Hang: true} })
-	r := b.send(t, t.Context(), k.Message(1))[0]
+	r := b.send(t, k.Message(1))[0]
 	require.Equal(t, channels.ClassTemporary, class(r), "%v", r.Err)
 	require.Equal(t, "timeout", channels.AsDelivery(r.Err).Code)
 }
@@ -156,7 +156,7 @@ func (k Kit) testSlow(t *testing.T) {
 	b := k.open(t, nil)
 	b.Log.Script(func(provider.Request) provider.Fault { return provider.Fault{Delay: 150 * time.Millisecond} })
 	batch := k.messages(min(k.Spec.Batch, 10))
-	for _, r := range b.send(t, t.Context(), batch...) {
+	for _, r := range b.send(t, batch...) {
 		require.NoError(t, r.Err)
 	}
 }
@@ -169,25 +169,25 @@ func (k Kit) testEndless(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b.Log.Script(func(provider.Request) provider.Fault { return fault })
-			r := b.send(t, t.Context(), k.Message(3))[0]
+			r := b.send(t, k.Message(3))[0]
 			require.Contains(t, []channels.Class{"", channels.ClassTemporary}, class(r), "%v", r.Err)
 			if r.Err != nil {
 				require.Less(t, len(r.Err.Error()), 1000)
 			}
 			b.Log.Script(nil)
-			require.NoError(t, b.send(t, t.Context(), k.Message(4))[0].Err)
+			require.NoError(t, b.send(t, k.Message(4))[0].Err)
 		})
 	}
 }
 
 func (k Kit) testReset(t *testing.T) {
 	b := k.open(t, nil)
-	require.NoError(t, b.send(t, t.Context(), k.Message(0))[0].Err)
+	require.NoError(t, b.send(t, k.Message(0))[0].Err)
 	b.Log.Script(func(provider.Request) provider.Fault { return provider.Fault{Reset: true} })
-	r := b.send(t, t.Context(), k.Message(1))[0]
+	r := b.send(t, k.Message(1))[0]
 	require.Equal(t, channels.ClassTemporary, class(r), "%v", r.Err)
 	b.Log.Script(nil)
-	require.NoError(t, b.send(t, t.Context(), k.Message(1))[0].Err)
+	require.NoError(t, b.send(t, k.Message(1))[0].Err)
 }
 
 func (k Kit) testGarbage(t *testing.T) {
@@ -203,19 +203,19 @@ func (k Kit) testGarbage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b.Log.Script(func(provider.Request) provider.Fault { return c.fault })
-			r := b.send(t, t.Context(), k.Message(1))[0]
+			r := b.send(t, k.Message(1))[0]
 			require.Contains(t, c.want, class(r), "%v", r.Err)
 			b.Log.Script(nil)
-			require.NoError(t, b.send(t, t.Context(), k.Message(1))[0].Err)
+			require.NoError(t, b.send(t, k.Message(1))[0].Err)
 		})
 	}
 }
 
 func (k Kit) testNobody(t *testing.T) {
 	b := k.open(t, nil)
-	require.NoError(t, b.send(t, t.Context(), k.Message(0))[0].Err)
+	require.NoError(t, b.send(t, k.Message(0))[0].Err)
 	b.Stop()
-	r := b.send(t, t.Context(), k.Message(1))[0]
+	r := b.send(t, k.Message(1))[0]
 	require.Equal(t, channels.ClassTemporary, class(r), "%v", r.Err)
 }
 
@@ -228,7 +228,7 @@ func (k Kit) testNoRetry(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b.Log.Reset()
 			b.Log.Script(func(provider.Request) provider.Fault { return fault })
-			require.Error(t, b.send(t, t.Context(), k.Message(5))[0].Err)
+			require.Error(t, b.send(t, k.Message(5))[0].Err)
 			require.EqualValues(t, 1, b.Log.Requests())
 		})
 	}

@@ -84,11 +84,11 @@ func (e *errorBody) text(raw []byte, secrets ...string) string {
 	if e.Error.Message == "" {
 		return channels.Excerpt(raw, secrets...)
 	}
-	text := e.Error.Message
+	parts := []string{e.Error.Message}
 	for _, d := range e.Error.Details {
 		for _, v := range d.Violations {
-			text += "; " + v.Field + ": " + v.Description
+			parts = append(parts, v.Field+": "+v.Description)
 		}
 	}
-	return channels.Excerpt([]byte(text), secrets...)
+	return channels.Excerpt([]byte(strings.Join(parts, "; ")), secrets...)
 }

@@ -10,12 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"nudge/channels"
 	"nudge/channels/channeltest/fcmd"
 	"nudge/channels/channeltest/provider"
 	"nudge/channels/fcm"
+
+	"github.com/stretchr/testify/require"
 )
 
 // BenchmarkSend measures pushes a second with the local server in the same process, which shares

@@ -13,12 +13,12 @@ import (
 	"strings"
 	"time"
 
+	"nudge/channels"
+	"nudge/channels/h2"
+
 	firebase "firebase.google.com/go/v4"
 	"firebase.google.com/go/v4/messaging"
 	"google.golang.org/api/option"
-
-	"nudge/channels"
-	"nudge/channels/h2"
 )
 
 // Sizes of what is under way at once: of each of concurrency batches, width messages.

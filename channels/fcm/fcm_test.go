@@ -13,13 +13,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"nudge/channels"
 	"nudge/channels/channeltest"
 	"nudge/channels/channeltest/fcmd"
 	"nudge/channels/channeltest/provider"
 	"nudge/channels/fcm"
+
+	"github.com/stretchr/testify/require"
 )
 
 // key is one service account's for all servers of the tests: making one takes long.
@@ -130,11 +130,13 @@ func TestWhatGoogleGets(t *testing.T) {
 		want     string
 	}{
 		{
-			"Android", "android", channels.Message{Fields: map[string]any{"title": "Hi", "body": "There"}},
+			"Android", "android",
+			channels.Message{Fields: map[string]any{"title": "Hi", "body": "There"}},
 			`{"notification":{"title":"Hi","body":"There"},"android":{"priority":"normal","notification":{"tag":"` + hash + `"}}}`,
 		},
 		{
-			"everything on Android", "android", channels.Message{Signed: "sid", Urgent: true, TTL: 90 * time.Minute, Fields: map[string]any{
+			"everything on Android", "android",
+			channels.Message{Signed: "sid", Urgent: true, TTL: 90 * time.Minute, Fields: map[string]any{
 				"title": "T", "body": "B", "image": "https://shop.example/1.jpg", "link": "https://shop.example/cart", "badge": "3", "sound": "ping",
 				"channel_id": "offers", "click_action": "OPEN", "icon": "ic_cart", "color": "#ff6600", "collapse": "order-17",
 				"actions": []any{map[string]any{"id": "buy", "title": "Buy"}}, "data": map[string]any{"order": "o1", "n": 2.0, "yes": true},
@@ -145,7 +147,8 @@ func TestWhatGoogleGets(t *testing.T) {
 				"android":{"priority":"high","ttl":"5400s","notification":{"tag":"order-17","sound":"ping","icon":"ic_cart","color":"#ff6600","channel_id":"offers","click_action":"OPEN","notification_count":3}}}`,
 		},
 		{
-			"a browser", "web", channels.Message{Urgent: true, TTL: time.Hour, Fields: map[string]any{
+			"a browser", "web",
+			channels.Message{Urgent: true, TTL: time.Hour, Fields: map[string]any{
 				"title": "T", "body": "B", "link": "https://shop.example/cart", "icon": "https://shop.example/i.png",
 				"actions": []any{map[string]any{"id": "buy", "title": "Buy", "icon": "https://shop.example/b.png"}},
 			}},
@@ -154,15 +157,18 @@ func TestWhatGoogleGets(t *testing.T) {
 				"fcm_options":{"link":"https://shop.example/cart"}}}`,
 		},
 		{
-			"a link into the app is not for browsers", "web", channels.Message{Fields: map[string]any{"title": "T", "link": "shop://cart"}},
+			"a link into the app is not for browsers", "web",
+			channels.Message{Fields: map[string]any{"title": "T", "link": "shop://cart"}},
 			`{"data":{"link":"shop://cart"},"notification":{"title":"T"},"webpush":{"headers":{"Urgency":"normal"},"notification":{"tag":"` + hash + `"}}}`,
 		},
 		{
-			"silent", "android", channels.Message{Fields: map[string]any{"silent": true, "title": "T", "data": map[string]any{"sync": "1"}}},
+			"silent", "android",
+			channels.Message{Fields: map[string]any{"silent": true, "title": "T", "data": map[string]any{"sync": "1"}}},
 			`{"data":{"sync":"1","title":"T"},"android":{"priority":"normal"}}`,
 		},
 		{
-			"a lifetime above Google's four weeks", "android", channels.Message{TTL: 60 * 24 * time.Hour, Fields: map[string]any{"body": "B"}},
+			"a lifetime above Google's four weeks", "android",
+			channels.Message{TTL: 60 * 24 * time.Hour, Fields: map[string]any{"body": "B"}},
 			`{"notification":{"body":"B"},"android":{"priority":"normal","ttl":"2419200s","notification":{"tag":"` + hash + `"}}}`,
 		},
 	} {

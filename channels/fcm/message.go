@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"firebase.google.com/go/v4/messaging"
-
 	"nudge/channels"
+
+	"firebase.google.com/go/v4/messaging"
 )
 
 // maxTTL is Google's limit: four weeks. More is cut to it.

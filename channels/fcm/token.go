@@ -14,10 +14,10 @@ import (
 	"sync"
 	"time"
 
+	"nudge/channels"
+
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/jwt"
-
-	"nudge/channels"
 )
 
 // scope is what an access token is asked for.
@@ -186,7 +186,7 @@ func (t *tokens) failure(err error) *channels.DeliveryError {
 		if json.Unmarshal(re.Body, &answer) != nil {
 			answer.Code = ""
 		}
-		d := &channels.DeliveryError{Class: class, Code: "oauth " + first(short(answer.Code), strconv.Itoa(status)), Err: errors.New("Google gave no access token: look at the service account and the machine's clock")} //nolint:staticcheck // a name
+		d := &channels.DeliveryError{Class: class, Code: "oauth " + first(short(answer.Code), strconv.Itoa(status)), Err: errors.New("no access token from Google: look at the service account and the machine's clock")}
 		if class != channels.ClassCredential {
 			d.RetryAfter = channels.RetryAfter(re.Response.Header.Get("Retry-After"), t.now())
 		}

@@ -11,11 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"nudge/channels"
 	"nudge/channels/channeltest"
 	"nudge/channels/file"
+
+	"github.com/stretchr/testify/require"
 )
 
 // read returns the lines of a file.
@@ -26,7 +26,7 @@ func read(t *testing.T, path string) []file.Line {
 		return nil
 	}
 	require.NoError(t, err)
-	defer f.Close()
+	defer func() { require.NoError(t, f.Close()) }()
 	var lines []file.Line
 	for scanner := bufio.NewScanner(f); scanner.Scan(); {
 		var line file.Line

@@ -3,6 +3,7 @@ package h2
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -78,20 +79,22 @@ func TestIDsRunOut(t *testing.T) {
 // FuzzServer lets a server say anything at all: the connection must end, and every request with it,
 // without a panic and without keeping more of an answer than it may.
 func FuzzServer(f *testing.F) {
-	frames := func(write func(*http2.Framer)) []byte {
+	frames := func(write func(*http2.Framer) error) []byte {
 		var out writer
-		write(http2.NewFramer(&out, nil))
+		require.NoError(f, write(http2.NewFramer(&out, nil)))
 		return out
 	}
-	f.Add(frames(func(fr *http2.Framer) { fr.WriteSettings() }))
-	f.Add(frames(func(fr *http2.Framer) {
-		fr.WriteSettings(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 1}, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 3})
-		fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x88}, EndHeaders: true})
-		fr.WriteData(1, true, []byte("hello"))
-		fr.WriteWindowUpdate(0, 1<<31-1)
-		fr.WriteRSTStream(3, http2.ErrCodeRefusedStream)
-		fr.WritePing(false, [8]byte{})
-		fr.WriteGoAway(1, http2.ErrCodeNo, []byte("bye"))
+	f.Add(frames(func(fr *http2.Framer) error { return fr.WriteSettings() }))
+	f.Add(frames(func(fr *http2.Framer) error {
+		return errors.Join(
+			fr.WriteSettings(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 1}, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 3}),
+			fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x88}, EndHeaders: true}),
+			fr.WriteData(1, true, []byte("hello")),
+			fr.WriteWindowUpdate(0, 1<<31-1),
+			fr.WriteRSTStream(3, http2.ErrCodeRefusedStream),
+			fr.WritePing(false, [8]byte{}),
+			fr.WriteGoAway(1, http2.ErrCodeNo, []byte("bye")),
+		)
 	}))
 	f.Fuzz(func(t *testing.T, says []byte) {
 		c, theirs := connected(t)
@@ -105,7 +108,7 @@ func FuzzServer(f *testing.F) {
 		}
 		go func() {
 			theirs.Write(says) //nolint:errcheck // it may hang up before the end
-			theirs.Close()
+			theirs.Close()     //nolint:errcheck // likewise
 		}()
 		c.fail(c.readFrames(c.nc))
 		for _, s := range streams {

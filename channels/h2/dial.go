@@ -75,7 +75,7 @@ func tunnel(ctx context.Context, dialer *net.Dialer, proxy *url.URL, addr string
 		return nil, errors.Join(fmt.Errorf("asking the proxy %s: %w", proxy.Host, err), nc.Close())
 	}
 	// The server says nothing before we do, so nothing of its is read with the proxy's answer.
-	response, err := http.ReadResponse(bufio.NewReader(nc), connect)
+	response, err := http.ReadResponse(bufio.NewReader(nc), connect) //nolint:bodyclose // the answer to CONNECT has none
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("asking the proxy %s: %w", proxy.Host, err), nc.Close())
 	}

@@ -217,6 +217,7 @@ func (c *conn) settings(f *http2.SettingsFrame) error {
 		case http2.SettingHeaderTableSize:
 			c.encoder.SetMaxDynamicTableSizeLimit(set.Val)
 			c.encoder.SetMaxDynamicTableSize(min(set.Val, 4096))
+		default: // of no use to a client that is never pushed to
 		}
 		return nil
 	})

@@ -12,19 +12,20 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
-
 	"nudge/channels/channeltest/h2d"
 	"nudge/channels/channeltest/provider"
 	"nudge/channels/h2"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // local is a server and a transport that trusts it.
@@ -70,9 +71,21 @@ func (l local) post(ctx context.Context, path, body string) (int, string, error)
 	if err != nil {
 		return 0, "", err
 	}
-	defer response.Body.Close()
+	defer response.Body.Close() //nolint:errcheck // it is in memory
 	raw, err := io.ReadAll(response.Body)
 	return response.StatusCode, string(raw), err
+}
+
+// get asks for a URL; the answer's body is not wanted.
+func get(t *testing.T, transport *h2.Transport, url string) (status string, header http.Header, err error) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	require.NoError(t, err)
+	response, err := (&http.Client{Transport: transport}).Do(r)
+	if err != nil {
+		return "", nil, err
+	}
+	return response.Status, response.Header, response.Body.Close()
 }
 
 // echo answers with what came.
@@ -94,11 +107,10 @@ func TestRequestAndAnswer(t *testing.T) {
 	require.Equal(t, []string{"a", "b"}, seen.Load().Header().Values("X-Test"))
 	require.Equal(t, "5", seen.Load().Get("content-length"))
 
-	response, err := l.client.Get("https://" + l.Addr() + "/none")
+	line, header, err := get(t, l.transport, "https://"+l.Addr()+"/none")
 	require.NoError(t, err)
-	require.Equal(t, "200 OK", response.Status)
-	require.Equal(t, "/none", response.Header.Get("X-Path"))
-	require.NoError(t, response.Body.Close())
+	require.Equal(t, "200 OK", line)
+	require.Equal(t, "/none", header.Get("X-Path"))
 }
 
 func TestBodiesLargerThanEveryWindow(t *testing.T) {
@@ -108,7 +120,7 @@ func TestBodiesLargerThanEveryWindow(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range 8 { // together 4 MB through a connection's window of 64 KB
 		group.Go(func() {
-			status, got, err := l.post(t.Context(), "/", strings.Repeat(fmt.Sprint(i), 500_000))
+			status, got, err := l.post(t.Context(), "/", strings.Repeat(strconv.Itoa(i), 500_000))
 			if want := fmt.Sprint(500_000, " ", i); err != nil || status != 200 || got != want {
 				t.Errorf("%d: %d %.40q %v", i, status, got, err)
 			}
@@ -182,7 +194,7 @@ func TestGoAwayLosesAndDoublesNothing(t *testing.T) {
 		gate <- struct{}{}
 		group.Go(func() {
 			defer func() { <-gate }()
-			if status, _, err := l.post(t.Context(), "/", fmt.Sprint(i)); err != nil || status != 200 {
+			if status, _, err := l.post(t.Context(), "/", strconv.Itoa(i)); err != nil || status != 200 {
 				t.Errorf("%d: %d %v", i, status, err)
 			}
 		})
@@ -278,8 +290,8 @@ func TestRefusedStreamsGoElsewhereOrFail(t *testing.T) {
 		}
 	})
 	transport := h2.New(h2.Config{TLS: &tls.Config{RootCAs: ca.Pool()}})
-	defer transport.Close()
-	_, err := (&http.Client{Transport: transport}).Get("https://" + addr)
+	defer func() { require.NoError(t, transport.Close()) }()
+	_, _, err := get(t, transport, "https://"+addr)
 	require.ErrorContains(t, err, "refused the stream")
 	require.EqualValues(t, 4, streams.Load(), "it is tried again, but not for ever")
 }
@@ -293,8 +305,8 @@ func TestQuietConnectionIsGivenUp(t *testing.T) {
 		}
 	})
 	transport := h2.New(h2.Config{TLS: &tls.Config{RootCAs: ca.Pool()}, Quiet: 50 * time.Millisecond})
-	defer transport.Close()
-	_, err := (&http.Client{Transport: transport}).Get("https://" + addr)
+	defer func() { require.NoError(t, transport.Close()) }()
+	_, _, err := get(t, transport, "https://"+addr)
 	require.ErrorContains(t, err, "does not answer pings")
 	require.NotEmpty(t, pings)
 }
@@ -305,19 +317,18 @@ func TestServersThatAreNotHTTP2(t *testing.T) {
 	plain.StartTLS()
 	defer plain.Close()
 	transport := h2.New(h2.Config{TLS: plain.Client().Transport.(*http.Transport).TLSClientConfig})
-	defer transport.Close()
-	client := &http.Client{Transport: transport}
-	_, err := client.Get(plain.URL)
+	defer func() { require.NoError(t, transport.Close()) }()
+	_, _, err := get(t, transport, plain.URL)
 	require.ErrorContains(t, err, "no application protocol")
-	_, err = client.Get("http://127.0.0.1:1")
+	_, _, err = get(t, transport, "http://127.0.0.1:1")
 	require.ErrorContains(t, err, "is not https")
-	_, err = client.Get("https://127.0.0.1:1")
+	_, _, err = get(t, transport, "https://127.0.0.1:1")
 	require.ErrorContains(t, err, "connecting")
 
 	ca, cert := authority(t)
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2"}})
 	require.NoError(t, err)
-	defer listener.Close()
+	defer func() { require.NoError(t, listener.Close()) }()
 	go func() {
 		for {
 			nc, err := listener.Accept()
@@ -328,7 +339,7 @@ func TestServersThatAreNotHTTP2(t *testing.T) {
 		}
 	}()
 	transport = h2.New(h2.Config{TLS: &tls.Config{RootCAs: ca.Pool()}})
-	defer transport.Close()
+	defer func() { require.NoError(t, transport.Close()) }()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+listener.Addr().String(), http.NoBody)
@@ -346,7 +357,7 @@ func TestThroughAProxy(t *testing.T) {
 			return
 		}
 		tunnels.Add(1)
-		far, err := net.Dial("tcp", r.Host)
+		far, err := (&net.Dialer{}).DialContext(r.Context(), "tcp", r.Host)
 		if err != nil {
 			w.WriteHeader(http.StatusBadGateway)
 			return
@@ -358,7 +369,7 @@ func TestThroughAProxy(t *testing.T) {
 		io.WriteString(near, "HTTP/1.1 200 OK\r\n\r\n") //nolint:errcheck // the client's business
 		go func() { io.Copy(far, near); far.Close() }() //nolint:errcheck // until one side ends
 		io.Copy(near, far)                              //nolint:errcheck // until one side ends
-		near.Close()
+		near.Close()                                    //nolint:errcheck // the test is over
 	}))
 	defer proxy.Close()
 	with := func(text string) h2.Config {
@@ -409,7 +420,7 @@ func TestAgainstNetHTTP(t *testing.T) {
 		if err != nil {
 			panic(http.ErrAbortHandler)
 		}
-		w.Header().Set("X-Length", fmt.Sprint(len(body)))
+		w.Header().Set("X-Length", strconv.Itoa(len(body)))
 		w.WriteHeader(http.StatusAccepted)
 		w.Write(body) //nolint:errcheck // the client's business
 	}))
@@ -417,20 +428,25 @@ func TestAgainstNetHTTP(t *testing.T) {
 	server.StartTLS()
 	defer server.Close()
 	transport := h2.New(h2.Config{TLS: server.Client().Transport.(*http.Transport).TLSClientConfig, MaxBody: 1 << 20})
-	defer transport.Close()
+	defer func() { require.NoError(t, transport.Close()) }()
 	client := &http.Client{Transport: transport}
 	var group sync.WaitGroup
 	for i := range 300 {
 		group.Go(func() {
 			body := bytes.Repeat([]byte{byte('a' + i%26)}, i*100)
-			response, err := client.Post(server.URL, "text/plain", bytes.NewReader(body))
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, bytes.NewReader(body))
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			defer response.Body.Close()
+			response, err := client.Do(r)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer response.Body.Close() //nolint:errcheck // it is in memory
 			got, err := io.ReadAll(response.Body)
-			if err != nil || response.StatusCode != http.StatusAccepted || !bytes.Equal(body, got) || response.Header.Get("X-Length") != fmt.Sprint(len(body)) {
+			if err != nil || response.StatusCode != http.StatusAccepted || !bytes.Equal(body, got) || response.Header.Get("X-Length") != strconv.Itoa(len(body)) {
 				t.Errorf("%d: %d %d bytes %v", i, response.StatusCode, len(got), err)
 			}
 		})
@@ -447,7 +463,7 @@ func frames(t *testing.T, cert tls.Certificate, f func(*http2.Framer, http2.Fram
 	var open sync.Map
 	t.Cleanup(func() {
 		require.NoError(t, listener.Close())
-		open.Range(func(nc, _ any) bool { nc.(net.Conn).Close(); return true })
+		open.Range(func(nc, _ any) bool { return nc.(net.Conn).Close() == nil || true })
 		group.Wait()
 	})
 	group.Go(func() {
@@ -458,7 +474,7 @@ func frames(t *testing.T, cert tls.Certificate, f func(*http2.Framer, http2.Fram
 			}
 			open.Store(nc, true)
 			group.Go(func() {
-				defer nc.Close()
+				defer nc.Close() //nolint:errcheck // the test is over
 				preface := make([]byte, len(http2.ClientPreface))
 				if _, err := io.ReadFull(nc, preface); err != nil {
 					return

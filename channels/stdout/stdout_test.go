@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"nudge/channels"
 	"nudge/channels/channeltest"
 	"nudge/channels/stdout"
+
+	"github.com/stretchr/testify/require"
 )
 
 // buffer is an output that several goroutines may use.

@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"nudge/channels"
 	"nudge/channels/channeltest"
 	"nudge/channels/webhook"
+
+	"github.com/stretchr/testify/require"
 )
 
 // BenchmarkSend measures signed posts a second over TLS with the local endpoint in the same process.

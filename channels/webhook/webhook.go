@@ -16,9 +16,9 @@ import (
 	"strings"
 	"time"
 
-	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
-
 	"nudge/channels"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
 // inFlight is how many requests of one batch are under way at once.
@@ -128,7 +128,7 @@ func open(o channels.Options) (channels.Channel, error) {
 			return nil, bad("headers."+name, "is not a header", "")
 		}
 		c.hidden = append(c.hidden, value.Reveal())
-		for _, part := range strings.Fields(value.Reveal()) { // "Bearer …": the endpoint may quote the rest alone
+		for part := range strings.FieldsSeq(value.Reveal()) { // "Bearer …": the endpoint may quote the rest alone
 			if len(part) >= 8 {
 				c.hidden = append(c.hidden, part)
 			}
@@ -245,7 +245,7 @@ func (c *channel) post(ctx context.Context, m *channels.Message) channels.Result
 	if err != nil {
 		return c.failed(ctx, m, err)
 	}
-	defer response.Body.Close()
+	defer response.Body.Close() //nolint:errcheck // the answer was read
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	class := channels.Classify(answers(), response.StatusCode, "")
 	if class == "" {

@@ -9,14 +9,14 @@ import (
 	"testing"
 	"time"
 
-	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
-	"github.com/stretchr/testify/require"
-
 	"nudge/channels"
 	"nudge/channels/channeltest"
 	"nudge/channels/channeltest/hookd"
 	"nudge/channels/channeltest/provider"
 	"nudge/channels/webhook"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"github.com/stretchr/testify/require"
 )
 
 // secret is a signing secret of the documented form.

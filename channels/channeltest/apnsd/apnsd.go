@@ -24,10 +24,10 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/http2/hpack"
-
 	"nudge/channels/channeltest/h2d"
 	"nudge/channels/channeltest/provider"
+
+	"golang.org/x/net/http2/hpack"
 )
 
 // Limits that Apple documents.
@@ -180,7 +180,7 @@ func (s *Server) handle(c *h2d.Conn, r *h2d.Request) h2d.Reply {
 		if no.reason == "" {
 			no.reason = reasonOf(fault.Status)
 		}
-		s.admit(c, r, at) //nolint:errcheck // the connection still learns that its token is good
+		s.admit(c, r, at) // the connection still learns that its token is good
 	} else {
 		no = s.judge(c, r, token, at)
 	}
@@ -396,7 +396,7 @@ func isUUID(text string) bool {
 // newUUID makes a random UUID.
 func newUUID() string {
 	var b [16]byte
-	rand.Read(b[:]) //nolint:errcheck // it never fails
+	rand.Read(b[:])
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	h := hex.EncodeToString(b[:])
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]

@@ -12,12 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sideshow/apns2/token"
-	"github.com/stretchr/testify/require"
-
 	"nudge/channels/channeltest/apnsd"
 	"nudge/channels/channeltest/provider"
 	"nudge/channels/h2"
+
+	"github.com/sideshow/apns2/token"
+	"github.com/stretchr/testify/require"
 )
 
 // client sends requests as a provider would.
@@ -66,7 +66,7 @@ func (c client) push(t *testing.T, change func(*http.Request)) (int, string, htt
 	}
 	response, err := c.http.Do(r)
 	require.NoError(t, err)
-	defer response.Body.Close()
+	defer func() { require.NoError(t, response.Body.Close()) }()
 	var answer struct {
 		Reason    string `json:"reason"`
 		Timestamp int64  `json:"timestamp"`

@@ -25,10 +25,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/http2/hpack"
-
 	"nudge/channels/channeltest/h2d"
 	"nudge/channels/channeltest/provider"
+
+	"golang.org/x/net/http2/hpack"
 )
 
 // Config sets a server up.
@@ -353,7 +353,7 @@ func (no *refusal) body() []byte {
 // newID makes the end of a message's name.
 func newID() string {
 	var b [12]byte
-	rand.Read(b[:]) //nolint:errcheck // it never fails
+	rand.Read(b[:])
 	return hex.EncodeToString(b[:])
 }
 

@@ -8,17 +8,16 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"nudge/channels/channeltest/fcmd"
+	"nudge/channels/h2"
+
 	"github.com/stretchr/testify/require"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google"
-
-	"nudge/channels/channeltest/fcmd"
-	"nudge/channels/h2"
 )
 
 // client sends requests as a sender would.
@@ -71,7 +70,7 @@ func (c client) send(t *testing.T, path, access, body string) (int, answer) {
 	r.Header.Set("Authorization", "Bearer "+access)
 	response, err := c.http.Do(r)
 	require.NoError(t, err)
-	defer response.Body.Close()
+	defer func() { require.NoError(t, response.Body.Close()) }()
 	raw, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
 	var a answer
@@ -122,9 +121,11 @@ func TestDocumentedAnswers(t *testing.T) {
 			require.Equal(t, status == 200, a.Name != "")
 			code, field := "", ""
 			for _, d := range a.Error.Details {
-				code += d.ErrorCode
+				if d.ErrorCode != "" {
+					code = d.ErrorCode
+				}
 				for _, v := range d.Violations {
-					field += v.Field
+					field = v.Field
 				}
 			}
 			require.Equal(t, tc.code, code)
@@ -161,7 +162,10 @@ func TestTokenEndpointRefuses(t *testing.T) {
 	require.ErrorContains(t, grant(stranger.Credentials, nothing, scope), "Invalid JWT Signature")
 	require.ErrorContains(t, grant(c.server.Credentials, func(a map[string]string) { a["client_email"] = "x@y.example" }, scope), "account not found")
 	require.ErrorContains(t, grant(c.server.Credentials, nothing, "https://www.googleapis.com/auth/drive"), "Invalid OAuth scope")
-	response, err := c.oauth.PostForm(c.server.TokenURL(), url.Values{"grant_type": {"password"}})
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.server.TokenURL(), strings.NewReader("grant_type=password"))
+	require.NoError(t, err)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	response, err := c.oauth.Do(r)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusBadRequest, response.StatusCode)
 	require.NoError(t, response.Body.Close())

@@ -107,8 +107,8 @@ func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	s.listener.Close() //nolint:errcheck // it is of no use any more
-	s.Each(func(c *Conn) { c.nc.Close() })
+	s.listener.Close()                     //nolint:errcheck // it is of no use any more
+	s.Each(func(c *Conn) { c.nc.Close() }) //nolint:errcheck // its reader ends by it
 	s.group.Wait()
 }
 

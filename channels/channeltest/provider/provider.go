@@ -3,6 +3,7 @@
 package provider
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -147,11 +148,7 @@ func (l *Log) Received() []Received {
 func (l *Log) Statuses() map[int]int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := make(map[int]int64, len(l.statuses))
-	for status, n := range l.statuses {
-		out[status] = n
-	}
-	return out
+	return maps.Clone(l.statuses)
 }
 
 // Reset forgets what was kept, the counters and the script.
