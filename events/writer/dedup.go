@@ -56,8 +56,6 @@ type dedup struct {
 	// recent holds what is not yet stored: the newest live and the newest imported row of a key.
 	recent struct{ live, imported map[idKey]dedupRow }
 	asked  []idKey
-
-	lookups int // keys asked for since the start
 }
 
 func newDedup(s salt, look lookup, loadImported func(context.Context, func(idKey)) error) *dedup {
@@ -110,7 +108,6 @@ func (d *dedup) judge(ctx context.Context, as []arrival, duplicate []bool, rows 
 		if stored, err = d.look(ctx, d.asked); err != nil {
 			return rows, fmt.Errorf("look for duplicates in the store: %w", err)
 		}
-		d.lookups += len(d.asked)
 	}
 	for i := range as {
 		a := &as[i]

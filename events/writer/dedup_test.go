@@ -170,14 +170,14 @@ func TestDedupStoreAway(t *testing.T) {
 }
 
 func TestFilter(t *testing.T) {
-	const n = 1_000_000
+	const n = 400_000
 	f := &filter{}
 	key := func(i int) idKey {
 		k, _ := testSalt.id(nil, "m", fmt.Sprint(i))
 		return k
 	}
 	for i := range n {
-		f.add(key(i), int32(i/100_000))
+		f.add(key(i), int32(i/40_000))
 	}
 	for i := range n {
 		require.True(t, f.has(key(i)))
@@ -194,16 +194,16 @@ func TestFilter(t *testing.T) {
 	require.Less(t, f.bytes(), 4*n)
 
 	f.forget(5)
-	for i := 500_000; i < n; i++ {
+	for i := 200_000; i < n; i++ {
 		require.True(t, f.has(key(i)), "of a day that counts still")
 	}
 	left := 0
-	for i := range 300_000 {
+	for i := range 120_000 {
 		if f.has(key(i)) {
 			left++
 		}
 	}
-	require.Less(t, left, 10_000, "old days are dropped")
+	require.Less(t, left, 4_000, "old days are dropped")
 }
 
 func BenchmarkDedupJudge(b *testing.B) {

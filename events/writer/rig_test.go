@@ -130,7 +130,7 @@ func (r *rig) flush() {
 
 func (r *rig) wait(pos events.Position) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	require.NoError(r.t, r.w.WaitFor(ctx, pos))
 }
@@ -183,7 +183,7 @@ func (r *rig) count(table string) (n uint64) {
 // until polls the store for something that happens beside the stream.
 func (r *rig) until(what string, ok func() bool) {
 	r.t.Helper()
-	require.Eventually(r.t, ok, 20*time.Second, 20*time.Millisecond, what)
+	require.Eventually(r.t, ok, time.Minute, 20*time.Millisecond, what)
 }
 
 // call is a track call with a message id of its own.

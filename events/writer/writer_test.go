@@ -192,6 +192,20 @@ func TestWriterBuriesRefusedRows(t *testing.T) {
 	require.Contains(t, r.rows("SELECT reason FROM dead_letters")[0], "no_poison")
 }
 
+// Imported history spans more months (parts of the table) than ClickHouse takes at once by itself.
+func TestWriterTakesManyMonths(t *testing.T) {
+	r := newRig(t)
+	var evs []events.Event
+	for i := range 101 {
+		ev := call(i, "u", "A", `{"n":1}`)
+		ev.Flags, ev.Time = events.Imported, time.Date(2003, time.Month(i), 1, 0, 0, 0, 0, time.UTC).UnixMilli()
+		evs = append(evs, ev)
+	}
+	r.send(evs...)
+	r.flush()
+	require.Equal(t, 101, r.rowsCount("SELECT uniqExact(toYYYYMM(time)) FROM events"))
+}
+
 func TestWriterRefusesAnotherQueue(t *testing.T) {
 	r := newRig(t)
 	r.send(call(1, "u", "A", `{}`))
