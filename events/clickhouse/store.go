@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -184,13 +185,35 @@ func Code(err error) int {
 	return 0
 }
 
-// Unavailable says whether err came about because the store could not be reached or ended while it
-// was asked: the same call may succeed later. Of an INSERT it is then unknown whether it was done.
+// Unavailable says whether err came about because the store could not be reached, ended while it
+// was asked, or is short of memory, disk or parts: the same call may succeed later. Of an INSERT it
+// is then unknown whether it was done.
 func Unavailable(err error) bool {
-	if err == nil || Code(err) != 0 {
+	if code := Code(err); code != 0 {
+		return slices.Contains(passing, code)
+	}
+	if err == nil || errors.Is(err, context.Canceled) {
 		return false
 	}
 	var netErr net.Error
 	return errors.As(err, &netErr) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, net.ErrClosed) || errors.Is(err, clickhouse.ErrAcquireConnTimeout)
+}
+
+// passing are the exceptions that say nothing about the query.
+var passing = []int{
+	159, // TIMEOUT_EXCEEDED
+	202, // TOO_MANY_SIMULTANEOUS_QUERIES
+	209, // SOCKET_TIMEOUT
+	210, // NETWORK_ERROR
+	236, // ABORTED
+	241, // MEMORY_LIMIT_EXCEEDED
+	242, // TABLE_IS_READ_ONLY
+	243, // NOT_ENOUGH_SPACE
+	252, // TOO_MANY_PARTS
+	279, // ALL_CONNECTION_TRIES_FAILED
+	285, // TOO_FEW_LIVE_REPLICAS
+	319, // UNKNOWN_STATUS_OF_INSERT
+	394, // QUERY_WAS_CANCELLED
+	999, // KEEPER_EXCEPTION
 }

@@ -258,3 +258,34 @@ func TestQueries(t *testing.T) {
 		require.Eventually(t, func() bool { return running() == 0 }, 10*time.Second, time.Millisecond)
 	})
 }
+
+// Erasing is a mutation, and the second order follows it. The lightweight DELETE FROM is refused:
+// with `lightweight_mutation_projection_mode = 'rebuild'` the second order still showed the rows.
+func TestDelete(t *testing.T) {
+	s := clickhousetest.New(t)
+	ctx := context.Background()
+	b := store.NewEventBatch()
+	for i := range 1000 {
+		b.Append(&store.EventRow{Person: events.PersonID(i % 10), Event: "Product Viewed", Time: t0 + int64(i), Pos: events.Position(i + 1)})
+	}
+	require.NoError(t, s.InsertEvents(ctx, b))
+	require.ErrorContains(t, s.Conn().Exec(ctx, "DELETE FROM events WHERE person = 7"), "lightweight_mutation_projection_mode")
+	require.NoError(t, s.Conn().Exec(ctx, "ALTER TABLE events DELETE WHERE person = 7 SETTINGS mutations_sync = 1"))
+	for _, settings := range []string{"optimize_use_projections = 0", "force_optimize_projection = 1"} {
+		var n, sevens uint64
+		require.NoError(t, s.Conn().QueryRow(ctx, "SELECT count(person), countIf(person = 7) FROM events WHERE event = 'Product Viewed' AND time > 0 SETTINGS "+settings).Scan(&n, &sevens))
+		require.Equal(t, []uint64{900, 0}, []uint64{n, sevens}, settings)
+	}
+}
+
+func TestUnavailable(t *testing.T) {
+	s := clickhousetest.New(t)
+	ctx := context.Background()
+	err := s.Conn().Exec(ctx, "SELECT groupArray(number) FROM numbers(100000000) SETTINGS max_memory_usage = 10000000")
+	require.Equal(t, 241, store.Code(err), "%v", err)
+	require.True(t, store.Unavailable(err))
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	require.False(t, store.Unavailable(s.Conn().Exec(cancelled, "SELECT 1")))
+	require.False(t, store.Unavailable(nil))
+}

@@ -35,7 +35,7 @@ ENGINE = {{sharded "events"}}
 PARTITION BY toYYYYMM(time)
 ORDER BY (person, time, pos)
 {{ttl "time"}}
-SETTINGS {{settings}}, lightweight_mutation_projection_mode = 'rebuild', deduplicate_merge_projection_mode = 'rebuild'
+SETTINGS {{settings}}
 ;
 {{distributed "events"}}
 ;
