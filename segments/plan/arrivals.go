@@ -145,15 +145,17 @@ func (l *look) arrived(
 	var refusals []segments.Answer
 	err := l.query(ctx, l.arrivalsSQL(on, triggers, only), func(scan func(...any) error) error {
 		c := candidate{who: who}
-		var o cell
+		var at int64
+		var pos uint64
+		var event, properties, context string
 		var passes uint8
-		if err := scan(&c.person, &c.value, &o.at, &o.pos, &o.event, &o.properties, &o.context, &passes); err != nil {
+		if err := scan(&c.person, &c.value, &at, &pos, &event, &properties, &context, &passes); err != nil {
 			return err
 		}
 		if _, asked := slices.BinarySearch(people, c.person); people != nil && !asked {
 			return nil
 		}
-		c.trigger = occurrenceOf(o.at, o.pos, o.event, o.properties, o.context)
+		c.trigger = occurrenceOf(at, pos, event, properties, context)
 		if l.Values != nil && on.By != "" && !slices.Contains(l.Values[events.PersonID(c.person)], c.value) {
 			return nil
 		}

@@ -8,8 +8,9 @@ import (
 	"nudge/segments"
 )
 
-// maskBits is how many conditions one candidate query answers for.
-const maskBits = 64
+// maxConditions is how many conditions one candidate query answers for: its text has to stay within
+// what servers accept (256 KB).
+const maxConditions = 64
 
 // group is the conditions of a look that one candidate query can find the people of.
 type group struct {
@@ -31,7 +32,7 @@ func grouped(who []*segments.Who) (groups []group, arrivals []int) {
 			key = f.Event + "\x00" + f.Path + "\x00" + f.Filter.String()
 		}
 		at, ok := places[key]
-		if !ok || len(groups[at].who) == maskBits {
+		if !ok || len(groups[at].who) == maxConditions {
 			at = len(groups)
 			places[key] = at
 			groups = append(groups, group{forEach: w.ForEach()})
@@ -49,37 +50,32 @@ type candidate struct {
 	trigger *segments.Occurrence
 }
 
-// candidatesSQL writes the query that finds the candidates of a group: person, value, and a bit for
-// each condition whose prefilter they pass.
+// candidatesSQL writes the query that finds the candidates of a group: person, value, and for each
+// condition whether its prefilter is passed.
 func (l *look) candidatesSQL(g group) string {
 	pre := newPrefilter(l.At, g.forEach != nil)
 	bits := make([]string, len(g.who))
-	passes := make([]string, len(g.who))
 	for i, w := range g.who {
-		passes[i] = pre.add(l.Who[w])
-		bits[i] = fmt.Sprintf("if(%s, bitShiftLeft(toUInt64(1), %d), toUInt64(0))", passes[i], i)
+		bits[i] = "toUInt8(" + pre.add(l.Who[w]) + ")"
 	}
-	rows, key := "", "p"
+	// A list is flat, which matters to the server's analyzer: bits added up would nest as deep as
+	// there are conditions.
+	passes := "[" + strings.Join(bits, ", ") + "]"
+	rows, key, value, having := "", "p", "''", ""
 	if g.forEach == nil {
-		rows = l.moment.personRows(pre.rows)
+		rows = l.moment.personRows(pre.rows, &pre.conds)
 		if rows == "" { // no prefilter can hold for anybody
 			return ""
 		}
 	} else {
-		key = "p, v"
-		rows = l.moment.keyedRows(g.forEach, pre.rows.features, nil)
+		key, value = "p, v", "v"
 		_, own := forEachSource(g.forEach)
-		pre.aggregates = append(pre.aggregates, "countIf("+own+") AS n")
-		for i := range passes {
-			passes[i] = all("n > 0", passes[i])
-		}
-	}
-	value := "''"
-	if g.forEach != nil {
-		value = "v"
+		having = " AND n > 0"
+		pre.aggregates = append(pre.aggregates, "countIf("+pre.conds.column(own)+") AS n")
+		rows = l.moment.keyedRows(g.forEach, pre.rows.features, nil, &pre.conds)
 	}
 	inner := "SELECT " + strings.Join(append([]string{key}, pre.aggregates...), ", ") + " FROM (" + rows + ") GROUP BY " + key
-	return "SELECT p, " + value + ", " + strings.Join(bits, " + ") + " FROM (" + inner + ") WHERE " + anyOf(passes...) + " ORDER BY " + key
+	return "SELECT p, " + value + ", " + passes + " AS passes FROM (" + inner + ") WHERE has(passes, 1)" + having + " ORDER BY " + key
 }
 
 // candidates finds the candidates of a group, by person and value.
@@ -88,22 +84,22 @@ func (l *look) candidates(ctx context.Context, g group) ([]candidate, error) {
 	if sql == "" {
 		return nil, nil
 	}
-	sets := map[uint64][]int{} // by mask: most candidates share a few
+	sets := map[string][]int{} // by what is passed: most candidates share a few
 	var out []candidate
 	err := l.query(ctx, sql, func(scan func(...any) error) error {
 		var c candidate
-		var mask uint64
-		if err := scan(&c.person, &c.value, &mask); err != nil {
+		var passes []uint8
+		if err := scan(&c.person, &c.value, &passes); err != nil {
 			return err
 		}
-		who, ok := sets[mask]
+		who, ok := sets[string(passes)]
 		if !ok {
 			for i, w := range g.who {
-				if mask>>i&1 == 1 {
+				if passes[i] == 1 {
 					who = append(who, w)
 				}
 			}
-			sets[mask] = who
+			sets[string(passes)] = who
 		}
 		c.who = who
 		out = append(out, c)

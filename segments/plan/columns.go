@@ -12,7 +12,7 @@ import (
 
 // The rows that features are computed from have these columns, whatever table they come from:
 // p (canonical person), t (Unix ms), pos, kind, event, flags, strs, nums, bools, bigs, properties,
-// context; and v (the value) where they are grouped by one.
+// context; tp and o (derivedColumns); and v (the value) where they are grouped by one.
 
 // happened is the condition under which a row is an occurrence of the event: an app's own call, or
 // with message one of our messages ("*": of any rule). Opens and clicks by machines do not count.
@@ -61,59 +61,41 @@ func textOf(path string) string {
 	return "concat(" + strings.Join(texts, ", ") + ")" // at most one is not empty
 }
 
-// column is a feature as the second pass reads it.
-type column struct {
-	agg   segments.Agg
-	inner string   // the aggregate, named f<i> in the inner query
-	outer []string // what is read of it; %s is that name
-}
-
-func columnOf(f *segments.Feature, at int64) column {
-	c := counts(f, at)
-	path := strings.TrimPrefix(f.Path, "properties.")
-	v := mapValue(path, "")
-	has := all(c, v.isNum)
-	one := []string{"%s"}
+// aggregate writes a feature as one column of the second pass.
+func aggregate(f *segments.Feature, at int64, conds *conditions) string {
+	c := conds.column(counts(f, at))
+	v := mapValue(strings.TrimPrefix(f.Path, "properties."), "")
 	switch f.Agg {
 	case segments.AggCount:
-		return column{f.Agg, "toInt64(countIf(" + c + "))", one}
+		return "toInt64(countIf(" + c + "))"
 	case segments.AggSum:
-		return column{f.Agg, sum(v.num, has), one}
+		return sum(v.num, all(c, v.isNum))
 	case segments.AggAvg:
-		return column{f.Agg, "if(countIf(" + has + ") = 0, NULL, " + sum(v.num, has) + " / countIf(" + has + "))", one}
+		has := all(c, v.isNum)
+		return "if(countIf(" + has + ") = 0, NULL, " + sum(v.num, has) + " / countIf(" + has + "))"
 	case segments.AggMin:
-		return column{f.Agg, "minOrNullIf(" + v.num + ", " + has + ")", one}
+		return "minOrNullIf(" + v.num + ", " + all(c, v.isNum) + ")"
 	case segments.AggMax:
-		return column{f.Agg, "maxOrNullIf(" + v.num + ", " + has + ")", one}
+		return "maxOrNullIf(" + v.num + ", " + all(c, v.isNum) + ")"
 	case segments.AggUniq:
 		key := keyOf(f.Path)
-		return column{f.Agg, "toInt64(uniqExactIf(" + key + ", " + all(c, key+" != ''") + "))", one}
+		return "toInt64(uniqExactIf(" + key + ", " + all(c, key+" != ''") + "))"
 	case segments.AggTop:
 		key := keyOf(f.Path)
-		when := all(c, key+" != ''")
+		has := all(c, key+" != ''")
 		// Both maps come sorted by key, so that they line up.
-		return column{f.Agg, "tuple(sumMapIf([" + key + "], [toUInt64(1)], " + when + "), maxMapIf([" + key +
-			"], [bitShiftLeft(toUInt128(t), 64) + pos], " + when + "))", []string{
-			"if(empty(%s.1.1), '', %[1]s.1.1[arrayReverseSort(i -> (%[1]s.1.2[i], %[1]s.2.2[i]), arrayEnumerate(%[1]s.1.1))[1]])",
-		}}
-	case segments.AggFirst, segments.AggLast:
-		arg := "argMinIf"
-		if f.Agg == segments.AggLast {
-			arg = "argMaxIf"
-		}
-		return column{
-			f.Agg, arg + "(tuple(t, pos, event, properties, context), (t, pos), " + c + ")",
-			[]string{"%s.1", "%s.2", "%s.3", "%s.4", "%s.5"},
-		}
+		return "arrayMap(x -> if(empty(x.1.1), '', x.1.1[arrayReverseSort(i -> (x.1.2[i], x.2.2[i]), arrayEnumerate(x.1.1))[1]]), " +
+			"[tuple(sumMapIf([" + key + "], [toUInt64(1)], " + has + "), maxMapIf([" + key + "], [bitShiftLeft(toUInt128(t), 64) + pos], " + has + "))])[1]"
+	case segments.AggFirst:
+		return "argMinIf(o, tp, " + c + ")"
+	case segments.AggLast:
+		return "argMaxIf(o, tp, " + c + ")"
 	case segments.AggList:
 		n := f.N
 		if n <= 0 {
 			n = segments.MaxOccurrences
 		}
-		return column{
-			f.Agg, "arraySlice(arrayReverseSort(groupArrayIf(tuple(t, pos, event, properties, context), " + c + ")), 1, " + strconv.Itoa(n) + ")",
-			[]string{"%s.1", "%s.2", "%s.3", "%s.4", "%s.5"},
-		}
+		return "arraySlice(arrayReverseSort(groupArrayIf(o, " + c + ")), 1, " + strconv.Itoa(n) + ")"
 	}
 	panic(fmt.Sprintf("plan: unknown aggregate %d", f.Agg)) // a compiler newer than this planner
 }
@@ -127,49 +109,31 @@ func sum(x, when string) string {
 	return "(toFloat64(sumIf(if(" + exact + ", assumeNotNull(" + decimal + "), toDecimal128(0, 9)), " + when + ")) + sumKahanIf(if(" + exact + ", 0., " + x + "), " + when + "))"
 }
 
-// select writes the columns that are read, for the aggregate named f<i>.
-func (c column) read(i int) string {
-	parts := make([]string, len(c.outer))
-	for j, o := range c.outer {
-		if strings.Contains(o, "%[1]s") {
-			o = strings.Replace(o, "%s", "%[1]s", 1)
-		}
-		parts[j] = fmt.Sprintf(o, "f"+strconv.Itoa(i))
-	}
-	return strings.Join(parts, ", ")
-}
-
-// cell receives what a column reads.
+// cell receives a column.
 type cell struct {
-	agg               segments.Agg
-	count             int64
-	sum               float64
-	number            *float64
-	text              string
-	at                int64
-	pos               uint64
-	event             string
-	properties        string
-	context           string
-	ats               []int64
-	poss              []uint64
-	names, props, ctx []string
+	agg    segments.Agg
+	count  int64
+	sum    float64
+	number *float64
+	text   string
+	tuple  []any
+	tuples [][]any
 }
 
-func (c *cell) dest() []any {
+func (c *cell) dest() any {
 	switch c.agg {
 	case segments.AggCount, segments.AggUniq:
-		return []any{&c.count}
+		return &c.count
 	case segments.AggSum:
-		return []any{&c.sum}
+		return &c.sum
 	case segments.AggAvg, segments.AggMin, segments.AggMax:
-		return []any{&c.number}
+		return &c.number
 	case segments.AggTop:
-		return []any{&c.text}
+		return &c.text
 	case segments.AggFirst, segments.AggLast:
-		return []any{&c.at, &c.pos, &c.event, &c.properties, &c.context}
+		return &c.tuple
 	}
-	return []any{&c.ats, &c.poss, &c.names, &c.props, &c.ctx}
+	return &c.tuples
 }
 
 // value is what the cell holds, typed as the feature's aggregate says.
@@ -187,16 +151,21 @@ func (c *cell) value() any {
 	case segments.AggTop:
 		return topValue(c.text)
 	case segments.AggFirst, segments.AggLast:
-		if c.pos == 0 {
-			return nil
+		if o := occurrenceFrom(c.tuple); o.Pos != 0 {
+			return o
 		}
-		return occurrenceOf(c.at, c.pos, c.event, c.properties, c.context)
+		return nil
 	}
-	list := make([]*segments.Occurrence, len(c.ats))
-	for i := range list {
-		list[i] = occurrenceOf(c.ats[i], c.poss[i], c.names[i], c.props[i], c.ctx[i])
+	list := make([]*segments.Occurrence, len(c.tuples))
+	for i, tuple := range c.tuples {
+		list[i] = occurrenceFrom(tuple)
 	}
 	return list
+}
+
+// occurrenceFrom reads the tuple o of a row.
+func occurrenceFrom(tuple []any) *segments.Occurrence {
+	return occurrenceOf(tuple[0].(int64), tuple[1].(uint64), tuple[2].(string), tuple[3].(string), tuple[4].(string))
 }
 
 func occurrenceOf(at int64, pos uint64, event, properties, context string) *segments.Occurrence {

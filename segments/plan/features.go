@@ -45,27 +45,24 @@ type values map[holder][]any
 
 // valuesSQL writes the query of the second pass: every wanted feature of these people. With forEach
 // it is grouped by value too, and lists the values that the for_each has.
-func (l *look) valuesSQL(features []*segments.Feature, forEach *segments.ForEach, people []uint64) (string, []column) {
-	cols := make([]column, len(features))
-	inner, outer := []string{"p"}, []string{"p", "''"}
-	group := "p"
+func (l *look) valuesSQL(features []*segments.Feature, forEach *segments.ForEach, people []uint64) string {
+	conds := &conditions{}
+	columns, group := []string{"p", "''"}, "p"
 	if forEach != nil {
-		inner, outer, group = []string{"p", "v"}, []string{"p", "v"}, "p, v"
+		columns, group = []string{"p", "v"}, "p, v"
 	}
-	for i, f := range features {
-		cols[i] = columnOf(f, l.At)
-		inner = append(inner, fmt.Sprintf("%s AS f%d", cols[i].inner, i))
-		outer = append(outer, cols[i].read(i))
+	for _, f := range features {
+		columns = append(columns, aggregate(f, l.At, conds))
 	}
-	rows, having := "", ""
+	rows := ""
 	if forEach == nil {
-		rows = l.moment.eventRows(sourcesOf(features), people)
+		rows = l.moment.eventRows(sourcesOf(features), people, conds.columns())
 	} else {
 		_, own := forEachSource(forEach)
-		rows = l.moment.keyedRows(forEach, features, people)
-		having = " HAVING countIf(" + own + ") > 0"
+		group += " HAVING countIf(" + conds.column(own) + ") > 0"
+		rows = l.moment.keyedRows(forEach, features, people, conds)
 	}
-	return "SELECT " + strings.Join(outer, ", ") + " FROM (SELECT " + strings.Join(inner, ", ") + " FROM (" + rows + ") GROUP BY " + group + having + ")", cols
+	return "SELECT " + strings.Join(columns, ", ") + " FROM (" + rows + ") GROUP BY " + group
 }
 
 // values reads features of people. The wanted columns are given by their place among all of the
@@ -78,15 +75,14 @@ func (l *look) values(ctx context.Context, all *columns, wanted []int, forEach *
 	for i, at := range wanted {
 		features[i] = all.features[at]
 	}
-	sql, cols := l.valuesSQL(features, forEach, people)
-	cells := make([]cell, len(cols))
+	cells := make([]cell, len(features))
 	out := values{}
-	err := l.query(ctx, sql, func(scan func(...any) error) error {
+	err := l.query(ctx, l.valuesSQL(features, forEach, people), func(scan func(...any) error) error {
 		var who holder
 		dest := []any{&who.person, &who.value}
-		for i, c := range cols {
-			cells[i] = cell{agg: c.agg}
-			dest = append(dest, cells[i].dest()...)
+		for i, f := range features {
+			cells[i] = cell{agg: f.Agg}
+			dest = append(dest, cells[i].dest())
 		}
 		if err := scan(dest...); err != nil {
 			return err

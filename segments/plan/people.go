@@ -18,6 +18,8 @@ type people struct {
 	merges []merge // in order of position
 	loaded uint64  // position up to which merges are known
 	last   *mapping
+	// changed is Options.Changed
+	changed func() events.Position
 }
 
 type merge struct{ loser, winner, pos uint64 }
@@ -41,6 +43,12 @@ func (p *people) at(ctx context.Context, a *asker, upTo uint64) (*mapping, error
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.last != nil && p.last.upTo == upTo {
+		return p.last, nil
+	}
+	if p.last != nil && p.changed != nil && p.last.upTo < upTo && uint64(p.changed()) <= p.last.upTo {
+		same := *p.last
+		same.upTo = upTo
+		p.last, p.loaded = &same, max(p.loaded, upTo)
 		return p.last, nil
 	}
 	m := &mapping{upTo: upTo, erased: map[uint64]uint64{}}

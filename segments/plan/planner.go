@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"nudge/events"
 	"nudge/segments/geo"
 )
 
@@ -27,6 +27,9 @@ type Options struct {
 	Fences func() *geo.Fences
 	Fixes  geo.Options // which location fixes count
 	Chunk  int         // people judged together; 0 is DefaultChunk
+	// Changed is a position up to which people may have been merged or erased, and after which nobody
+	// was, as far as the store goes; nil: nobody knows, and the store is asked for every look.
+	Changed func() events.Position
 }
 
 // Planner answers Looks. It is safe for concurrent use.
@@ -43,6 +46,7 @@ type Planner struct {
 // New makes a planner. It asks nothing of the store yet.
 func New(o Options) *Planner {
 	p := &Planner{conn: o.Conn, fences: o.Fences, fixes: o.Fixes, chunk: o.Chunk}
+	p.people.changed = o.Changed
 	if o.Database != "" {
 		p.database = "`" + strings.ReplaceAll(o.Database, "`", "\\`") + "`."
 	}
@@ -59,20 +63,11 @@ func New(o Options) *Planner {
 func (p *Planner) Queries() int64 { return p.queries.Load() }
 
 // asker sends the queries of one look.
-type asker struct {
-	p     *Planner
-	mu    sync.Mutex
-	texts *[]string // where Explain collects the queries
-}
+type asker struct{ p *Planner }
 
 // query runs a query and calls row for each of its rows; scan reads the current one.
 func (a *asker) query(ctx context.Context, sql string, row func(scan func(dest ...any) error) error) error {
 	a.p.queries.Add(1)
-	if a.texts != nil {
-		a.mu.Lock()
-		*a.texts = append(*a.texts, sql)
-		a.mu.Unlock()
-	}
 	rows, err := a.p.conn.Query(ctx, sql)
 	if err != nil {
 		return queryError(ctx, err)

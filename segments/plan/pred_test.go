@@ -152,14 +152,14 @@ func TestFilterLikeGo(t *testing.T) {
 	a := &asker{p: w.planner(Options{})}
 	m := a.p.moment(t0, 1000, 0, &mapping{})
 
-	rapid.Check(t, func(t *rapid.T) {
+	check(t, 40, func(t *rapid.T) {
 		preds := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) *segments.Pred { return drawPred(t, 2) }), 10, 10).Draw(t, "preds")
 		sql := make([]string, len(preds))
 		for i, p := range preds {
 			sql[i] = "toUInt8(" + render(p, occurrence{}) + ")"
 		}
 		seen := 0
-		err := a.query(context.Background(), "SELECT pos, ["+strings.Join(sql, ", ")+"] FROM ("+m.eventRows([]source{{event: "E"}}, nil)+")", func(scan func(...any) error) error {
+		err := a.query(context.Background(), "SELECT pos, ["+strings.Join(sql, ", ")+"] FROM ("+m.eventRows([]source{{event: "E"}}, nil, "")+")", func(scan func(...any) error) error {
 			var pos uint64
 			var holds []uint8
 			if err := scan(&pos, &holds); err != nil {

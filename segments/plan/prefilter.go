@@ -19,6 +19,7 @@ type prefilter struct {
 	// aggregates by their text, with the name each has.
 	names      map[string]string
 	aggregates []string
+	conds      conditions
 	rows       rowsNeeded
 }
 
@@ -59,7 +60,7 @@ func refs(features []segments.Feature) []*segments.Feature {
 	return out
 }
 
-func (p *prefilter) aggregate(sql string) string {
+func (p *prefilter) named(sql string) string {
 	name, ok := p.names[sql]
 	if !ok {
 		name = "f" + strconv.Itoa(len(p.aggregates))
@@ -104,7 +105,7 @@ func (p *prefilter) values(o *segments.Operand) ([]value, bool) {
 			return nil, false
 		}
 		p.rows.userID = true
-		id := p.aggregate("argMaxIf(trait, pos, kind = 254)")
+		id := p.named("argMaxIf(trait, pos, kind = 254)")
 		ways = []value{{str: id, isStr: id + " != ''"}}
 	default:
 		return nil, false
@@ -118,7 +119,7 @@ func (p *prefilter) values(o *segments.Operand) ([]value, bool) {
 // trait is the newest token of a trait, ” when there is none.
 func (p *prefilter) trait(key string) string {
 	p.rows.trait(key)
-	return p.aggregate("argMaxIf(trait, (t, pos), kind = 255 AND event = " + literal(key) + ")")
+	return p.named("argMaxIf(trait, tp, kind = 255 AND event = " + literal(key) + ")")
 }
 
 // jsonRoot is the value of a JSON token that is a document of its own, ” when there is none.
@@ -134,21 +135,21 @@ func jsonRoot(token string) []value {
 }
 
 func (p *prefilter) featureValues(f *segments.Feature, o *segments.Operand) ([]value, bool) {
-	c := counts(f, p.at)
+	c := p.conds.column(counts(f, p.at))
 	nullable := func(sql string) []value {
-		name := p.aggregate(sql)
+		name := p.named(sql)
 		return []value{{num: "assumeNotNull(" + name + ")", isNum: name + " IS NOT NULL"}}
 	}
 	switch f.Agg {
 	case segments.AggCount, segments.AggUniq:
 		p.rows.feature(f)
-		return []value{{num: "toFloat64(" + p.aggregate(columnOf(f, p.at).inner) + ")", isNum: "1"}}, true
+		return []value{{num: "toFloat64(" + p.named(aggregate(f, p.at, &p.conds)) + ")", isNum: "1"}}, true
 	case segments.AggSum:
 		p.rows.feature(f)
-		return []value{{num: p.aggregate(columnOf(f, p.at).inner), isNum: "1"}}, true
+		return []value{{num: p.named(aggregate(f, p.at, &p.conds)), isNum: "1"}}, true
 	case segments.AggAvg, segments.AggMin, segments.AggMax:
 		p.rows.feature(f)
-		return nullable(columnOf(f, p.at).inner), true
+		return nullable(aggregate(f, p.at, &p.conds)), true
 	case segments.AggFirst, segments.AggLast:
 		p.rows.feature(f)
 		edge, arg := "minOrNullIf", "argMinIf"
@@ -159,10 +160,10 @@ func (p *prefilter) featureValues(f *segments.Feature, o *segments.Operand) ([]v
 		case o.Field == "at":
 			return nullable(edge + "(t, " + c + ")"), true
 		case o.Field == "ago":
-			name := p.aggregate(edge + "(t, " + c + ")")
-			return []value{{num: fmt.Sprintf("if(%s IS NULL, inf, toFloat64(%d - assumeNotNull(%s)))", name, p.at, name), isNum: "1"}}, true
+			age := fmt.Sprintf("ifNull(toFloat64(%d - %s(t, %s)), inf)", p.at, edge, c)
+			return []value{{num: p.named(age), isNum: "1"}}, true
 		case o.Field == "":
-			name := p.aggregate(edge + "(t, " + c + ")")
+			name := p.named(edge + "(t, " + c + ")")
 			return []value{{other: name + " IS NOT NULL"}}, true
 		case o.Type == "array" || o.Type == "object" || o.Type == "time" && o.Field != "at":
 			return nil, false // the maps do not hold lists, nor times that came as text
@@ -170,9 +171,9 @@ func (p *prefilter) featureValues(f *segments.Feature, o *segments.Operand) ([]v
 			path := strings.TrimPrefix(o.Field, "properties.")
 			v := mapValue(path, "")
 			kept := mapValue(path, o.Type)
-			tuple := p.aggregate(arg + "(tuple(" + strings.Join([]string{
+			tuple := p.named(arg + "(tuple(" + strings.Join([]string{
 				v.isStr, v.str, v.isNum, v.num, v.isBig, v.big, v.isBool, v.bool,
-			}, ", ") + "), (t, pos), " + c + ")")
+			}, ", ") + "), tp, " + c + ")")
 			item := func(i int) string { return tuple + "." + strconv.Itoa(i) }
 			read := value{}
 			if kept.isStr != "" {
@@ -189,7 +190,7 @@ func (p *prefilter) featureValues(f *segments.Feature, o *segments.Operand) ([]v
 			}
 			return []value{read}, true
 		case strings.HasPrefix(o.Field, "context."):
-			doc := p.aggregate(arg + "(context, (t, pos), " + c + ")")
+			doc := p.named(arg + "(context, tp, " + c + ")")
 			return jsonValues(doc, strings.TrimPrefix(o.Field, "context.")), true
 		}
 	}
@@ -217,7 +218,7 @@ func (p *prefilter) unknown(leaf *segments.Pred) string {
 			continue
 		}
 		p.rows.feature(f)
-		need = append(need, p.aggregate("toInt64(countIf("+counts(f, p.at)+"))")+" > 0")
+		need = append(need, p.named("toInt64(countIf("+p.conds.column(counts(f, p.at))+"))")+" > 0")
 	}
 	return all(need...)
 }

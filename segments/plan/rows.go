@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"nudge/events"
@@ -13,6 +14,38 @@ import (
 // eventColumns are the columns of the rows that features are computed from.
 const eventColumns = "toUnixTimestamp64Milli(e.time) AS t, e.pos AS pos, e.kind AS kind, e.event AS event, e.flags AS flags, " +
 	"e.strs AS strs, e.nums AS nums, e.bools AS bools, e.bigs AS bigs, e.properties AS properties, e.context AS context"
+
+// derivedColumns are what aggregates order by, and what they keep of a row.
+const derivedColumns = "(t, pos) AS tp, tuple(t, pos, event, properties, context) AS o"
+
+// conditions are the distinct conditions under which rows count, computed once for each row as
+// columns c0, c1, …: most features share theirs with others, and what a query costs before it reads
+// anything grows with its text.
+type conditions struct {
+	names map[string]string
+	list  []string
+}
+
+// column is the name of a condition's column.
+func (c *conditions) column(sql string) string {
+	if sql == "0" || sql == "1" {
+		return sql
+	}
+	name, ok := c.names[sql]
+	if !ok {
+		if c.names == nil {
+			c.names = map[string]string{}
+		}
+		name = "c" + strconv.Itoa(len(c.list))
+		c.names[sql] = name
+		c.list = append(c.list, sql+" AS "+name)
+	}
+	return name
+}
+
+func (c *conditions) columns() string {
+	return strings.Join(append([]string{derivedColumns}, c.list...), ", ")
+}
 
 // source is one event whose history is read, and how far back (ms; 0 is all that is kept).
 type source struct {
@@ -29,8 +62,8 @@ func sourcesOf(features []*segments.Feature) []source {
 }
 
 // eventRows writes the query for the rows of these events (of everyone, or of some people), with
-// the canonical person as p.
-func (m moment) eventRows(sources []source, only []uint64, extra ...string) string {
+// the canonical person as p and further columns.
+func (m moment) eventRows(sources []source, only []uint64, columns string, extra ...string) string {
 	from, person, conditions := m.canonical.from(m.database, "events", "e", only)
 	after := m.after
 	if furthest := furthest(sources); furthest > 0 {
@@ -39,7 +72,10 @@ func (m moment) eventRows(sources []source, only []uint64, extra ...string) stri
 	conditions = append(conditions, m.bounds("e", after)...)
 	conditions = append(conditions, named(sources)...)
 	conditions = append(conditions, extra...)
-	return "SELECT " + person + " AS p, " + eventColumns + " FROM " + from + " WHERE " + strings.Join(conditions, " AND ")
+	if columns != "" {
+		columns = ", " + columns
+	}
+	return "SELECT " + person + " AS p, " + eventColumns + columns + " FROM " + from + where(conditions)
 }
 
 // furthest is the longest window, 0 when one has no bound.
@@ -93,15 +129,14 @@ const (
 
 // personRows writes the query for all rows that a prefilter about people needs: the events of its
 // features, and where asked traits, user ids and everybody, dressed as events that no feature counts.
-func (m moment) personRows(need rowsNeeded) string {
+func (m moment) personRows(need rowsNeeded, conds *conditions) string {
 	var parts []string
 	dressed := len(need.traits) > 0 || need.userID || need.everyone
 	if len(need.features) > 0 {
-		rows := m.eventRows(sourcesOf(need.features), nil)
 		if !dressed {
-			return rows
+			return m.eventRows(sourcesOf(need.features), nil, conds.columns())
 		}
-		parts = append(parts, strings.Replace(rows, eventColumns, eventColumns+", '' AS trait", 1))
+		parts = append(parts, m.eventRows(sourcesOf(need.features), nil, "'' AS trait"))
 	}
 	row := func(table, alias, at, event, trait string, kind int, extra ...string) {
 		from, person, conditions := m.canonical.from(m.database, table, alias, nil)
@@ -126,7 +161,10 @@ func (m moment) personRows(need rowsNeeded) string {
 	if need.everyone {
 		row("identities", "a", "toInt64(0)", "toLowCardinality('')", "''", kindPerson, "a.kind != 'user'")
 	}
-	return strings.Join(parts, " UNION ALL ")
+	if len(parts) == 0 {
+		return ""
+	}
+	return "SELECT *, " + conds.columns() + " FROM (" + strings.Join(parts, " UNION ALL ") + ")"
 }
 
 // forEachSource is the history whose values for_each lists.
@@ -135,10 +173,9 @@ func forEachSource(f *segments.ForEach) (source, string) {
 }
 
 // keyedRows writes the query for the rows of a for_each, with the value as v.
-func (m moment) keyedRows(f *segments.ForEach, features []*segments.Feature, only []uint64) string {
+func (m moment) keyedRows(f *segments.ForEach, features []*segments.Feature, only []uint64, conds *conditions) string {
 	own, _ := forEachSource(f)
-	rows := m.eventRows(append(sourcesOf(features), own), only)
-	return "SELECT *, " + textOf(f.Path) + " AS v FROM (" + rows + ") WHERE v != ''"
+	return m.eventRows(append(sourcesOf(features), own), only, textOf(f.Path)+" AS v, "+conds.columns(), "v != ''")
 }
 
 func personIDs(people []uint64) []events.PersonID {

@@ -108,17 +108,31 @@ func (w *world) events(rows ...happening) {
 	require.NoError(w.t, batch.Send())
 }
 
+// insert writes rows of any table.
+func (w *world) insert(table, columns string, rows ...[]any) {
+	w.t.Helper()
+	if len(rows) == 0 {
+		return
+	}
+	batch, err := w.store.Conn().PrepareBatch(context.Background(), "INSERT INTO "+table+" ("+columns+")")
+	require.NoError(w.t, err)
+	for _, row := range rows {
+		require.NoError(w.t, batch.Append(row...))
+	}
+	require.NoError(w.t, batch.Send())
+}
+
 // known writes an identity: people exist by their ids.
 func (w *world) known(kind, id string, person, pos uint64, at int64) {
-	w.exec(fmt.Sprintf("INSERT INTO identities (kind, id, person, pos, time) VALUES (%s, %s, %d, %d, %s)", literal(kind), literal(id), person, pos, instant(at)))
+	w.insert("identities", "kind, id, person, pos, time", []any{kind, id, person, pos, when(at)})
 }
 
 func (w *world) merged(loser, winner, pos uint64) {
-	w.exec(fmt.Sprintf("INSERT INTO merges (loser, winner, pos, time) VALUES (%d, %d, %d, %s)", loser, winner, pos, instant(t0)))
+	w.insert("merges", "loser, winner, pos, time", []any{loser, winner, pos, when(t0)})
 }
 
 func (w *world) trait(person uint64, key, token string, pos uint64, at int64) {
-	w.exec(fmt.Sprintf("INSERT INTO traits (person, key, value, time, pos) VALUES (%d, %s, %s, %s, %d)", person, literal(key), literal(token), instant(at), pos))
+	w.insert("traits", "person, key, value, time, pos", []any{person, key, token, when(at), pos})
 }
 
 // compile compiles a condition; problems fail the test.
@@ -135,8 +149,7 @@ func when1(t testing.TB, condition string) *segments.Who {
 }
 
 // ask answers a look as a list.
-func ask(t testing.TB, p *Planner, q segments.Look) []segments.Answer {
-	t.Helper()
+func ask(t require.TestingT, p *Planner, q segments.Look) []segments.Answer {
 	if q.At == 0 {
 		q.At = t0
 	}
