@@ -13,7 +13,28 @@ import (
 	"time"
 )
 
-// Mapping says what the rows of a file are. Read one with LoadMapping or ParseMapping.
+// Mapping says what the rows of a file are. Read one with LoadMapping or ParseMapping; testdata holds
+// some of real files. Its YAML:
+//
+//	source: shop                    # required: events.Event.Source
+//	format: csv                     # csv, ndjson, parquet; else by the file's name, also with .gz
+//	csv: {comma: ";", columns: [a]} # columns: of a file without a header
+//	encoding: latin-1               # else UTF-8
+//	each: events                    # ndjson: each element of this list is a row
+//	skip: [CONDITION, …]            # rows for which any holds are left out
+//	user_id, anonymous_id, message_id, time: VALUE  # for all events, or in each
+//	events:                         # each makes a call of a row
+//	  - type: track                 # identify, page, screen, group, alias
+//	    event: VALUE                # name: for page and screen; group_id, previous_id
+//	    when: [CONDITION, …]        # only rows for which all hold
+//	    properties, traits, context: {dotted.path: VALUE}
+//
+// A VALUE is a constant, or {column, type, format, zone, values, other, prefix, default}: type is
+// string, number, integer, boolean, time or json; format of a time is unix, unix_ms, YYYY-MM-DD
+// hh:mm:ss or a Go layout; values maps texts, and other (error, keep, skip) says what becomes of one
+// that it does not list. A CONDITION is {column, empty, is, not, matches, below, above}; all that it
+// says must be true. Without message_id, an event's id is a hash of the file's first lines, the row's
+// number and its content.
 type Mapping struct {
 	file   string
 	source string
