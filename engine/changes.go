@@ -22,6 +22,10 @@ func (e *Engine) applyChanges(ctx context.Context, upTo events.Position) error {
 	if upTo <= from {
 		return nil
 	}
+	if e.changed != 0 && e.people.Changed() <= from {
+		e.changed = upTo
+		return nil
+	}
 	changes, err := e.planner.Changes(ctx, from, upTo)
 	if err != nil {
 		return fmt.Errorf("read merges and erasures up to %s: %w", upTo, err)

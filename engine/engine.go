@@ -43,6 +43,8 @@ type People interface {
 	// Position is up to where the store has everything, synced.
 	Position() events.Position
 	Canonical(events.PersonID) events.PersonID
+	// Changed is a position after which nobody in the store was merged or erased.
+	Changed() events.Position
 }
 
 // Options is what an Engine is made of.

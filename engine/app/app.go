@@ -47,6 +47,11 @@ type Options struct {
 	Owner string
 	// Since is when a rule that has never run goes live, Unix ms; 0 is now.
 	Since int64
+	// FlushEvery is how long the writer waits for more before it writes; 0 is its default. A Sim,
+	// which waits for every write, wants little.
+	FlushEvery time.Duration
+	// Simulated leaves out syncing the queue to disk: nobody opens it again.
+	Simulated bool
 }
 
 // App is nudge, opened. Close it when done.
@@ -64,6 +69,7 @@ type App struct {
 
 	decisions, deliveries *queue.Log
 	workspace             atomic.Pointer[workspace.Workspace]
+	changed               atomic.Uint64 // position of the newest merge or erasure in the store
 	acked                 ackedQueue
 	stored                chan struct{} // something new is in the store
 	failed                chan error    // a part ended that must not
@@ -127,7 +133,7 @@ func (a *App) Workspace() *workspace.Workspace { return a.workspace.Load() }
 func (a *App) openQueue(ctx context.Context) (err error) {
 	c := a.Workspace().Queue
 	a.Queue, err = queue.Open(ctx, queue.Config{
-		Dir: c.Dir, URL: c.URL, MaxBacklog: c.MaxBacklog, Keep: c.Keep, Logger: a.log, Now: a.opts.Now,
+		Dir: c.Dir, URL: c.URL, MaxBacklog: c.MaxBacklog, Keep: c.Keep, Logger: a.log, Now: a.opts.Now, NoSync: a.opts.Simulated,
 	})
 	if err != nil {
 		return fmt.Errorf("open the queue: %w", err)
@@ -173,12 +179,15 @@ func OpenStore(ctx context.Context, ws *workspace.Workspace, log *slog.Logger) (
 
 func (a *App) startWriter(ctx context.Context) error {
 	w, err := writer.New(writer.Options{
-		Queue: a.Queue, Store: a.Store, Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer,
+		Queue: a.Queue, Store: a.Store, Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer, FlushEvery: a.opts.FlushEvery,
 		OnResolved: func(batch []events.Resolved, upTo events.Position) {
 			<-a.ready
 			a.Engine.Resolved(batch, upTo)
 		},
 		OnStored: func(s writer.Stored) {
+			if s.Merges > 0 || len(s.Erased) > 0 {
+				a.changed.Store(uint64(s.To))
+			}
 			<-a.ready
 			a.Engine.Stored(s.Names, s.Zones+s.Traits > 0)
 			select {
@@ -222,7 +231,7 @@ func (a *App) openEngine(ctx context.Context) (err error) {
 	ws := a.Workspace()
 	a.Planner = plan.New(plan.Options{
 		Conn: a.Store.Conn(), Database: a.Store.Database(), Fixes: ws.Location,
-		Fences: func() *geo.Fences { return a.Workspace().Fences },
+		Fences: func() *geo.Fences { return a.Workspace().Fences }, Changed: a.people().Changed,
 	})
 	store := ledger.NewStore(a.Store.Conn())
 	a.Ledger = ledger.NewReader(store, a.decisions, a.deliveries, a.log)
@@ -230,7 +239,7 @@ func (a *App) openEngine(ctx context.Context) (err error) {
 		return err //nolint:wrapcheck // says what it was doing
 	}
 	a.Engine, err = engine.New(ctx, engine.Options{
-		Planner: a.Planner, People: a.Writer, Ledger: store, Decisions: a.decisions, Deliveries: a.deliveries, Workspace: ws,
+		Planner: a.Planner, People: a.people(), Ledger: store, Decisions: a.decisions, Deliveries: a.deliveries, Workspace: ws,
 		Since: a.opts.Since, From: a.Writer.Position(), Logger: a.log, Registerer: a.opts.Registerer,
 	})
 	if err != nil {
@@ -346,7 +355,21 @@ func DataDir(ws *workspace.Workspace) string { return filepath.Dir(ws.Queue.Dir)
 // have. It is for tests of the fence.
 func (a *App) SecondEngine(ctx context.Context) (*engine.Engine, error) {
 	return engine.New(ctx, engine.Options{
-		Planner: a.Planner, People: a.Writer, Ledger: ledger.NewStore(a.Store.Conn()), Decisions: a.decisions, Deliveries: a.deliveries,
+		Planner: a.Planner, People: a.people(), Ledger: ledger.NewStore(a.Store.Conn()), Decisions: a.decisions, Deliveries: a.deliveries,
 		Workspace: a.Workspace(), Since: a.opts.Since, From: a.Writer.Position(), Logger: a.log,
 	})
+}
+
+// people is the writer, and when people were last merged or erased.
+type people struct {
+	*writer.Writer
+	app   *App
+	start events.Position // what came before, nobody here has seen
+}
+
+func (a *App) people() people { return people{a.Writer, a, a.Writer.Position()} }
+
+// Changed is a position after which nobody in the store was merged or erased.
+func (p people) Changed() events.Position {
+	return max(p.start, events.Position(p.app.changed.Load()))
 }

@@ -17,7 +17,7 @@ import (
 func (a *App) openChannels(ws *workspace.Workspace) (map[string]send.Route, error) {
 	routes := map[string]send.Route{}
 	for _, c := range ws.Channels {
-		r := send.Route{Rate: c.RateLimit, AfterCrash: send.AfterCrash(c.AfterCrash), TrackLinks: ws.BaseURL != ""}
+		r := send.Route{Rate: c.RateLimit, AfterCrash: send.AfterCrash(c.AfterCrash), TrackLinks: c.TrackLinks && ws.BaseURL != ""}
 		for _, ad := range c.Adapters {
 			ch, err := ad.Spec.New(channels.Options{Config: ad.Config, Stdout: a.opts.Stdout, Now: a.opts.Now, Dir: ws.Dir})
 			if err != nil {

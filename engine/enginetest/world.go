@@ -91,7 +91,7 @@ func (w *World) Load() *workspace.Workspace {
 func (w *World) open() {
 	w.t.Helper()
 	ws := w.Load()
-	a, err := app.Open(w.t.Context(), app.Options{Workspace: ws, Now: w.Clock.Now, Store: w.Store, Routes: w.routes(ws)})
+	a, err := app.Open(w.t.Context(), app.Options{Workspace: ws, Now: w.Clock.Now, Store: w.Store, Routes: w.routes(ws), FlushEvery: time.Millisecond})
 	require.NoError(w.t, err)
 	w.App, w.Sim = a, app.NewSim(a, w.Clock)
 }

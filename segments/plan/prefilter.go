@@ -214,8 +214,12 @@ func (p *prefilter) unknown(leaf *segments.Pred) string {
 			continue
 		}
 		f, ok := p.feature(o)
-		if !ok || f.Agg == segments.AggList {
+		if !ok || o.Field == "ago" {
 			continue
+		}
+		switch f.Agg {
+		case segments.AggCount, segments.AggSum, segments.AggUniq, segments.AggList:
+			continue // there whatever happened, as is an age
 		}
 		p.rows.feature(f)
 		need = append(need, p.named("toInt64(countIf("+p.conds.column(counts(f, p.at))+"))")+" > 0")

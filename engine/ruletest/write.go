@@ -1,0 +1,167 @@
+package ruletest
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"nudge/engine/ledger"
+)
+
+// WriteText prints a line a test, failures in full, and a summary. verbose adds what was decided in
+// every test.
+func WriteText(w io.Writer, results []Result, verbose bool) error {
+	var b strings.Builder
+	failed := 0
+	for _, r := range results {
+		verdict := "ok  "
+		if len(r.Failures) > 0 {
+			verdict, failed = "FAIL", failed+1
+		}
+		fmt.Fprintf(&b, "%s  %s  (%s)\n", verdict, r.Test.Title(), count(len(r.Rows), "decision"))
+		if verbose && len(r.Failures) == 0 {
+			writeRows(&b, "        ", r.Rows)
+		}
+		for _, f := range r.Failures {
+			writeFailure(&b, f)
+		}
+		if verbose && len(r.Failures) > 0 {
+			b.WriteString("    all that was decided:\n")
+			writeRows(&b, "        ", r.Rows)
+		}
+	}
+	fmt.Fprintf(&b, "\n%s, %d ok, %d failed\n", count(len(results), "test"), len(results)-failed, failed)
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("print the results: %w", err)
+	}
+	return nil
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func writeFailure(b *strings.Builder, f Failure) {
+	fmt.Fprintf(b, "    %s:%d:%d: %s\n", f.File, f.Line, f.Col, f.Summary)
+	for _, d := range f.Diff {
+		fmt.Fprintf(b, "        - %s: %s\n        + %s: %s\n", d.Field, d.Want, d.Field, d.Got)
+	}
+	if len(f.Ledger) > 0 {
+		fmt.Fprintf(b, "      the ledger of %s:\n", f.About)
+		writeRows(b, "        ", f.Ledger)
+	}
+	if f.Note != "" {
+		fmt.Fprintf(b, "      %s\n", f.Note)
+	}
+}
+
+// writeRows prints rows of the ledger in columns.
+func writeRows(b *strings.Builder, indent string, rows []*Row) {
+	var at, who int
+	for _, r := range rows {
+		at, who = max(at, len(r.At)), max(who, len(r.User)+1+len(r.Rule)+len(valueOf(r)))
+	}
+	for _, r := range rows {
+		fmt.Fprintf(b, "%s%-*s  %s  %-*s  %s\n", indent, at, r.At, r.Time, who, r.User+" "+r.Rule+valueOf(r), r.what())
+		for _, s := range r.Sent {
+			fmt.Fprintf(b, "%s%-*s  %s: %s\n", indent, at, "", s.Channel, s.what())
+		}
+	}
+}
+
+func valueOf(r *Row) string {
+	if r.Value == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (%s)", r.Value)
+}
+
+// what says the row's answer in words: "frequency_cap by two-a-day, due 1d2h".
+func (r *Row) what() string {
+	s := string(r.Reason)
+	if r.By != "" {
+		s += " by " + r.By
+	}
+	if r.Variant != "" {
+		s += ", variant " + r.Variant
+	}
+	if r.Due != "" && r.Reason != ledger.Send {
+		s += ", again at " + r.Due
+	}
+	return s
+}
+
+func (s *Sent) what() string {
+	if s.Text == nil {
+		return strings.TrimSpace(string(s.Status) + " " + s.Error)
+	}
+	var parts []string
+	for _, field := range slices.SortedFunc(mapKeys(s.Text), byImportance) {
+		parts = append(parts, field+" "+show(s.Text[field]))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// byImportance puts first what a person reads first.
+func byImportance(a, b string) int {
+	rank := func(field string) int {
+		if i := slices.Index([]string{"title", "subject", "body", "text"}, field); i >= 0 {
+			return i
+		}
+		return 9
+	}
+	if d := rank(a) - rank(b); d != 0 {
+		return d
+	}
+	return strings.Compare(a, b)
+}
+
+// WriteJSON prints everything that is known of every test.
+func WriteJSON(w io.Writer, results []Result) error {
+	type test struct {
+		Suite     string    `json:"suite"`
+		Name      string    `json:"name"`
+		File      string    `json:"file"`
+		Line      int       `json:"line"`
+		Passed    bool      `json:"passed"`
+		Start     string    `json:"start"`
+		Until     string    `json:"until"`
+		Failures  []Failure `json:"failures"`
+		Decisions []*Row    `json:"decisions"`
+	}
+	out := struct {
+		Passed int    `json:"passed"`
+		Failed int    `json:"failed"`
+		Tests  []test `json:"tests"`
+	}{Tests: []test{}}
+	for _, r := range results {
+		t := test{
+			Suite: r.Test.Suite, Name: r.Test.Name, File: r.Test.File, Line: r.Test.Line, Passed: len(r.Failures) == 0,
+			Start: clock(r.Test.Start, r.Test.zone), Until: offset(r.Test.Until, r.Test.Start),
+			Failures: append([]Failure{}, r.Failures...), Decisions: append([]*Row{}, r.Rows...),
+		}
+		if t.Passed {
+			out.Passed++
+		} else {
+			out.Failed++
+		}
+		out.Tests = append(out.Tests, t)
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(out); err != nil {
+		return fmt.Errorf("print the results: %w", err)
+	}
+	return nil
+}
+
+// Failed says whether one of the tests failed.
+func Failed(results []Result) bool {
+	return slices.ContainsFunc(results, func(r Result) bool { return len(r.Failures) > 0 })
+}
