@@ -9,5 +9,6 @@ func commands(s streams) []*cobra.Command {
 		demoCommand(s),
 		reportCommand(s),
 		serveCommand(s),
+		testCommand(s),
 	}
 }
