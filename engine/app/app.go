@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -234,7 +233,7 @@ func (a *App) openEngine(ctx context.Context) (err error) {
 		Fences: func() *geo.Fences { return a.Workspace().Fences }, Changed: a.people().Changed,
 	})
 	store := ledger.NewStore(a.Store.Conn())
-	a.Ledger = ledger.NewReader(store, a.decisions, a.deliveries, a.log)
+	a.Ledger = ledger.NewReader(store, a.decisions, a.deliveries, a.Writer.Erased, a.log)
 	if err := a.Ledger.Flush(ctx); err != nil {
 		return err //nolint:wrapcheck // says what it was doing
 	}
@@ -274,8 +273,12 @@ func (a *App) openSender(ctx context.Context) (err error) {
 }
 
 // exited asks the engine whether a send that is queued has an exit, once everything that has been
-// acknowledged so far has been resolved. While that cannot be known the message waits.
+// acknowledged so far has been resolved. While that cannot be known the message waits. Nobody who
+// was erased is sent anything.
 func (a *App) exited(ctx context.Context, d *ledger.Decision, now int64) (bool, error) {
+	if a.Writer.Erased(d.Person) {
+		return true, nil
+	}
 	return a.Engine.Exited(ctx, d, now, a.acked.position()) //nolint:wrapcheck // says what it was doing
 }
 
@@ -347,9 +350,6 @@ func (q *ackedQueue) position() events.Position {
 	}
 	return 0
 }
-
-// DataDir is the folder of a workspace's own data.
-func DataDir(ws *workspace.Workspace) string { return filepath.Dir(ws.Queue.Dir) }
 
 // SecondEngine is another engine on the same streams, as a second process started by mistake would
 // have. It is for tests of the fence.

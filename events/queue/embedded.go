@@ -12,16 +12,16 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// startServer runs a NATS server that only this process can reach: no port is opened. Every
-// message is written with O_SYNC before it is acknowledged.
-func startServer(dir string, log *slog.Logger) (*server.Server, error) {
+// startServer runs a NATS server that only this process can reach: no port is opened. With sync,
+// every message is written with O_SYNC before it is acknowledged.
+func startServer(dir string, sync bool, log *slog.Logger) (*server.Server, error) {
 	opts := &server.Options{
 		ServerName: "nudge",
 		DontListen: true,
 		NoSigs:     true,
 		JetStream:  true,
 		StoreDir:   dir,
-		SyncAlways: true,
+		SyncAlways: sync,
 		// The limits are ours (Config.MaxBacklog); the server's would refuse to reserve more than
 		// three quarters of the disk that happens to be free at start.
 		JetStreamMaxStore: 1 << 60,
