@@ -42,7 +42,7 @@ func runDemo(ctx context.Context, s streams, dir, date string) error {
 	if err != nil {
 		return err
 	}
-	if err := demo.Empty(app.DataDir(ws)); err != nil {
+	if err := demo.Empty(ws.Data); err != nil {
 		return failed(err)
 	}
 	if ws, err = loadWorkspace(s, dir, workspace.Options{}); err != nil {
@@ -81,7 +81,7 @@ func runDemo(ctx context.Context, s streams, dir, date string) error {
 		return failed(err)
 	}
 	fmt.Fprintf(s.err, "\nPlayed in %s. The messages are in %s. Go on with:\n  nudge serve %s\n",
-		time.Since(began).Round(time.Second), filepath.Join(app.DataDir(ws), "*.ndjson"), dir)
+		time.Since(began).Round(time.Second), filepath.Join(ws.Data, "*.ndjson"), dir)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"nudge/events"
 	"nudge/events/queue"
 )
 
@@ -23,6 +24,7 @@ const insertBytes = 16 << 20
 type Reader struct {
 	store   *Store
 	streams []*copied
+	erased  func(events.PersonID) bool
 	log     *slog.Logger
 }
 
@@ -34,10 +36,11 @@ type copied struct {
 	have   Present       // beyond the checkpoint at start
 }
 
-// NewReader returns a reader of the two streams.
-func NewReader(store *Store, decisions, deliveries Source, log *slog.Logger) *Reader {
+// NewReader returns a reader of the two streams. Of people for whom erased is true, rows stay as counts
+// without the person.
+func NewReader(store *Store, decisions, deliveries Source, erased func(events.PersonID) bool, log *slog.Logger) *Reader {
 	return &Reader{
-		store: store, log: log.With("component", "ledger"),
+		store: store, erased: erased, log: log.With("component", "ledger"),
 		streams: []*copied{{name: "decisions", source: decisions}, {name: "deliveries", source: deliveries}},
 	}
 }
@@ -122,6 +125,9 @@ func (r *Reader) copy(ctx context.Context, c *copied) error {
 		if err != nil {
 			return fmt.Errorf("message %d: %w", m.Seq, err)
 		}
+		for _, rec := range chunk.Records {
+			rec.anonymise(r.erased)
+		}
 		msgs = append(msgs, Message{Shard: m.Shard, Seq: m.Seq, At: m.At, Records: chunk.Records})
 		if size += len(m.Data); size >= insertBytes {
 			return insert(m.Seq)
@@ -132,4 +138,16 @@ func (r *Reader) copy(ctx context.Context, c *copied) error {
 		return err //nolint:wrapcheck // says what it was doing
 	}
 	return insert(msgs[len(msgs)-1].Seq)
+}
+
+// anonymise takes the person out of a record about somebody who was erased.
+func (r Record) anonymise(erased func(events.PersonID) bool) {
+	switch {
+	case r.Decision != nil && erased(r.Decision.Person):
+		d := r.Decision
+		d.Person, d.UserID, d.Value, d.Zone = 0, "", "", ""
+		d.Features, d.With, d.Profile, d.Devices = nil, nil, nil, nil
+	case r.Delivery != nil && erased(r.Delivery.Person):
+		r.Delivery.Person, r.Delivery.Device, r.Delivery.Text = 0, "", nil
+	}
 }
