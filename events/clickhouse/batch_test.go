@@ -111,7 +111,7 @@ func TestEventBatchRoundTrip(t *testing.T) {
 func TestEventBatchManyKeys(t *testing.T) {
 	s := clickhousetest.New(t)
 	ctx := context.Background()
-	for _, keys := range []int{1, 254, 255, 256, 257, 65_534, 65_535, 65_536, 70_000} {
+	for _, keys := range []int{1, 255, 256, 257, 65_535, 65_536} {
 		b := clickhouse.NewEventBatch()
 		for round := range 2 { // the second uses the batch's memory again
 			b.Reset()
