@@ -3,6 +3,13 @@
 -- Sharded tables are spread by person over the shards of a cluster, "everywhere" ones are whole on
 -- every node; on a single node both are plain MergeTree tables. See layout.go for the template words.
 
+-- The second order, by event and time, is a projection: ClickHouse reads it by itself where a query
+-- names an event and needs none but its columns, it is stored by the same INSERT or not at all, and
+-- mutations follow it. Measured with 2 M events of 638 bytes (inserts of 50,000, CPU of the engine
+-- with its merges, then one last merge to a single part): without a second order 20 µs an event,
+-- with this one 19, with a second table of the same columns 22 and more; 13 of 34 bytes on disk.
+-- With the maps in it the merges would cost twice as much, so a filter on properties reads the rows
+-- in the order of people.
 CREATE TABLE IF NOT EXISTS {{local "events"}}{{onCluster}}
 (
     person       UInt64 COMMENT 'canonical person when written; later merges are read through person_map' CODEC(Delta, ZSTD(1)),
