@@ -103,14 +103,14 @@ func TestLikeNaive(t *testing.T) {
 	p := w.planner(Options{Fences: func() *geo.Fences { return fences }, Chunk: 160})
 	schema := segments.NewSchema(segments.SchemaOptions{Fences: []string{"stores/1", "stores/2"}})
 
-	check(t, 4, func(rt *rapid.T) {
+	check(t, 2, func(rt *rapid.T) {
 		q := segments.Look{
 			At:        t0 + from(rt, 0, -2*hour, minute),
 			UpTo:      events.Position(from(rt, math.MaxInt64, last, last/2, last*4/5)),
 			Retention: from(rt, 0, 0, 3*day),
 		}
 		sources := []string{}
-		for i := range 16 {
+		for i := range 12 {
 			keyed := i%4 == 3
 			source := drawCondition(rt, keyed, 2)
 			spec := segments.WhoSpec{When: source}

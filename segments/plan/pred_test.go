@@ -152,7 +152,7 @@ func TestFilterLikeGo(t *testing.T) {
 	a := &asker{p: w.planner(Options{})}
 	m := a.p.moment(t0, 1000, 0, &mapping{})
 
-	check(t, 40, func(t *rapid.T) {
+	check(t, 25, func(t *rapid.T) {
 		preds := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) *segments.Pred { return drawPred(t, 2) }), 10, 10).Draw(t, "preds")
 		sql := make([]string, len(preds))
 		for i, p := range preds {
