@@ -36,6 +36,13 @@ type found struct {
 	// true answers of rules that everybody was looked at for
 	everyone map[string]map[slotKey]struct{}
 	orphans  []dueOpen // open entries whose rule is gone
+	refused  []refusal
+}
+
+// refusal is a rule whose condition the store could not answer.
+type refusal struct {
+	rule string
+	err  error
 }
 
 func newFound() *found {
@@ -45,7 +52,14 @@ func newFound() *found {
 // looked notes that everybody is looked at for the rule: whoever does not come is a false answer.
 func (f *found) looked(rule string) { f.everyone[rule] = map[slotKey]struct{}{} }
 
+// add takes an answer. One about nobody says that the whole condition could not be asked: then who does
+// not come is no false answer.
 func (f *found) add(r *workspace.Rule, a segments.Answer) {
+	if a.Person == 0 {
+		delete(f.everyone, r.Name)
+		f.refused = append(f.refused, refusal{r.Name, a.Err})
+		return
+	}
 	if set := f.everyone[r.Name]; set != nil && a.Truth != segments.False && a.Truth != segments.Unknown {
 		set[slotKey{r.Name, a.Person, a.Value}] = struct{}{}
 	}

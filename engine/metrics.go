@@ -11,6 +11,7 @@ type metrics struct {
 	decisions   *prometheus.CounterVec
 	fenced      prometheus.Counter
 	steppedBack prometheus.Counter
+	refused     *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -25,6 +26,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		steppedBack: f.NewCounter(prometheus.CounterOpts{
 			Name: "nudge_ticks_skipped_total", Help: "Steps skipped because the clock had stepped back.",
 		}),
+		refused: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "nudge_conditions_refused_total", Help: "Looks that the store could not answer, by rule.",
+		}, []string{"rule"}),
 	}
 	return m
 }

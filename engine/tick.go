@@ -229,6 +229,10 @@ func (e *Engine) runTick(ctx context.Context, t ledger.Tick) (err error) {
 	if err := e.lookAtDue(ctx, l, t, found); err != nil {
 		return fmt.Errorf("tick %s: %w", t.ID, err)
 	}
+	for _, r := range found.refused {
+		e.metrics.refused.WithLabelValues(r.rule).Inc()
+		e.log.Error("a rule's condition cannot be asked; the other rules go on", "rule", r.rule, "tick", t.ID, "error", r.err)
+	}
 	if err := e.findExits(ctx, l, t, found); err != nil {
 		return fmt.Errorf("tick %s: %w", t.ID, err)
 	}

@@ -58,6 +58,7 @@ func (p *configParser) channels(n *yamlfile.Node) {
 			p.adapter(&c, f, one)
 		}
 		p.kind(&c, f.Get("kind"))
+		p.standIns(&c, f.Get("needs"))
 		c.rate = p.rate(f.Get("rate_limit"))
 		if ac := f.Get("after_crash"); ac != nil {
 			c.afterCrash = p.r.OneOf(ac, "retry", "give_up")
@@ -264,6 +265,41 @@ func (p *configParser) kind(c *channelConfig, n *yamlfile.Node) {
 				f.Text = ""
 			}
 			p.r.Add(f)
+		}
+	}
+}
+
+// standIns gives adapters that take every kind of message the reach of the kind that they stand in for,
+// so that a file in place of APNs and FCM gets a line for each device. `needs` says it for kinds that
+// no other adapter has.
+func (p *configParser) standIns(c *channelConfig, needs *yamlfile.Node) {
+	var need string
+	var platforms []string
+	for _, spec := range p.l.o.Adapters.List() {
+		if spec.Kind != c.kind || spec.Any {
+			continue
+		}
+		need = spec.Needs
+		for _, platform := range spec.Platforms {
+			if !slices.Contains(platforms, platform) {
+				platforms = append(platforms, platform)
+			}
+		}
+	}
+	if needs != nil {
+		need = p.r.OneOf(needs, "email", "phone", "token", "user_id")
+		if need == "token" && platforms == nil {
+			platforms = []string{"ios", "android", "web"}
+		}
+	}
+	for i := range c.adapters {
+		a := &c.adapters[i]
+		switch {
+		case a.spec.Any:
+			a.spec.Needs, a.spec.Platforms = need, platforms
+		case needs != nil:
+			p.r.Report(needs, "bad-value", "Leave it out.", "%s knows by itself what it needs", a.spec.Name)
+			return
 		}
 	}
 }
