@@ -79,6 +79,14 @@ func (e *Engine) nextOf(l *live, r *workspace.Rule, loc *time.Location) (int64, 
 	return at, ok && (r.End == 0 || at < r.End)
 }
 
+// Due is the earliest instant at which an open entry falls due by itself, Unix ms: Next without the
+// schedules.
+func (e *Engine) Due() (int64, bool) {
+	e.ticking.Lock()
+	defer e.ticking.Unlock()
+	return e.nextDue()
+}
+
 // nextDue is the earliest due time of any shard.
 func (e *Engine) nextDue() (int64, bool) {
 	var next int64
@@ -241,13 +249,15 @@ func (e *Engine) runTick(ctx context.Context, t ledger.Tick) (err error) {
 
 // begin writes the tick record to every shard that does not have it.
 func (e *Engine) begin(ctx context.Context, t ledger.Tick) error {
-	return e.each(func(s *shard) error {
-		return e.decide(ctx, s, func(st *ledger.State, commit func([]ledger.Record) error) error {
-			if last, ok := st.Last(t.Kind); ok && last.ID == t.ID && last.P1 == t.P1 {
-				return nil
-			}
-			return commit([]ledger.Record{{Tick: &t}})
-		})
+	return e.each(func(s *shard) error { return e.beginOn(ctx, s, t) })
+}
+
+func (e *Engine) beginOn(ctx context.Context, s *shard, t ledger.Tick) error {
+	return e.decide(ctx, s, func(st *ledger.State, commit func([]ledger.Record) error) error {
+		if last, ok := st.Last(t.Kind); ok && last.ID == t.ID && last.P1 == t.P1 {
+			return nil
+		}
+		return commit([]ledger.Record{{Tick: &t}})
 	})
 }
 

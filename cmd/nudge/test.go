@@ -19,7 +19,7 @@ import (
 
 func testCommand(s streams) *cobra.Command {
 	var run, format, level string
-	var verbose bool
+	var verbose, everyTick bool
 	cmd := &cobra.Command{
 		Use:   "test [DIR]",
 		Short: "Runs the rule tests: events at times in, decisions at times out",
@@ -43,19 +43,21 @@ Exit codes: 0 all passed, 1 tests failed or a file is wrong, 2 --run names none,
 				return fmt.Errorf("--log is debug, info, warn or error, not %q", level)
 			}
 			log := slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: l}))
-			return test(cmd.Context(), s, folder(args), only, format, verbose, log)
+			o := ruletest.Options{Logger: log, Progress: progress(s), EveryTick: everyTick}
+			return test(cmd.Context(), s, folder(args), only, format, verbose, o)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&run, "run", "", `only tests whose "FILE: NAME" matches this regular expression`)
 	f.StringVar(&format, "format", "text", "text or json")
 	f.BoolVar(&verbose, "verbose", false, "print what was decided in every test")
+	f.BoolVar(&everyTick, "every-tick", false, "look on every tick, also where nothing can have changed: slow, and decides the same")
 	f.StringVar(&level, "log", "error", "least level that is logged: debug, info, warn or error")
 	return cmd
 }
 
 // test runs the tests of a workspace and prints what came of them.
-func test(ctx context.Context, s streams, dir string, only *regexp.Regexp, format string, verbose bool, log *slog.Logger) error {
+func test(ctx context.Context, s streams, dir string, only *regexp.Regexp, format string, verbose bool, o ruletest.Options) error {
 	ws, err := loadWorkspace(s, dir, workspace.Options{WithoutSecrets: true})
 	if err != nil {
 		return err
@@ -77,7 +79,8 @@ func test(ctx context.Context, s streams, dir string, only *regexp.Regexp, forma
 	if len(tests) == 0 {
 		return &exitError{Code: exitUsage, Err: fmt.Errorf("--run %q matches none of the %d tests", only, all)}
 	}
-	results, err := ruletest.Run(ctx, ruletest.Options{Workspace: ws, Tests: tests, Logger: log, Progress: progress(s)})
+	o.Workspace, o.Tests = ws, tests
+	results, err := ruletest.Run(ctx, o)
 	if err != nil {
 		return failed(err)
 	}

@@ -26,6 +26,9 @@ type Options struct {
 	// Progress is told how much of the simulated time has passed, 0 to 1. It may be called
 	// concurrently, and be nil.
 	Progress func(share float64)
+	// EveryTick looks on every tick of every schedule, also where nothing can have changed. It is slow,
+	// and decides the same.
+	EveryTick bool
 	// Engine, when set, is used instead of starting one, and not closed.
 	Engine *embedded.Engine
 }
@@ -102,7 +105,7 @@ func (r *runner) timeline(ctx context.Context, i int, l *timeline) (err error) {
 		drop := store.Conn().Exec(context.WithoutCancel(ctx), "DROP DATABASE IF EXISTS "+store.Database())
 		err = errors.Join(err, drop, store.Close())
 	}()
-	w, err := open(ctx, r.o.Workspace, l, store, filepath.Join(r.dir, name), r.o.Logger)
+	w, err := open(ctx, r.o.Workspace, l, store, filepath.Join(r.dir, name), r.o)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -35,13 +34,16 @@ type world struct {
 	sim      *app.Sim
 	sent     *recorder
 	reports  http.Handler
+	stops    *stops
+	heard    int                 // messages that the stops know of
 	failures map[*Test][]Failure // of what could not be done
 }
 
 // open makes the world of a timeline in a folder and a store of its own.
-func open(ctx context.Context, ws *workspace.Workspace, line *timeline, store *clickhouse.Store, dir string, log *slog.Logger) (*world, error) {
+func open(ctx context.Context, ws *workspace.Workspace, line *timeline, store *clickhouse.Store, dir string, o Options) (*world, error) {
+	log := o.Logger
 	w := &world{
-		line: line, byPrefix: map[string]*Test{}, clock: app.NewClock(line.start), sent: &recorder{},
+		stops: newStops(ws, line, o.EveryTick), line: line, byPrefix: map[string]*Test{}, clock: app.NewClock(line.start), sent: &recorder{},
 		failures: map[*Test][]Failure{},
 	}
 	for _, t := range line.tests {
@@ -112,30 +114,83 @@ func (w *world) run(ctx context.Context, passed func(now int64)) error {
 		return fmt.Errorf("load the history: %w", err)
 	}
 	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Compare(a.at, b.at) })
+	for _, ev := range history {
+		w.stops.happened(ev.Time, w.line.start)
+	}
 	for len(steps) > 0 {
 		n := 1
 		for n < len(steps) && steps[n].at == steps[0].at {
 			n++
 		}
-		if err := w.sim.Advance(ctx, steps[0].at, passed); err != nil {
-			return err //nolint:wrapcheck // says what it was doing
+		if err := w.advance(ctx, steps[0].at, passed); err != nil {
+			return err
 		}
 		if err := w.arrive(ctx, steps[:n]); err != nil {
 			return err
 		}
 		steps = steps[n:]
 	}
-	return w.sim.Advance(ctx, w.line.until, passed) //nolint:wrapcheck // says what it was doing
+	return w.advance(ctx, w.line.until, passed)
+}
+
+// advance moves the clock to an instant, by way of every stop and of everything that falls due by
+// itself. What is due at the instant happens before what arrives then.
+func (w *world) advance(ctx context.Context, to int64, passed func(now int64)) error {
+	for {
+		now := w.clock.Now().UnixMilli()
+		next, ok := w.stops.next(now)
+		for _, due := range []func() (int64, bool){w.app.Engine.Due, w.app.Sender.Next} {
+			if at, any := due(); any && (!ok || at < next) {
+				next, ok = max(at, now), true
+			}
+		}
+		if !ok || next > to {
+			break
+		}
+		if err := w.settle(ctx, next); err != nil {
+			return err
+		}
+		passed(next)
+	}
+	if w.clock.Now().UnixMilli() == to {
+		return nil
+	}
+	return w.settle(ctx, to)
+}
+
+// settle sets the clock and lets everything run that is due.
+func (w *world) settle(ctx context.Context, now int64) error {
+	w.clock.Set(now)
+	if err := w.sim.Feed(ctx, nil); err != nil {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	w.moved(now)
+	return nil
+}
+
+// moved notes what the looks at an instant may have led to: entries, and messages that are history by
+// themselves.
+func (w *world) moved(now int64) {
+	w.stops.entered(now)
+	if n := w.sent.count(); n != w.heard {
+		w.heard = n
+		w.stops.arrived(now)
+		w.stops.happened(now, now)
+	}
 }
 
 // arrive makes everything of one instant arrive, in the order of the files.
 func (w *world) arrive(ctx context.Context, steps []step) error {
+	now := steps[0].at
 	var evs []events.Event
 	for _, s := range steps {
 		if s.report == nil {
 			evs = append(evs, s.event)
+			w.stops.happened(s.event.Time, now)
 		}
 	}
+	w.stops.arrived(now)
+	w.stops.happened(now, now)
 	if err := w.sim.Feed(ctx, evs); err != nil {
 		return fmt.Errorf("feed %d events: %w", len(evs), err)
 	}
@@ -146,10 +201,13 @@ func (w *world) arrive(ctx context.Context, steps []step) error {
 			reported = true
 		}
 	}
-	if !reported {
-		return nil
+	if reported {
+		if err := w.sim.Feed(ctx, nil); err != nil {
+			return err //nolint:wrapcheck // says what it was doing
+		}
 	}
-	return w.sim.Feed(ctx, nil) //nolint:wrapcheck // says what it was doing
+	w.moved(now)
+	return nil
 }
 
 // report makes an app report what somebody did with the last message of a rule.
@@ -338,6 +396,12 @@ func (r *recorder) messages() []channels.Message {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.all)
+}
+
+func (r *recorder) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.all)
 }
 
 // routes lead every channel of the workspace to the recorder, which needs of a person what the
