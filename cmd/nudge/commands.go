@@ -5,10 +5,15 @@ import "github.com/spf13/cobra"
 // commands lists every command.
 func commands(s streams) []*cobra.Command {
 	return []*cobra.Command{
+		channelsCommand(s),
 		checkCommand(s),
 		demoCommand(s),
+		importCommand(s),
+		migrateCommand(s),
 		reportCommand(s),
 		serveCommand(s),
+		sqlCommand(s),
 		testCommand(s),
+		versionCommand(s),
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // time zones, on machines that have none
 
 	"github.com/spf13/cobra"
 
@@ -97,7 +98,7 @@ func root(s streams) *cobra.Command {
 them through push, e-mail, webhooks and more, under exact frequency caps.
 
 A workspace is a folder with nudge.yaml, rules/, segments/, fences/, events.yaml and tests/.
-Commands take it as their last argument; without, it is the current folder.
+Commands take it as their last argument or as --dir; without, it is the current folder.
 
   nudge check            is every file right?
   nudge test             do the rules do what their tests say?

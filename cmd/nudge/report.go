@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -41,7 +42,7 @@ It may run beside a running serve.`,
 			if !slices.Contains(report.Formats(), format) {
 				return fmt.Errorf("--format is %s, not %q", strings.Join(report.Formats(), ", "), format)
 			}
-			ws, err := loadWorkspace(s, dir, workspace.Options{WithoutSecrets: true})
+			ws, err := loadWorkspace(s, dir, workspace.Options{WithoutSending: true})
 			if err != nil {
 				return err
 			}
@@ -97,8 +98,14 @@ func when(text string, zone *time.Location) (int64, error) {
 	return 0, fmt.Errorf("%q is neither a day (2026-03-01) nor an instant (2026-03-01T09:00)", text)
 }
 
-// withStore opens the workspace's store, beside a running serve or alone, for reading.
+// withStore opens the workspace's store, beside a running serve or alone, for reading. An embedded one
+// must be there already: whoever only reads leaves no empty store behind.
 func withStore(ctx context.Context, ws *workspace.Workspace, fn func(*clickhouse.Store) error) error {
+	if ws.Store.DSN == "" {
+		if _, err := os.Stat(ws.Store.Dir); err != nil {
+			return failed(fmt.Errorf("nothing has been stored yet (%w): nudge serve, nudge import and nudge demo do", err))
+		}
+	}
 	store, err := app.OpenStore(ctx, ws, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return failed(err)

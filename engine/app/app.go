@@ -84,7 +84,19 @@ type step struct {
 
 // Open opens everything and starts the identity writer, without which nothing else can tell who is
 // who. Nothing is decided or sent before Run or a Sim's steps.
-func Open(ctx context.Context, o Options) (_ *App, err error) {
+func Open(ctx context.Context, o Options) (*App, error) {
+	a, err := prepare(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.open(ctx, a.openQueue, a.openStore, a.startWriter, a.openEngine, a.openSender); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// prepare makes an App with nothing open.
+func prepare(o Options) (*App, error) {
 	if o.Workspace == nil || o.Now == nil {
 		return nil, errors.New("open nudge: Options.Workspace and Options.Now are required")
 	}
@@ -99,17 +111,17 @@ func Open(ctx context.Context, o Options) (_ *App, err error) {
 	}
 	a := &App{opts: o, log: o.Logger, stored: make(chan struct{}, 1), failed: make(chan error, 4), ready: make(chan struct{})}
 	a.workspace.Store(o.Workspace)
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, a.Close())
-		}
-	}()
-	for _, open := range []func(context.Context) error{a.openQueue, a.openStore, a.startWriter, a.openEngine, a.openSender} {
+	return a, nil
+}
+
+// open opens parts in order; when one fails it closes those before it.
+func (a *App) open(ctx context.Context, parts ...func(context.Context) error) error {
+	for _, open := range parts {
 		if err := open(ctx); err != nil {
-			return nil, err
+			return errors.Join(err, a.Close())
 		}
 	}
-	return a, nil
+	return nil
 }
 
 // Close ends everything in the reverse order of opening. It is safe after a failed Open.
@@ -142,6 +154,12 @@ func (a *App) openQueue(ctx context.Context) (err error) {
 		return nil
 	})
 	a.acked.queue = a.Queue
+	// What was acknowledged before the last stop counts as well: it may hold an exit.
+	last, err := a.Queue.LastSeq(ctx)
+	if err != nil {
+		return fmt.Errorf("open the queue: %w", err)
+	}
+	a.acked.last.Store(last)
 	if a.decisions, err = a.Queue.Log(ctx, "decisions"); err != nil {
 		return err //nolint:wrapcheck // says what it was doing
 	}
@@ -181,14 +199,18 @@ func (a *App) startWriter(ctx context.Context) error {
 		Queue: a.Queue, Store: a.Store, Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer, FlushEvery: a.opts.FlushEvery,
 		OnResolved: func(batch []events.Resolved, upTo events.Position) {
 			<-a.ready
-			a.Engine.Resolved(batch, upTo)
+			if a.Engine != nil {
+				a.Engine.Resolved(batch, upTo)
+			}
 		},
 		OnStored: func(s writer.Stored) {
 			if s.Merges > 0 || len(s.Erased) > 0 {
 				a.changed.Store(uint64(s.To))
 			}
 			<-a.ready
-			a.Engine.Stored(s.Names, s.Zones+s.Traits > 0)
+			if a.Engine != nil {
+				a.Engine.Stored(s.Names, s.Zones+s.Traits > 0)
+			}
 			select {
 			case a.stored <- struct{}{}:
 			default:

@@ -40,6 +40,9 @@ type Options struct {
 	// WithoutSecrets leaves secrets unread and makes none: for checks and rule tests, which run
 	// where there are none. The workspace can then decide, but neither receive nor send.
 	WithoutSecrets bool
+	// WithoutSending leaves the secrets of adapters and of signing unread: for commands that reach
+	// the store and the queue but send nothing.
+	WithoutSending bool
 }
 
 // Load reads and compiles everything in the folder, and returns all findings, sorted. The workspace

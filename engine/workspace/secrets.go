@@ -27,7 +27,7 @@ func (l *loader) secrets() {
 		out := Channel{Name: ch.name, Kind: ch.kind, RateLimit: ch.rate, AfterCrash: ch.afterCrash, TrackLinks: ch.trackLinks}
 		for _, a := range ch.adapters {
 			adapter := Adapter{Name: a.spec.Name, Spec: a.spec, Apps: a.apps}
-			if !l.o.WithoutSecrets {
+			if !l.o.WithoutSecrets && !l.o.WithoutSending {
 				raw, err := a.spec.Resolve(a.config, channels.Sources{Env: l.o.Env, File: l.secretFile})
 				l.adapterError(a, err)
 				adapter.Config = raw
@@ -53,7 +53,7 @@ func (l *loader) secrets() {
 		ws.Keys = append(ws.Keys, Key{Name: k.name, Value: v, Secret: k.secret})
 	}
 	ws.Store.DSN, ws.Queue.URL = l.secret(c.dsn), l.secret(c.natsURL)
-	if !rules.HasErrors(l.findings) {
+	if !l.o.WithoutSending && !rules.HasErrors(l.findings) {
 		ws.Signing = l.signing()
 	}
 }

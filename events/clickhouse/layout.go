@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"fmt"
+	"io"
 	"path"
 	"slices"
 	"strconv"
@@ -63,6 +64,21 @@ func (l Layout) render() ([]migration, error) {
 	}
 	slices.SortFunc(out, func(a, b migration) int { return a.version - b.version })
 	return out, nil
+}
+
+// WriteSQL writes every statement of the layout, for those who make the tables themselves or want to
+// read them. It is the same text on every call.
+func (l Layout) WriteSQL(w io.Writer) error {
+	migrations, err := l.render()
+	if err != nil {
+		return err
+	}
+	for _, m := range migrations {
+		if _, err := fmt.Fprintf(w, "-- %04d_%s\n\n%s;\n\n", m.version, m.name, strings.Join(m.statements, ";\n\n")); err != nil {
+			return fmt.Errorf("write the table definitions: %w", err)
+		}
+	}
+	return nil
 }
 
 // statements cuts a file at the lines that hold only ";". Statements that a layout does without

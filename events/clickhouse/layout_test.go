@@ -2,7 +2,6 @@ package clickhouse
 
 import (
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,12 +35,8 @@ func TestLayoutGolden(t *testing.T) {
 
 func script(t *testing.T, l Layout) string {
 	t.Helper()
-	migrations, err := l.render()
-	require.NoError(t, err)
 	var b strings.Builder
-	for _, m := range migrations {
-		fmt.Fprintf(&b, "-- %04d_%s\n\n%s;\n\n", m.version, m.name, strings.Join(m.statements, ";\n\n"))
-	}
+	require.NoError(t, l.WriteSQL(&b))
 	return b.String()
 }
 

@@ -68,7 +68,7 @@ func lockFolder(dir string) (*folderLock, error) {
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock the queue's folder %s: %w", dir, err)
 		}
-		return nil, fmt.Errorf("the queue's folder %s is in use by process %s; stop it, or give this one another data folder", dir, holder(f))
+		return nil, fmt.Errorf("%w: process %s has %s open; stop it, or give this one another data folder", ErrInUse, holder(f), dir)
 	}
 	if err := f.Truncate(0); err == nil {
 		_, _ = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)

@@ -46,6 +46,8 @@ const (
 
 // Errors that callers branch on.
 var (
+	// ErrInUse says that another process has the queue's folder open.
+	ErrInUse = errors.New("the queue's folder is in use")
 	// ErrBacklog says that too many bytes wait for the store; try again later.
 	ErrBacklog = errors.New("the queue's backlog is full")
 	// ErrFenced says that somebody else wrote to the shard since the expected sequence: reload
