@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -79,6 +80,18 @@ func (t *exitTail) put(p events.PersonID, o segments.Occurrence, at int64) {
 	}
 }
 
+// remember takes in what the store has up to a position, as if it had arrived at the given instant.
+func (t *exitTail) remember(list map[events.PersonID][]segments.Occurrence, at int64, upTo events.Position) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for p, os := range list {
+		for _, o := range os {
+			t.put(p, o, at)
+		}
+	}
+	t.upTo = max(t.upTo, upTo)
+}
+
 func (t *exitTail) of(p events.PersonID) []segments.Occurrence {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -127,6 +140,35 @@ func (t *exitTail) wait(ctx context.Context, pos events.Position) error {
 func (e *Engine) Resolved(batch []events.Resolved, upTo events.Position) {
 	e.exits.add(batch, upTo)
 	e.wakes.add(batch)
+}
+
+// rememberExits brings back what the tail knew before the last stop: the exits in the store that may
+// end a send which has no outcome yet. What the store did not have by then is resolved again.
+func (e *Engine) rememberExits(ctx context.Context) error {
+	l := e.live.Load()
+	upTo := events.EndOf(e.people.Position().Seq())
+	people := map[events.PersonID]struct{}{}
+	oldest := e.since
+	for _, s := range e.shards {
+		s.state.Each(func(id events.PersonID, p *ledger.PersonState) {
+			for _, sent := range p.Sent {
+				if r := l.byName[sent.Decision.Rule]; r != nil && len(r.Exits) > 0 && len(sent.Left) > 0 {
+					people[e.people.Canonical(id)] = struct{}{}
+					oldest = min(oldest, sent.Decision.Since)
+				}
+			}
+		})
+	}
+	var list map[events.PersonID][]segments.Occurrence
+	if len(people) > 0 {
+		var err error
+		list, err = e.planner.Occurrences(ctx, slices.Sorted(maps.Keys(people)), slices.Sorted(maps.Keys(l.exits)), oldest, e.since+tailKeep, upTo)
+		if err != nil {
+			return fmt.Errorf("read the exits of %d queued sends: %w", len(people), err)
+		}
+	}
+	e.exits.remember(list, e.since, upTo)
+	return nil
 }
 
 // Exited says whether an exit of a send that is still queued has arrived by now. It first waits until
@@ -181,7 +223,7 @@ func (e *Engine) findExits(ctx context.Context, l *live, t ledger.Tick, f *found
 		for _, c := range cs {
 			if len(c.rule.Exits) > 0 {
 				people = append(people, p)
-				after = min(after, e.exitSince(c, t.T1))
+				after = min(after, e.exitEntry(c, t.T1).since)
 			}
 		}
 	}
@@ -207,34 +249,29 @@ func (e *Engine) findExits(ctx context.Context, l *live, t ledger.Tick, f *found
 			if list == nil {
 				list = append(stored[p], e.exits.of(p)...)
 			}
-			since := e.exitSince(c, t.T1)
-			entry := exitEntry{value: c.answer.Value, at: t.T1, since: since}
-			if c.open != nil {
-				entry.value = c.open.value
-			}
-			c.exited = exitOf(c.rule, entry, list, t.T1)
+			c.exited = exitOf(c.rule, e.exitEntry(c, t.T1), list, t.T1)
 		}
 	}
 	return nil
 }
 
-// exitSince is from when exits of a contender count: what its rule says, else its occurrence, else
-// the entry.
-func (e *Engine) exitSince(c *contender, t1 int64) int64 {
+// exitEntry is the entry of a contender as its exits see it. They count from what its rule says, else
+// from its occurrence, else from the entry.
+func (e *Engine) exitEntry(c *contender, t1 int64) exitEntry {
+	entry := exitEntry{value: c.answer.Value, at: t1, since: t1}
 	switch {
 	case c.open != nil:
+		entry.value = c.open.value
 		s := e.shardOf(c.open.person)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if o := findOpen(s.state, *c.open); o != nil {
-			return o.Since
+			entry.at, entry.since = o.Entered, o.Since
 		}
-		return t1
 	case c.answer.Since != 0:
-		return c.answer.Since
+		entry.since = c.answer.Since
 	case c.answer.Trigger != nil:
-		return c.answer.Trigger.Time
-	default:
-		return t1
+		entry.since = c.answer.Trigger.Time
 	}
+	return entry
 }
