@@ -3,8 +3,10 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"nudge/engine/ledger"
+	"nudge/engine/workspace"
 	"nudge/events"
 	"nudge/segments"
 )
@@ -30,6 +32,11 @@ func (e *Engine) Stored(names map[string]int, zones bool) {
 func (e *Engine) Arrived(ctx context.Context, now int64) error {
 	e.arriving.Lock()
 	defer e.arriving.Unlock()
+	if e.cutArrival != nil {
+		if err := e.hear(ctx, *e.cutArrival); err != nil {
+			return err
+		}
+	}
 	p1 := events.EndOf(e.people.Position().Seq())
 	if p1 <= e.arrived {
 		return nil
@@ -39,24 +46,72 @@ func (e *Engine) Arrived(ctx context.Context, now int64) error {
 		return nil
 	}
 	t := e.newTick(ledger.TickArrival, now, nil)
-	t.P0, t.P1 = e.arrived, p1
+	t.P0, t.P1, t.Rules = e.arrived, p1, e.live.Load().hearing(now)
+	return e.hear(ctx, t)
+}
+
+// hear judges one arrival tick. One that fails is repeated as it is before any other, since some
+// shards may have decided: as of another instant its occurrences would enter once more.
+func (e *Engine) hear(ctx context.Context, t ledger.Tick) error {
+	e.cutArrival = &t
 	if err := e.judgeArrivals(ctx, t); err != nil {
-		e.heard.Store(true)
 		return err
 	}
-	e.arrived = p1
+	e.cutArrival = nil
+	e.arrived = t.P1
 	return nil
+}
+
+// hearing lists the `on:` rules that run at now.
+func (l *live) hearing(now int64) []string {
+	names := []string{}
+	for _, r := range l.rules {
+		if r.On != nil && now >= r.Start && (r.End == 0 || now < r.End) {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
+
+// resumeArrivals repeats the last arrivals, whose answers may have been cut short, and goes on from
+// there: what the store got since has been heard by nobody, however far it has come (from). At the
+// very first start nothing before from is heard.
+func (e *Engine) resumeArrivals(ctx context.Context, last *ledger.Tick, from events.Position) error {
+	l := e.live.Load()
+	if last == nil {
+		e.arrived = from
+		t := e.newTick(ledger.TickArrival, e.since, nil)
+		t.P0, t.P1, t.Rules = from, from, l.hearing(e.since)
+		return e.note(ctx, t)
+	}
+	if err := e.judgeArrivals(ctx, *last); err != nil {
+		return fmt.Errorf("resume the arrivals of %s: %w", last.ID, err)
+	}
+	e.arrived = last.P1
+	e.began = map[string]events.Position{}
+	for name := range l.byName {
+		if !slices.Contains(last.Rules, name) {
+			e.began[name] = from
+		}
+	}
+	e.heard.Store(from > e.arrived)
+	return nil
+}
+
+// note writes a tick that nobody was found for to one shard: what it heard is not heard again.
+func (e *Engine) note(ctx context.Context, t ledger.Tick) error {
+	return e.beginOn(ctx, e.shards[0], t)
 }
 
 // judgeArrivals is one arrival tick.
 func (e *Engine) judgeArrivals(ctx context.Context, t ledger.Tick) error {
 	l := e.live.Load()
 	look := l.look(t)
-	var asked []string
-	for _, r := range l.rules {
-		if r.On != nil && t.T1 >= r.Start && (r.End == 0 || t.T1 < r.End) {
+	var asked []*workspace.Rule
+	for _, name := range t.Rules {
+		if r := l.byName[name]; r != nil && r.On != nil {
 			look.Who = append(look.Who, r.Who)
-			asked = append(asked, r.Name)
+			asked = append(asked, r)
 		}
 	}
 	if len(asked) == 0 {
@@ -68,7 +123,9 @@ func (e *Engine) judgeArrivals(ctx context.Context, t ledger.Tick) error {
 	f := newFound()
 	err := e.planner.Look(ctx, look, func(answers []segments.Answer) error {
 		for _, a := range answers {
-			f.add(l.byName[asked[a.Who]], a)
+			if r := asked[a.Who]; a.Trigger == nil || a.Trigger.Pos > e.began[r.Name] {
+				f.add(r, a)
+			}
 		}
 		return nil
 	})
@@ -76,7 +133,7 @@ func (e *Engine) judgeArrivals(ctx context.Context, t ledger.Tick) error {
 		return fmt.Errorf("arrivals %s to %s: %w", t.P0, t.P1, err)
 	}
 	if len(f.people) == 0 {
-		return nil
+		return e.note(ctx, t)
 	}
 	if err := e.begin(ctx, t); err != nil {
 		return err

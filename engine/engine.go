@@ -102,17 +102,19 @@ type Engine struct {
 	// live is the running rule set; a reload swaps it.
 	live atomic.Pointer[live]
 
-	moving   sync.Mutex // one merge or erasure at a time
-	ticking  sync.Mutex
-	arriving sync.Mutex
-	lastNow  int64
-	cut      *ledger.Tick    // failed, and repeated before any other
-	arrived  events.Position // `on:` rules have heard everything up to here
-	heard    atomic.Bool     // something that an `on:` rule waits for is in the store
-	changed  events.Position // merges and erasures up to here are applied
-	settled  []atomic.Uint64 // by shard: the newest delivery message that is folded in
-	zones    zoneCache
-	wakes    wakes
+	moving     sync.Mutex // one merge or erasure at a time
+	ticking    sync.Mutex
+	arriving   sync.Mutex
+	lastNow    int64
+	cut        *ledger.Tick               // failed, and repeated before any other
+	cutArrival *ledger.Tick               // the same of arrivals
+	arrived    events.Position            // `on:` rules have heard everything up to here
+	began      map[string]events.Position // `on:` rules that came with this start hear what follows
+	heard      atomic.Bool                // something that an `on:` rule waits for is in the store
+	changed    events.Position            // merges and erasures up to here are applied
+	settled    []atomic.Uint64            // by shard: the newest delivery message that is folded in
+	zones      zoneCache
+	wakes      wakes
 }
 
 // New loads every shard's state. It fails when the streams or the ledger cannot be read.
@@ -146,13 +148,15 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	if err := e.replayDeliveries(ctx, e.shards...); err != nil {
 		return nil, err
 	}
+	if err := e.rememberExits(ctx); err != nil {
+		return nil, err
+	}
 	return e, e.resume(ctx, o.From)
 }
 
 // resume finishes what a stop cut short: people handed over between shards, sends whose outcome was
 // not answered, the last tick, the last arrivals. It is harmless where nothing was.
 func (e *Engine) resume(ctx context.Context, from events.Position) error {
-	e.arrived = from
 	for _, s := range e.shards {
 		for _, m := range s.state.Moved() {
 			to := e.shardOf(m.To)
@@ -163,9 +167,6 @@ func (e *Engine) resume(ctx context.Context, from events.Position) error {
 			}
 		}
 		s.state.WakeAll(e.since)
-		if t, ok := s.state.Last(ledger.TickArrival); ok {
-			e.arrived = max(e.arrived, t.P1)
-		}
 	}
 	if err := e.answerOutcomes(ctx); err != nil {
 		return err
@@ -180,10 +181,8 @@ func (e *Engine) resume(ctx context.Context, from events.Position) error {
 			arrival = &t
 		}
 	}
-	if arrival != nil {
-		if err := e.judgeArrivals(ctx, *arrival); err != nil {
-			return fmt.Errorf("resume the arrivals of %s: %w", arrival.ID, err)
-		}
+	if err := e.resumeArrivals(ctx, arrival, from); err != nil {
+		return err
 	}
 	if cut != nil {
 		if err := e.runTick(ctx, *cut); err != nil {

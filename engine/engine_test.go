@@ -269,3 +269,28 @@ func TestASecondProcessIsFenced(t *testing.T) {
 	}
 	require.Equal(t, 50, sends)
 }
+
+// TestArrivalsThatNobodyHeardAreHeardAfterARestart stops after events were stored and before the
+// engine looked at them.
+func TestArrivalsThatNobodyHeardAreHeardAfterARestart(t *testing.T) {
+	w := world(t, map[string]string{"parcel": "category: transactional\non: {event: Parcel, by: id}\nagain: each_time"})
+	store := func(id string) {
+		seq, err := w.App.Append(t.Context(), []events.Event{{
+			Kind: events.KindTrack, UserID: "ann", Name: "Parcel", MessageID: id, Source: "web",
+			Time: enginetest.Start(), ReceivedAt: enginetest.Start(), Properties: []byte(`{"id":"` + id + `"}`), Raw: []byte(`{}`),
+		}})
+		require.NoError(t, err)
+		require.NoError(t, w.App.Writer.WaitFor(t.Context(), events.EndOf(seq)))
+	}
+	store("before the first arrival")
+	w.Restart()
+	w.Track("ann", "Parcel", map[string]any{"id": "heard"})
+	store("after one")
+	w.Write(map[string]string{"rules/new.yaml": rule("new", "category: transactional\non: {event: Parcel, by: id}\nagain: each_time")})
+	w.Restart()
+	w.Track("bob", "Something Else", nil) // the clock alone lets nothing arrive
+	w.Restart()
+	w.Track("bob", "Something Else", nil)
+	require.Equal(t, []string{"parcel annafter one send", "parcel annbefore the first arrival send", "parcel annheard send"}, answers(w),
+		"each once, and none by a rule that came later")
+}

@@ -82,21 +82,36 @@ func upset(t *testing.T, in *installation, chance *rand.Rand, n int, progress fu
 				advance(t, progress, 1+chance.Int64N(most))
 			}
 			in.kill()
-			p := in.begin()
+			in.begin()
 			if chance.IntN(4) != 0 {
-				in.waitUp(p)
+				in.revive()
 			}
 			continue
 		}
 		if !hasty {
+			in.revive()
 			advance(t, progress, 1+chance.Int64N(most))
 		}
 		in.signalEngine(syscall.SIGKILL)
 	}
+	in.revive()
+}
+
+// revive waits for the process, or starts another where the last gave up because its ClickHouse was
+// killed while it was being started.
+func (in *installation) revive() {
+	in.t.Helper()
 	in.mu.Lock()
 	p := in.run
 	in.mu.Unlock()
-	in.waitUp(p)
+	if p != nil {
+		select {
+		case <-p.ended:
+		case <-p.up:
+			return
+		}
+	}
+	in.start()
 }
 
 // advance waits for some more progress.
@@ -135,7 +150,7 @@ func (in *installation) settle() {
 	s := in.open()
 	defer s.Close() //nolint:errcheck // only read
 	eventually(in.t, 2*startWithin, func() bool {
-		return ask(in.t, s, "SELECT count() FROM events WHERE message_id = '"+mark+"'") == 1
+		return ask(in.t, s, "SELECT count() FROM events WHERE message_id = '"+mark+"' AND pos <= (SELECT max(pos) FROM checkpoints WHERE reader = 'writer')") == 1
 	}, func() string { return "the store is behind" })
 }
 

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// built is the binary under test, built once.
+// built is the binary under test, built once, or NUDGE_BIN.
 var built struct {
 	once sync.Once
 	dir  string
@@ -38,6 +38,9 @@ var built struct {
 func binary(t *testing.T) string {
 	t.Helper()
 	built.once.Do(func() {
+		if built.path = os.Getenv("NUDGE_BIN"); built.path != "" {
+			return
+		}
 		if built.dir, built.err = os.MkdirTemp("", "nudge-fault"); built.err != nil {
 			return
 		}

@@ -227,7 +227,28 @@ func children(pid int) []int {
 // signalEngine sends the embedded ClickHouse a signal, as soon as there is one.
 func (in *installation) signalEngine(sig syscall.Signal) (pid int) {
 	in.t.Helper()
-	eventually(in.t, startWithin, func() bool { pid = in.engine(); return pid != 0 && syscall.Kill(pid, sig) == nil },
-		func() string { return "no embedded ClickHouse to be signalled" })
+	eventually(in.t, startWithin, func() bool {
+		if in.ended() {
+			in.begin()
+		}
+		pid = in.engine()
+		return pid != 0 && syscall.Kill(pid, sig) == nil
+	}, func() string { return "no embedded ClickHouse to be signalled" })
 	return pid
+}
+
+// ended says whether no process runs, or it has ended by itself.
+func (in *installation) ended() bool {
+	in.mu.Lock()
+	p := in.run
+	in.mu.Unlock()
+	if p == nil {
+		return true
+	}
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
 }

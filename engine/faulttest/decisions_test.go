@@ -1,0 +1,190 @@
+package faulttest_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"nudge/events/clickhouse"
+)
+
+// The rules of a world in which everybody is wanted by four rules and may hear from three, one at a
+// time; and in which every payment has a receipt, without caps.
+const (
+	spaced = 6 * time.Second
+	most   = 3
+)
+
+func wanted(hook string) map[string]string {
+	files := map[string]string{
+		"nudge.yaml": config(hook) + fmt.Sprintf(`caps:
+  - {name: spaced, max: 1, per: %s, window: rolling, scope: all, at_cap: retry}
+  - {name: few, max: %d, per: 24h, window: rolling, scope: all, at_cap: retry}
+  - {name: week, max: 5, per: week, window: calendar, clock: workspace, scope: all, at_cap: retry}
+`, spaced, most),
+		"rules/receipt.yaml": rule("receipt", "category: transactional\non: {event: Paid, by: id, max_age: 24h}\nagain: each_time"),
+	}
+	for i := range 2 {
+		on, every := fmt.Sprintf("hot-%d", i), fmt.Sprintf("seen-%d", i)
+		files["rules/"+on+".yaml"] = rule(on, fmt.Sprintf("priority: %d\non: {event: Hot, max_age: 24h}\nagain: never", 50+i))
+		files["rules/"+every+".yaml"] = rule(every, fmt.Sprintf("priority: %d\nschedule: \"* * * * *\"\nbackfill: true\nwhen: event(\"Hot\").count > 0\nagain: never", 40+i))
+	}
+	return files
+}
+
+// people is a batch of people who are all wanted, and pay.
+func people(buf []byte, batch string) []byte {
+	buf = append(buf, `{"batch":[`...)
+	for i := range perBatch / 2 {
+		user, n := "u"+batch+"."+strconv.Itoa(i), strconv.Itoa(2*i)
+		buf = fmt.Appendf(buf, `{"type":"track","messageId":%q,"userId":%q,"event":"Hot"},`, batch+"/"+n, user)
+		n = strconv.Itoa(2*i + 1)
+		buf = fmt.Appendf(buf, `{"type":"track","messageId":%q,"userId":%q,"event":"Paid","properties":{"id":%q}},`, batch+"/"+n, user, batch+"/"+n)
+	}
+	return append(buf[:len(buf)-1], "]}"...)
+}
+
+// TestKillDuringDecisionsAndDelivery kills both processes while people become true for several rules
+// under caps, and messages go out.
+func TestKillDuringDecisionsAndDelivery(t *testing.T) {
+	t.Parallel()
+	hook := receive(t, 2)
+	in := install(t, "", wanted(hook.URL))
+	chance := seeded(t)
+	l := &load{in: in, body: people}
+	l.hold = func() bool { return l.acked.Load()*perBatch/2 > hook.accepted.Load()+2000 } // receipts are behind
+	in.start()
+	l.begin(t, 2, chance.Uint64())
+	begin := time.Now()
+	upset(t, in, chance, kills(t), func() int64 { return l.acked.Load() + hook.accepted.Load()/20 })
+	took := time.Since(begin)
+	l.end()
+	in.settle()
+	t.Logf("%d kills of serve and %d of ClickHouse in %s", kills(t), kills(t), took.Round(time.Second))
+	countMessages(t, in, hook, l)
+}
+
+// countMessages waits until everybody has been messaged and holds what was received against what
+// had to be, and the ledger against both.
+func countMessages(t *testing.T, in *installation, hook *receiver, l *load) {
+	t.Helper()
+	s := in.open()
+	defer s.Close() //nolint:errcheck // only read
+	paid := texts(t, s, "SELECT message_id FROM events WHERE event = 'Paid'")
+	hot := texts(t, s, "SELECT user_id FROM events WHERE event = 'Hot'")
+	acked := 0
+	l.mu.Lock()
+	for _, b := range l.batches {
+		if b.acked {
+			acked++
+		}
+	}
+	l.mu.Unlock()
+	require.GreaterOrEqual(t, len(paid), acked*perBatch/2, "acknowledged events are lost")
+	// A retry that met an unresolved message waits a minute; schedules come each minute.
+	eventually(t, 3*time.Minute, func() bool { return len(hook.messages()) >= len(paid)+most*len(hot) }, func() string {
+		return fmt.Sprintf("%d of %d messages were received", len(hook.messages()), len(paid)+most*len(hot))
+	})
+	// One that is too many would come now.
+	in.settle()
+	eventually(t, startWithin, func() bool {
+		return ask(t, s, "SELECT uniqExact(entry) FROM deliveries WHERE status = 'accepted'") >= uint64(len(hook.messages()))
+	}, func() string { return "the ledger is behind" })
+	got := hook.messages()
+	checkReceipts(t, got, paid)
+	repeats := checkCaps(t, got, hot)
+	checkLedger(t, s, got)
+	countDerived(t, s)
+	t.Logf("%d people and %d payments of %d acknowledged batches: %d messages, 0 lost, 0 over a cap; %d were sent twice under one webhook-id, because a kill lost their outcome",
+		len(hot), len(paid), acked, len(got), repeats)
+}
+
+func texts(t *testing.T, s *clickhouse.Store, query string) []string {
+	t.Helper()
+	rows, err := s.Conn().Query(t.Context(), query)
+	require.NoError(t, err)
+	defer rows.Close() //nolint:errcheck // a test's query
+	var out []string
+	for rows.Next() {
+		var text string
+		require.NoError(t, rows.Scan(&text))
+		out = append(out, text)
+	}
+	require.NoError(t, rows.Err())
+	return out
+}
+
+// checkReceipts wants one message for each payment.
+func checkReceipts(t *testing.T, got map[string]*message, paid []string) {
+	t.Helper()
+	times := map[string]int{}
+	for _, m := range got {
+		if m.rule == "receipt" {
+			times[m.value]++
+		}
+	}
+	for _, id := range paid {
+		require.Equal(t, 1, times[id], "receipts of payment %s", id)
+		delete(times, id)
+	}
+	require.Empty(t, times, "receipts of payments that nobody made")
+}
+
+// checkCaps goes by the receiver's log alone: how many messages each person got in every window. It
+// returns how many messages were taken more than once.
+func checkCaps(t *testing.T, got map[string]*message, hot []string) (repeats int) {
+	t.Helper()
+	byUser := map[string][]*message{}
+	for _, m := range got {
+		repeats += len(m.taken) - 1
+		if m.rule != "receipt" {
+			byUser[m.user] = append(byUser[m.user], m)
+		}
+	}
+	for user, list := range byUser {
+		require.Len(t, list, most, "messages to %s", user)
+		slices.SortFunc(list, func(a, b *message) int { return a.taken[0].Compare(b.taken[0]) })
+		rules := map[string]bool{}
+		for i, m := range list {
+			require.False(t, rules[m.rule], "%s heard from %s twice", user, m.rule)
+			rules[m.rule] = true
+			if i > 0 {
+				require.GreaterOrEqual(t, m.taken[0].Sub(list[i-1].taken[0]), spaced,
+					"%s got %s (%s) and %s (%s)", user, list[i-1].rule, list[i-1].entry, m.rule, m.entry)
+			}
+		}
+	}
+	require.ElementsMatch(t, slices.Compact(slices.Sorted(slices.Values(hot))), slices.Collect(maps.Keys(byUser)), "who was messaged")
+	return repeats
+}
+
+// checkLedger wants each message to be one entry, decided to be sent once and delivered once.
+func checkLedger(t *testing.T, s *clickhouse.Store, got map[string]*message) {
+	t.Helper()
+	received := map[string]int{}
+	for _, m := range got {
+		received[m.entry]++
+	}
+	for entry, n := range received {
+		require.Equal(t, 1, n, "webhook-ids of entry %s", entry)
+	}
+	for what, query := range map[string]string{
+		"decided":   "SELECT entry FROM decisions WHERE reason = 'send'",
+		"delivered": "SELECT entry FROM deliveries WHERE status = 'accepted'",
+	} {
+		seen := map[string]int{}
+		for _, entry := range texts(t, s, query) {
+			seen[entry]++
+			require.Equal(t, 1, seen[entry], "entry %s was %s more than once", entry, what)
+			require.Equal(t, 1, received[entry], "entry %s was %s and not received", entry, what)
+		}
+		require.Len(t, seen, len(received), "entries that were %s", what)
+	}
+	require.Zero(t, ask(t, s, "SELECT count() FROM deliveries WHERE status NOT IN ('intent', 'retrying', 'accepted')"))
+	require.Zero(t, ask(t, s, "SELECT count() FROM (SELECT 1 FROM decisions GROUP BY entry, attempt HAVING count() > 1)"), "an attempt was decided twice")
+}
