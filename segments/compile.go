@@ -225,7 +225,7 @@ func (c *compilation) finish() {
 		c.problems = append(c.problems, Problem{Part: part, ID: idTooLarge, Summary: capital(err.Error()) + ".", Detail: "Split it into segments or several rules."})
 		return
 	}
-	b := &predBuilder{features: e.featureIndex}
+	b := &predBuilder{features: e.featureIndex, places: e.placeIndex}
 	w.prefilter = b.truth(c.when, true)
 	w.features, w.places, w.everyone = e.features, e.places, c.refs.everyone
 	c.collect(e)

@@ -175,6 +175,8 @@ func (v *operands) raw(o *Operand) any {
 		return ms(v.frame.trait(o.Path, declaredType(o.Type)))
 	case OperandUserID:
 		return v.frame.user("id")
+	case OperandPlace:
+		return ms(v.frame.place(o.Place, o.Field))
 	case OperandNow:
 		return v.frame.at
 	default:

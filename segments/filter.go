@@ -156,6 +156,7 @@ type predBuilder struct {
 	exact    bool
 	cannot   func(n *node, why string) // exact: reports what cannot be said
 	features func(f *Feature) int      // prefilter
+	places   func(p *PlaceRef) int     // prefilter
 	count    int
 }
 

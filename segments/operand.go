@@ -74,6 +74,11 @@ func (b *predBuilder) featureOperand(n *node) (*Operand, bool) {
 		if n.name == "id" {
 			return &Operand{Kind: OperandUserID, Type: "string"}, true
 		}
+	case opPlace:
+		if n.name == "" {
+			return nil, false
+		}
+		return &Operand{Kind: OperandPlace, Place: b.places(n.place), Field: n.name, Type: typeWord(n.declared)}, true
 	case opNow:
 		return &Operand{Kind: OperandNow, Type: "time"}, true
 	default:

@@ -59,6 +59,7 @@ const (
 	OperandOutside                        // Path: "$it.last.properties.x", "entry.value": bound before use by Bind
 	OperandNow                            // the evaluation's now, Unix ms
 	OperandUserID                         // the profile's user id
+	OperandPlace                          // Place (index into Who.Places) and Field
 )
 
 // Operand is one side of a leaf. For numbers the value is Scale·x + Offset, so that
@@ -69,7 +70,11 @@ type Operand struct {
 	Path    string
 	Type    string // declared type of a path: "string", "number", "integer", "decimal", "boolean", "time", "" undeclared
 	Feature int
-	Field   string // of First and Last: "at" (Unix ms), "ago" (ms; longer than all when it never happened), or a property path "properties.x"
-	Scale   float64
-	Offset  float64
+	Place   int
+	// Field of First and Last: "at" (Unix ms), "ago" (ms; longer than all when it never happened), or a
+	// property path "properties.x". Of a place: "now", "entered" (Unix ms), "dwell" (ms), "distance",
+	// "fence.id" or "fence.properties.x"; all are missing where nothing is known.
+	Field  string
+	Scale  float64
+	Offset float64
 }

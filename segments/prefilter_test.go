@@ -75,9 +75,15 @@ func TestPrefilters(t *testing.T) {
 		{`(event("A").last.properties.x ?? 3) > 2`, `((has(feature[0].properties.x) and feature[0].properties.x > 2) or not has(feature[0].properties.x))`},
 		{`event("A").last.ago > days(1) ? true : event("B").count > 1`, `(feature[0].ago > 86400000 or (feature[0].ago <= 86400000 and feature[1] > 1))`},
 		{`false and event("A").count > 1`, `false`},
+		{`near("stores/*", meters(150)).dwell >= minutes(5)`, `place[0].dwell >= 300000`},
+		{`near("stores/*", meters(150)) and not inside("stores/*")`, `(place[0].now and not place[1].now)`},
+		{`inside("stores/*").distance < meters(400)`, `place[0].distance < 400`},
+		{`now - inside("stores/*").entered > minutes(5)`, `now:time > place[0].entered+300000`},
+		{`near("stores/*", meters(150)).fence.properties.kind in ["a"]`, `place[0].fence.properties.kind in ["a"]`},
+		{`near("stores/*", meters(150)).fence.id == nil`, `not has(place[0].fence.id)`},
 	} {
 		t.Run(c.when, func(t *testing.T) {
-			w, problems := Compile(WhoSpec{When: c.when}, NewSchema(SchemaOptions{}))
+			w, problems := Compile(WhoSpec{When: c.when}, NewSchema(SchemaOptions{Fences: []string{"stores/1"}}))
 			require.Empty(t, problems)
 			require.Equal(t, c.want, w.Prefilter().String())
 		})

@@ -132,6 +132,8 @@ func (o *Operand) String() string {
 		s = "now"
 	case OperandUserID:
 		s = "user.id"
+	case OperandPlace:
+		s = fmt.Sprintf("place[%d].%s", o.Place, o.Field)
 	}
 	if o.Type != "" && o.Kind != OperandLit {
 		s += ":" + o.Type
