@@ -105,6 +105,9 @@ func runImport(ctx context.Context, s streams, file string, f importFlags) (err 
 		}
 		return rejected(r)
 	}
+	if _, err := os.Stat(file); err != nil { // before anything is made
+		return failed(fmt.Errorf("import: %w", err))
+	}
 	if o.State, err = stateFile(ws, file, f.mapping); err != nil {
 		return failed(err)
 	}
