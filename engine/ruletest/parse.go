@@ -178,7 +178,7 @@ func (p *parser) people(n *yamlfile.Node) {
 		}
 		if e.Value.Kind == yamlfile.Null {
 			p.t.people = append(p.t.people, who)
-			p.identify(who, nil, "")
+			p.identify(who, e.Key, nil, "")
 			continue
 		}
 		f := p.r.Fields(e.Value)
@@ -194,7 +194,7 @@ func (p *parser) people(n *yamlfile.Node) {
 		}
 		p.t.people = append(p.t.people, who)
 		traits := f.Get("traits")
-		p.identify(who, traits, zone)
+		p.identify(who, e.Key, traits, zone)
 		devices := f.Get("devices")
 		for _, d := range p.list(devices) {
 			if ev, ok := p.device(who.name, d); ok {
@@ -219,7 +219,7 @@ func (p *parser) list(n *yamlfile.Node) []*yamlfile.Node {
 }
 
 // identify makes the person known, with traits and zone.
-func (p *parser) identify(who person, traits *yamlfile.Node, zone string) {
+func (p *parser) identify(who person, at, traits *yamlfile.Node, zone string) {
 	call := map[string]json.RawMessage{}
 	if traits != nil {
 		call["traits"] = p.object(traits)
@@ -227,7 +227,7 @@ func (p *parser) identify(who person, traits *yamlfile.Node, zone string) {
 	if zone != "" {
 		call["context"] = mustJSON(map[string]string{"timezone": zone})
 	}
-	if ev, ok := p.normalise(who.name, events.KindIdentify, call, traits, false); ok {
+	if ev, ok := p.normalise(who.name, events.KindIdentify, call, at, traits, false); ok {
 		p.setup = append(p.setup, ev)
 	}
 }

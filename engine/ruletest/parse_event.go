@@ -227,7 +227,9 @@ func (p *parser) make(h happening, at, arrives int64, history bool) (events.Even
 	switch h.verb {
 	case "track":
 		call["event"] = mustJSON(h.name.text)
-		p.checkName(h)
+		if !p.nameKnown(h) {
+			h.offPlan = true // one cause, one finding
+		}
 	case "page", "screen":
 		kind = events.KindPage
 		if h.verb == "screen" {
@@ -257,19 +259,19 @@ func (p *parser) make(h happening, at, arrives int64, history bool) (events.Even
 	if h.id != "" {
 		call["messageId"] = mustJSON(p.t.id(h.id))
 	}
-	ev, ok := p.normalise(h.user, kind, call, h.node, h.offPlan)
+	ev, ok := p.normalise(h.user, kind, call, h.node, h.value, h.offPlan)
 	if h.secret && kind == events.KindAlias {
 		ev.Flags |= events.KnownAlias
 	}
 	return ev, ok
 }
 
-// checkName reports an event that neither the plan declares nor a rule reads: a slip of the pen would
+// nameKnown reports an event that neither the plan declares nor a rule reads: a slip of the pen would
 // make every promise of silence come true.
-func (p *parser) checkName(h happening) {
+func (p *parser) nameKnown(h happening) bool {
 	name, plan := h.name.text, p.l.ws.Plan
-	if h.offPlan || name == events.LocationUpdated || p.l.read[name] {
-		return
+	if h.offPlan || name == events.LocationUpdated || plan == nil && p.l.read[name] {
+		return true
 	}
 	var names []string
 	for e := range p.l.read {
@@ -278,7 +280,7 @@ func (p *parser) checkName(h happening) {
 	what := "no rule reads an event %q"
 	if plan != nil {
 		if _, declared := plan.Events[name]; declared {
-			return
+			return true
 		}
 		what = "the tracking plan does not declare the event %q"
 		for e := range plan.Events {
@@ -289,10 +291,11 @@ func (p *parser) checkName(h happening) {
 	f.Suggest = finding.Nearest(name, names)
 	f.Detail = "If it is meant, write the full form with `off_plan: true`."
 	p.r.Add(f)
+	return false
 }
 
 // normalise takes a call the way of the endpoint: normal form, then the tracking plan.
-func (p *parser) normalise(user string, kind events.Kind, call map[string]json.RawMessage, at *yamlfile.Node, offPlan bool) (events.Event, bool) {
+func (p *parser) normalise(user string, kind events.Kind, call map[string]json.RawMessage, at, value *yamlfile.Node, offPlan bool) (events.Event, bool) {
 	p.messages++
 	c := events.Call{Source: source, ReceivedAt: p.t.Start}
 	if raw, ok := call["received"]; ok {
@@ -311,21 +314,36 @@ func (p *parser) normalise(user string, kind events.Kind, call map[string]json.R
 	}
 	ev, err := events.Normalise(mustJSON(call), kind, c)
 	if err != nil {
-		p.r.Report(cmp.Or(at, p.latest), "refused-event", "It never reaches a rule.", "the endpoint refuses the event: %v", err)
+		p.r.Report(at, "refused-event", "It never reaches a rule.", "the endpoint refuses the event: %v", err)
 		return ev, false
 	}
 	if refused := p.l.ws.Plan.Apply(&ev); refused != "" {
 		p.r.Report(at, "refused-event", "It never reaches a rule.", "the endpoint refuses the event: %s", refused)
 		return ev, false
 	}
-	switch objections := strings.Join(ev.Violations, "; "); {
-	case len(ev.Violations) > 0 && !offPlan && at != nil && kind != events.KindPage && kind != events.KindScreen:
-		p.r.Report(at, "off-plan", "Put it right, or write the full form with `off_plan: true` if that is what is tested.",
-			"the tracking plan objects: %s", strings.ReplaceAll(objections, p.t.prefix, ""))
+	switch {
+	case len(ev.Violations) > 0 && !offPlan && kind != events.KindPage && kind != events.KindScreen:
+		for _, objection := range ev.Violations {
+			p.r.Report(objected(objection, at, value), "off-plan", "Put it right, or write the full form with `off_plan: true` if that is what is tested.",
+				"the tracking plan objects: %s", objection)
+		}
 	case len(ev.Violations) == 0 && offPlan && p.l.ws.Plan != nil:
 		p.r.Report(at, "off-plan", "Leave `off_plan` out.", "the tracking plan has nothing against this event")
 	}
 	return ev, true
+}
+
+// objected is the key that an objection of the plan is about, else the event as a whole.
+func objected(objection string, at, value *yamlfile.Node) *yamlfile.Node {
+	for _, body := range []string{"properties.", "traits."} {
+		if path, ok := strings.CutPrefix(objection, body); ok {
+			name, _, _ := strings.Cut(path, " ")
+			if v := value.Get(name); v != nil && v.Key != nil {
+				return v.Key
+			}
+		}
+	}
+	return at
 }
 
 // device reads a platform, or `{platform, token, app, environment, removed}`.
