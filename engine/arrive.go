@@ -37,6 +37,9 @@ func (e *Engine) Arrived(ctx context.Context, now int64) error {
 			return err
 		}
 	}
+	if err := e.beginNew(ctx, now); err != nil {
+		return err
+	}
 	p1 := events.EndOf(e.people.Position().Seq())
 	if p1 <= e.arrived {
 		return nil
@@ -88,13 +91,38 @@ func (e *Engine) resumeArrivals(ctx context.Context, last *ledger.Tick, from eve
 		return fmt.Errorf("resume the arrivals of %s: %w", last.ID, err)
 	}
 	e.arrived = last.P1
-	e.began = map[string]events.Position{}
-	for name := range l.byName {
-		if !slices.Contains(last.Rules, name) {
-			e.began[name] = from
+	e.heard.Store(from > e.arrived)
+	if slices.ContainsFunc(l.hearing(e.since), func(name string) bool { return !slices.Contains(last.Rules, name) }) {
+		e.start = &start{from: from, rules: last.Rules}
+	}
+	return nil
+}
+
+// start is where `on:` rules that came with this start begin to hear, and which others there were.
+type start struct {
+	from  events.Position
+	rules []string
+}
+
+// beginNew lets the rules that were there before this start hear what came before it, and notes from
+// where all do.
+func (e *Engine) beginNew(ctx context.Context, now int64) error {
+	if e.start == nil {
+		return nil
+	}
+	t := e.newTick(ledger.TickArrival, now, nil)
+	t.P0, t.P1, t.Rules = e.arrived, e.start.from, e.start.rules
+	if t.P1 > t.P0 {
+		if err := e.hear(ctx, t); err != nil {
+			return err
 		}
 	}
-	e.heard.Store(from > e.arrived)
+	t.ID += "-start"
+	t.P0, t.P1, t.Rules = e.arrived, e.arrived, e.live.Load().hearing(now)
+	if err := e.note(ctx, t); err != nil {
+		return err
+	}
+	e.start = nil
 	return nil
 }
 
@@ -123,9 +151,7 @@ func (e *Engine) judgeArrivals(ctx context.Context, t ledger.Tick) error {
 	f := newFound()
 	err := e.planner.Look(ctx, look, func(answers []segments.Answer) error {
 		for _, a := range answers {
-			if r := asked[a.Who]; a.Trigger == nil || a.Trigger.Pos > e.began[r.Name] {
-				f.add(r, a)
-			}
+			f.add(asked[a.Who], a)
 		}
 		return nil
 	})

@@ -105,14 +105,14 @@ type Engine struct {
 	moving     sync.Mutex // one merge or erasure at a time
 	ticking    sync.Mutex
 	arriving   sync.Mutex
-	lastNow    int64
-	cut        *ledger.Tick               // failed, and repeated before any other
-	cutArrival *ledger.Tick               // the same of arrivals
-	arrived    events.Position            // `on:` rules have heard everything up to here
-	began      map[string]events.Position // `on:` rules that came with this start hear what follows
-	heard      atomic.Bool                // something that an `on:` rule waits for is in the store
-	changed    events.Position            // merges and erasures up to here are applied
-	settled    []atomic.Uint64            // by shard: the newest delivery message that is folded in
+	lastNow    atomic.Int64 // of Step
+	cut        *ledger.Tick    // failed, and repeated before any other
+	cutArrival *ledger.Tick    // the same of arrivals
+	arrived    events.Position // `on:` rules have heard everything up to here
+	start      *start          // of `on:` rules that are new, nil once they have begun
+	heard      atomic.Bool     // something that an `on:` rule waits for is in the store
+	changed    events.Position // merges and erasures up to here are applied
+	settled    []atomic.Uint64 // by shard: the newest delivery message that is folded in
 	zones      zoneCache
 	wakes      wakes
 }
