@@ -12,12 +12,14 @@ import (
 	"github.com/shopspring/decimal"
 )
 
+// PageViewed and ScreenViewed are the names under which page and screen calls stand in the plan and in
+// conditions.
 const (
-	// PageViewed and ScreenViewed are the names under which page and screen calls stand in the plan
-	// and in conditions.
 	PageViewed   = "Page Viewed"
 	ScreenViewed = "Screen Viewed"
+)
 
+const (
 	decimalDigits = 9  // after the point
 	decimalWhole  = 18 // before it
 )
@@ -52,6 +54,7 @@ func (p *Plan) Apply(ev *Event) (refuse string) {
 		if len(p.Traits) > 0 {
 			ev.Traits = a.object("traits", ev.Traits, p.Traits, Flag)
 		}
+	default: // the plan declares nothing about the others
 	}
 	if a.refused {
 		return strings.Join(a.found, "; ")
@@ -231,7 +234,7 @@ func (a *applier) member(what string, value []byte) bool {
 	case ok && value[0] == 'n':
 		a.out = append(a.out, value...) // null is missing in every type
 		return true
-	case ok && d.Type != Untyped && !(d.Type == TypeObject && value[0] == '{'):
+	case ok && d.Type != Untyped && (d.Type != TypeObject || value[0] != '{'):
 		from := len(a.out)
 		kept, whole := a.convert(d.Type, d.Items, value)
 		if !whole {
@@ -365,6 +368,7 @@ func appendScalar(dst []byte, t Type, token []byte) ([]byte, bool) {
 			return append(dst, "false"...), true
 		}
 		return dst, false
+	default: // a number, below
 	}
 	if boolean {
 		return dst, false

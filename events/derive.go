@@ -27,6 +27,9 @@ func DeviceOf(ev *Event) (DeviceChange, bool) {
 		d.Removed = string(removed) == "true"
 		return d, d.Token != ""
 	}
+	if !mentions(ev.Context, `"device"`) {
+		return DeviceChange{}, false
+	}
 	device, ok := Lookup(ev.Context, "device")
 	if !ok {
 		return DeviceChange{}, false
@@ -43,6 +46,10 @@ func DeviceOf(ev *Event) (DeviceChange, bool) {
 	d.Environment = strings.ToLower(lookupString(device, "environment"))
 	return d, true
 }
+
+// mentions says whether a normalised object may have the quoted key somewhere; false is certain. It is
+// many times faster than Lookup, and most events have neither device nor location.
+func mentions(object []byte, quoted string) bool { return strings.Contains(view(object), quoted) }
 
 // platform maps what SDKs call a device to ios, android or web; "" if it is none of them.
 func platform(name string) string {
@@ -72,6 +79,9 @@ func FixOf(ev *Event) (Fix, bool) {
 		if f, ok := fix(ev.Properties); ok {
 			return f, true
 		}
+	}
+	if !mentions(ev.Context, `"location"`) {
+		return Fix{}, false
 	}
 	location, ok := Lookup(ev.Context, "location")
 	if !ok {

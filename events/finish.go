@@ -50,7 +50,7 @@ func (d *draft) date(sent stamp, ahead int64) error {
 	if d.sentAt.ok {
 		sent = d.sentAt
 	}
-	correct := sent.ok && !(d.timestamp.ok && d.original.ok)
+	correct := sent.ok && (!d.timestamp.ok || !d.original.ok)
 	if !at.ok {
 		field, at = "originalTimestamp", d.original
 	}

@@ -3,6 +3,7 @@ package events
 import (
 	"encoding/json"
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -131,10 +132,8 @@ func decoded(token []byte) string {
 		return ""
 	}
 	in := token[1 : len(token)-1]
-	for _, c := range in {
-		if c == '\\' {
-			return string(appendDecoded(make([]byte, 0, len(in)), in))
-		}
+	if slices.Contains(in, '\\') {
+		return string(appendDecoded(make([]byte, 0, len(in)), in))
 	}
 	return string(in)
 }

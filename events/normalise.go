@@ -162,8 +162,7 @@ func (n *Normaliser) element(index int, kind Kind) error {
 	from := n.s.pos
 	n.drafts = append(n.drafts, draft{index: index})
 	err := n.call(&n.drafts[len(n.drafts)-1], kind)
-	var bad *SyntaxError
-	if errors.As(err, &bad) {
+	if _, ok := errors.AsType[*SyntaxError](err); ok {
 		return err
 	}
 	if err != nil {
@@ -329,6 +328,7 @@ func (d *draft) check(event, name string) error {
 		if ev.UserID == "" {
 			return &RefusedError{Path: "userId", Reason: "is missing: an alias says whose the previous id is"}
 		}
+	default: // identify; the others are not calls
 	}
 	if ev.UserID == "" && ev.AnonymousID == "" {
 		return refuse("userId or anonymousId is required")

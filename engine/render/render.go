@@ -5,6 +5,7 @@ package render
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	"nudge/engine/ledger"
@@ -37,9 +38,7 @@ func Fields(r *rules.Rule, m Message) (map[string]any, error) {
 // vars are the names that a template may print: those of `with`, and user.… and message.….
 func vars(r *rules.Rule, m Message) map[string]any {
 	out := make(map[string]any, len(m.With)+2)
-	for k, v := range m.With {
-		out[k] = v
-	}
+	maps.Copy(out, m.With)
 	loc := m.Zone
 	user := map[string]any{}
 	if p := m.Profile; p != nil {

@@ -72,7 +72,9 @@ func Run(ctx context.Context, conn driver.Conn, history History, ws *workspace.W
 		what string
 		run  func(context.Context) error
 	}{
-		{"entries", r.entries}, {"deliveries", r.deliveries}, {"opens and clicks", r.messages},
+		{"entries", r.entries},
+		{"deliveries", r.deliveries},
+		{"opens and clicks", r.messages},
 		{"conversions", func(ctx context.Context) error { return r.conversions(ctx, history) }},
 	} {
 		if err := step.run(ctx); err != nil {

@@ -60,8 +60,8 @@ func Stories(ctx context.Context, conn driver.Conn, from, to int64) ([]Story, er
 		if slices.ContainsFunc(first[s.Reason], func(o Story) bool { return o.Rule == s.Rule }) {
 			continue
 		}
-		_ = json.Unmarshal([]byte(features), &s.Features) //nolint:errcheck // our own JSON; without it the story is shorter
-		_ = json.Unmarshal([]byte(with), &s.With)         //nolint:errcheck // likewise
+		_ = json.Unmarshal([]byte(features), &s.Features)
+		_ = json.Unmarshal([]byte(with), &s.With)
 		first[s.Reason] = append(first[s.Reason], s)
 		entries[s.Rule+s.User+s.Value] = entry
 	}

@@ -119,10 +119,10 @@ func (f *flaky) Publish(ctx context.Context, shard int, data []byte, expect uint
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.n++
-	switch {
-	case f.n%6 == 2:
+	switch f.n % 6 {
+	case 2:
 		return 0, errAway
-	case f.n%6 == 5:
+	case 5:
 		if _, err := f.memory.Publish(ctx, shard, data, expect); err != nil {
 			return 0, err
 		}
@@ -152,7 +152,7 @@ func TestWritesThatSeemToFailDoubleNothing(t *testing.T) {
 			}
 			return err
 		}))
-		require.Len(t, seen, 2*(len(hook.Attempts())), "an intent and a result for each attempt")
+		require.Len(t, seen, 2*len(hook.Attempts()), "an intent and a result for each attempt")
 		require.Len(t, hook.Attempts(), 40+2*4)
 		for what, n := range seen {
 			require.Equal(t, 1, n, what)

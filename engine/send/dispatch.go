@@ -341,8 +341,7 @@ func deliveryError(err error) *channels.DeliveryError {
 	if err == nil {
 		return nil
 	}
-	var failed *channels.DeliveryError
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[*channels.DeliveryError](err); ok {
 		return failed
 	}
 	return &channels.DeliveryError{Class: channels.ClassTemporary, Err: err}

@@ -62,8 +62,7 @@ func newMetrics(reg prometheus.Registerer, s *Sender) (*metrics, error) {
 // registered: after a reload the counts go on.
 func registered[C prometheus.Collector](reg prometheus.Registerer, c C) (C, error) {
 	err := reg.Register(c)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
+	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
 		if old, ok := already.ExistingCollector.(C); ok {
 			return old, nil
 		}

@@ -42,10 +42,10 @@ func (p *past) fold(d *ledger.Delivery, seq uint64) {
 		p.jobs[d.Device] = j
 	}
 	j.attempt = max(j.attempt, d.Attempt)
-	switch {
-	case d.Status == ledger.Intent:
+	switch d.Status {
+	case ledger.Intent:
 		j.begun = true
-	case d.Status == ledger.Retrying:
+	case ledger.Retrying:
 		j.begun, j.next, j.closed = false, d.Next, d.Next == 0
 	default:
 		j.begun, j.closed = false, true

@@ -328,7 +328,7 @@ func TestBackoffIsTheSameInEveryRun(t *testing.T) {
 	}
 	first := run()
 	require.Equal(t, first, run())
-	require.Greater(t, first[11], int64(20*minute), "waits grow")
+	require.Greater(t, first[11], 20*minute, "waits grow")
 }
 
 func TestWhatStopsAMessage(t *testing.T) {

@@ -70,10 +70,25 @@ func NewEventBatch() *EventBatch {
 		name string
 		column
 	}{
-		{"person", b.person}, {"time", b.time}, {"pos", b.pos}, {"kind", b.kind}, {"event", b.event}, {"source", b.source},
-		{"user_id", b.userID}, {"anonymous_id", b.anonymousID}, {"message_id", b.messageID}, {"received_at", b.receivedAt},
-		{"flags", b.flags}, {"violations", b.violations}, {"strs", b.strs}, {"nums", b.nums}, {"bools", b.bools},
-		{"bigs", b.bigs}, {"properties", b.properties}, {"context", b.contextOf}, {"raw", b.raw},
+		{"person", b.person},
+		{"time", b.time},
+		{"pos", b.pos},
+		{"kind", b.kind},
+		{"event", b.event},
+		{"source", b.source},
+		{"user_id", b.userID},
+		{"anonymous_id", b.anonymousID},
+		{"message_id", b.messageID},
+		{"received_at", b.receivedAt},
+		{"flags", b.flags},
+		{"violations", b.violations},
+		{"strs", b.strs},
+		{"nums", b.nums},
+		{"bools", b.bools},
+		{"bigs", b.bigs},
+		{"properties", b.properties},
+		{"context", b.contextOf},
+		{"raw", b.raw},
 	} {
 		b.names, b.columns = append(b.names, c.name), append(b.columns, c.column)
 	}

@@ -23,8 +23,7 @@ var _ = func() bool { embedded.MaybeRunChild(); return true }()
 func TestDSN(t *testing.T) {
 	ctx := context.Background()
 	engine, err := embedded.Start(ctx, embedded.Config{Dir: t.TempDir()})
-	var missing *embedded.MissingLibError
-	if errors.As(err, &missing) {
+	if _, ok := errors.AsType[*embedded.MissingLibError](err); ok {
 		t.Skip(err)
 	}
 	require.NoError(t, err)

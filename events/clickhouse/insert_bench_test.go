@@ -3,6 +3,7 @@ package clickhouse_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ func BenchmarkInsertByRow(b *testing.B) {
 	}{
 		{"traits", "INSERT INTO traits (person, key, value, num, str, time, pos)", func(batch driver.Batch, i int) error {
 			num := float64(i)
-			return batch.Append(uint64(i), "age", fmt.Sprint(i), &num, nil, time.UnixMilli(t0+int64(i)), uint64(i))
+			return batch.Append(uint64(i), "age", strconv.Itoa(i), &num, nil, time.UnixMilli(t0+int64(i)), uint64(i))
 		}},
 		{"dedup", "INSERT INTO dedup (hash, check, pos, day)", func(batch driver.Batch, i int) error {
 			return batch.Append(uint64(i)*0x9E3779B97F4A7C15, uint64(i), uint64(i), time.UnixMilli(t0))

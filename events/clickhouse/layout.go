@@ -85,7 +85,7 @@ func (l Layout) WriteSQL(w io.Writer) error {
 // are empty and left out.
 func statements(sql string) []string {
 	var out []string
-	for _, part := range strings.Split("\n"+sql, "\n;") {
+	for part := range strings.SplitSeq("\n"+sql, "\n;") {
 		var lines []string
 		for line := range strings.Lines(part) {
 			if text := strings.TrimSpace(line); text != "" && !strings.HasPrefix(text, "--") {
@@ -227,6 +227,9 @@ func (s *Store) Migrate(ctx context.Context, l Layout) error {
 		if version > migrations[len(migrations)-1].version {
 			return fmt.Errorf("migrate: the store has version %d, this program knows up to %d: use the newer nudge", version, migrations[len(migrations)-1].version)
 		}
+	}
+	if err := s.tune(ctx, l); err != nil {
+		return err
 	}
 	return s.retain(ctx, l)
 }

@@ -178,8 +178,7 @@ const codeUnknownDatabase = 81
 
 // Code is ClickHouse's number for the exception in err, or 0 if there is none.
 func Code(err error) int {
-	var exception *clickhouse.Exception
-	if errors.As(err, &exception) {
+	if exception, ok := errors.AsType[*clickhouse.Exception](err); ok {
 		return int(exception.Code)
 	}
 	return 0

@@ -181,7 +181,7 @@ func TestQueries(t *testing.T) {
 	t.Run("an error in the middle of a result", func(t *testing.T) {
 		rows, err := s.Conn().Query(ctx, "SELECT throwIf(number = 5000000, 'far down') FROM numbers(10000000)")
 		require.NoError(t, err)
-		for rows.Next() { //nolint:revive // only the end matters
+		for rows.Next() {
 		}
 		require.ErrorContains(t, rows.Err(), "far down")
 		require.Equal(t, 395, store.Code(rows.Err()))

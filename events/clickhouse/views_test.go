@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -155,7 +156,7 @@ func TestViewsAfterRepeatedInserts(t *testing.T) {
 
 func BenchmarkPersonMap(b *testing.B) {
 	for _, n := range []int{10_000, 1_000_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			s := clickhousetest.New(b)
 			ctx := context.Background()
 			require.NoError(b, s.Conn().Exec(ctx, fmt.Sprintf("INSERT INTO merges (loser, winner, pos) SELECT number * 3 + 1, if(number %% 10 = 0, (number + 1) * 3 + 1, number * 3), number FROM numbers(%d)", n)))

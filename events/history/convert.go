@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -126,17 +127,13 @@ func (c *condition) holds(r *row) bool {
 }
 
 func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, s)
 }
 
 // write makes the call's JSON, as an app would send it.
 func (c *converter) write(e *eventMap, r *row, index int) error {
-	b := append(c.body[:0], `{"type":"`...)
+	b := c.body[:0]
+	b = append(b, `{"type":"`...)
 	b = append(append(b, e.kind...), '"')
 	for _, m := range []struct {
 		name  string
@@ -188,7 +185,8 @@ func (c *converter) write(e *eventMap, r *row, index int) error {
 		}
 		b = append(b, '}')
 	}
-	c.body = append(b, '}')
+	b = append(b, '}')
+	c.body = b
 	return nil
 }
 

@@ -288,7 +288,7 @@ func (i *importer) next(made *[]events.Event) (more bool, err error) {
 	*made = (*made)[:0]
 	err = i.in.next()
 	r := i.in.row()
-	var bad *badRow
+	var bad *badRowError
 	switch {
 	case errors.Is(err, io.EOF):
 		return false, nil

@@ -20,7 +20,7 @@ import (
 
 // parquetRows reads Parquet. Columns are leaves, by dotted path; lists are not read.
 type parquetRows struct {
-	r       *parquet.Reader
+	r       *parquet.Reader //nolint:staticcheck // rows have no Go type here
 	buffer  []parquet.Row
 	filled  int
 	at      int

@@ -19,7 +19,7 @@ import (
 type rows interface {
 	// bind prepares the reading of a column and returns its index, or says that there is none.
 	bind(column string) (int, error)
-	// next goes to the next row: io.EOF at the end, a *badRow for one that cannot be read.
+	// next goes to the next row: io.EOF at the end, a *badRowError for one that cannot be read.
 	next() error
 	// row is the current row. It holds until next.
 	row() *row
@@ -57,14 +57,14 @@ func (c cell) String() string {
 	}
 }
 
-// badRow is a row that cannot be read.
-type badRow struct {
+// badRowError is a row that cannot be read.
+type badRowError struct {
 	line   int
 	reason string
 	raw    []byte
 }
 
-func (e *badRow) Error() string { return fmt.Sprintf("line %d: %s", e.line, e.reason) }
+func (e *badRowError) Error() string { return fmt.Sprintf("line %d: %s", e.line, e.reason) }
 
 // csvRows reads CSV.
 type csvRows struct {
@@ -128,7 +128,7 @@ func (c *csvRows) next() error {
 		if errors.Is(bad.Err, csv.ErrFieldCount) {
 			reason = fmt.Sprintf("%d fields, the header has %d", len(fields), c.r.FieldsPerRecord)
 		}
-		return &badRow{bad.StartLine, reason, c.current.raw}
+		return &badRowError{bad.StartLine, reason, c.current.raw}
 	}
 	c.current.line, _ = c.r.FieldPos(0)
 	c.fields = fields
@@ -137,7 +137,7 @@ func (c *csvRows) next() error {
 		case c.latin1:
 			fields[i] = fromLatin1(f)
 		case !utf8.ValidString(f):
-			return &badRow{c.current.line, fmt.Sprintf("field %d is not UTF-8; if the file is Latin-1, add `encoding: latin-1` to the mapping", i+1), c.current.raw}
+			return &badRowError{c.current.line, fmt.Sprintf("field %d is not UTF-8; if the file is Latin-1, add `encoding: latin-1` to the mapping", i+1), c.current.raw}
 		}
 	}
 	return nil
@@ -219,17 +219,17 @@ func (j *jsonRows) next() error {
 			if err != nil {
 				reason += ": " + err.Error()
 			}
-			return &badRow{j.current.line, reason, line}
+			return &badRowError{j.current.line, reason, line}
 		}
 		if !utf8.Valid(line) {
-			return &badRow{j.current.line, "the line is not UTF-8", line}
+			return &badRowError{j.current.line, "the line is not UTF-8", line}
 		}
 		if j.each == nil {
 			return nil
 		}
 		list, ok := events.Lookup(j.compact.Bytes(), j.each...)
 		if !ok || json.Unmarshal(list, &j.parts) != nil {
-			return &badRow{j.current.line, fmt.Sprintf("%q (`each`) is not a list", strings.Join(j.each, ".")), line}
+			return &badRowError{j.current.line, fmt.Sprintf("%q (`each`) is not a list", strings.Join(j.each, ".")), line}
 		}
 		if len(j.parts) > 0 {
 			j.element, j.parts = j.parts[0], j.parts[1:]

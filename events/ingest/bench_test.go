@@ -115,7 +115,7 @@ func BenchmarkDurable(b *testing.B) {
 			for i := range c.sendings {
 				wg.Go(func() {
 					for n := i * c.events; n < b.N; n += c.sendings * c.events {
-						req, err := http.NewRequest(http.MethodPost, srv.URL+c.path, bytes.NewReader(c.body)) //nolint:noctx // a benchmark
+						req, err := http.NewRequest(http.MethodPost, srv.URL+c.path, bytes.NewReader(c.body))
 						if err != nil {
 							b.Error(err)
 							return

@@ -27,7 +27,7 @@ func (s *Server) readBody(r *http.Request, dst []byte) ([]byte, error) {
 	switch encoding {
 	case "", "identity", "gzip", "x-gzip":
 	default:
-		return dst, fmt.Errorf("Content-Encoding %q is not understood; send gzip or plain JSON", encoding) //nolint:revive // a header's name
+		return dst, fmt.Errorf("Content-Encoding %q is not understood; send gzip or plain JSON", encoding)
 	}
 	dst, err := appendAll(dst[:0], r.Body, int(max(r.ContentLength, 0)))
 	if errors.Is(err, errTooLarge) {
@@ -82,7 +82,7 @@ func appendAll(dst []byte, r io.Reader, expect int) ([]byte, error) {
 		if len(dst) > MaxBodyBytes {
 			return dst, errTooLarge
 		}
-		if err == io.EOF { //nolint:errorlint // io.Reader's own contract
+		if err == io.EOF {
 			return dst, nil
 		}
 		if err != nil {

@@ -126,7 +126,7 @@ func TestServeDrains(t *testing.T) {
 	q := &memory{gate: make(chan struct{}), entered: make(chan int, 1)}
 	s, err := New(Options{Queue: q, Keys: func() []Key { return testKeys }, Now: time.Now})
 	require.NoError(t, err)
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
@@ -134,7 +134,7 @@ func TestServeDrains(t *testing.T) {
 
 	status := make(chan int, 1)
 	go func() {
-		res, err := http.Post("http://"+l.Addr().String()+"/v1/track?writeKey=public-web", "application/json", strings.NewReader(goodTrack)) //nolint:noctx // a test
+		res, err := http.Post("http://"+l.Addr().String()+"/v1/track?writeKey=public-web", "application/json", strings.NewReader(goodTrack))
 		if err != nil {
 			status <- 0
 			return
@@ -145,7 +145,7 @@ func TestServeDrains(t *testing.T) {
 	<-q.entered // the request is being written
 	stop()
 	require.Eventually(t, func() bool { // it listens no more
-		conn, err := net.Dial("tcp", l.Addr().String()) //nolint:noctx // a test
+		conn, err := net.Dial("tcp", l.Addr().String())
 		if err == nil {
 			conn.Close()
 		}

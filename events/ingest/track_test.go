@@ -56,7 +56,7 @@ func TestEveryAddress(t *testing.T) {
 
 func TestKeys(t *testing.T) {
 	basic := func(user string) http.Header {
-		r, _ := http.NewRequest(http.MethodGet, "/", nil) //nolint:noctx // only for its header
+		r, _ := http.NewRequest(http.MethodGet, "/", nil)
 		r.SetBasicAuth(user, "")
 		return r.Header
 	}

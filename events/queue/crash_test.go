@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -177,12 +178,8 @@ func TestWhatWasAcknowledgedSurvivesAPowerCut(t *testing.T) {
 	events, records := killed(t, dir, 300)
 	open(t, queue.Config{Dir: dir}).Close() // a clean stop writes the index files
 	more, moreRecords := killed(t, dir, 100)
-	for seq, name := range more {
-		events[seq] = name
-	}
-	for seq, name := range moreRecords {
-		records[seq] = name
-	}
+	maps.Copy(events, more)
+	maps.Copy(records, moreRecords)
 	for name, cut := range damage {
 		t.Run(name, func(t *testing.T) {
 			snapshot := t.TempDir()

@@ -43,12 +43,23 @@ func startServer(dir string, sync bool, log *slog.Logger) (*server.Server, error
 // to us.
 type natsLogger struct{ log *slog.Logger }
 
+//nolint:sloglint // the texts are the server's
 func (l natsLogger) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
-func (l natsLogger) Warnf(format string, v ...any)   { l.log.Warn(fmt.Sprintf(format, v...)) }
-func (l natsLogger) Fatalf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
-func (l natsLogger) Errorf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
-func (l natsLogger) Debugf(format string, v ...any)  { l.log.Debug(fmt.Sprintf(format, v...)) }
-func (l natsLogger) Tracef(format string, v ...any)  { l.log.Debug(fmt.Sprintf(format, v...)) }
+
+//nolint:sloglint // the texts are the server's
+func (l natsLogger) Warnf(format string, v ...any) { l.log.Warn(fmt.Sprintf(format, v...)) }
+
+//nolint:sloglint // the texts are the server's
+func (l natsLogger) Fatalf(format string, v ...any) { l.log.Error(fmt.Sprintf(format, v...)) }
+
+//nolint:sloglint // the texts are the server's
+func (l natsLogger) Errorf(format string, v ...any) { l.log.Error(fmt.Sprintf(format, v...)) }
+
+//nolint:sloglint // the texts are the server's
+func (l natsLogger) Debugf(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
+
+//nolint:sloglint // the texts are the server's
+func (l natsLogger) Tracef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
 
 // folderLock keeps a second process out of a data folder. The kernel drops it when the process
 // ends, however it ends, so a lock is never stale.
@@ -64,7 +75,7 @@ func lockFolder(dir string) (*folderLock, error) {
 		return nil, fmt.Errorf("open the queue's lock file: %w", err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock the queue's folder %s: %w", dir, err)
 		}

@@ -31,7 +31,8 @@ func (q *Queue) Append(ctx context.Context, evs []events.Event) (uint64, error) 
 	if len(evs) > events.MaxPerMessage {
 		return 0, fmt.Errorf("append %d events to the queue: at most %d fit into a message: %w", len(evs), events.MaxPerMessage, ErrTooLarge)
 	}
-	data := events.AppendBatch(nil, evs)
+	buf := q.encoding()
+	data := events.AppendBatch(buf[:0], evs)
 	if len(data) > MaxPayload {
 		return 0, fmt.Errorf("append %d events (%d bytes) to the queue: %w", len(evs), len(data), ErrTooLarge)
 	}
@@ -49,7 +50,17 @@ func (q *Queue) Append(ctx context.Context, evs []events.Event) (uint64, error) 
 		return 0, fmt.Errorf("append to the queue: %w", err)
 	}
 	q.backlog.added(ack.Sequence, size)
+	q.buffers.Put(&data) // acknowledged, so nobody reads it any more
 	return ack.Sequence, nil
+}
+
+// encoding is memory for one message: of one that was acknowledged, or as much as a message may have.
+// Grown bit by bit, a large message would be copied several times over.
+func (q *Queue) encoding() []byte {
+	if b, ok := q.buffers.Get().(*[]byte); ok {
+		return *b
+	}
+	return make([]byte, 0, MaxPayload)
 }
 
 // Read pushes the messages after sequence `after` to fn, in order, first what is there and then

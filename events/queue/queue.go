@@ -98,6 +98,7 @@ type Queue struct {
 	state  jetstream.KeyValue
 
 	backlog backlog
+	buffers sync.Pool     // of *[]byte, for Append
 	kick    chan struct{} // asks the keeper to tidy now
 	tidying sync.Mutex    // one Tidy at a time: it looks at messages that another would purge
 

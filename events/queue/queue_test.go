@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -80,7 +81,7 @@ func collect(t *testing.T, q *queue.Queue, after uint64, n int) []queue.Message 
 	return got
 }
 
-var errEnough = fmt.Errorf("enough")
+var errEnough = errors.New("enough")
 
 func TestAppendedEventsAreReadInOrder(t *testing.T) {
 	c := newClock()
@@ -178,7 +179,7 @@ func TestTheFolderIsOpenedOnce(t *testing.T) {
 	first := open(t, queue.Config{Dir: dir})
 	_, err := queue.Open(t.Context(), queue.Config{Dir: dir, Now: newClock().Now})
 	require.ErrorContains(t, err, dir)
-	require.ErrorContains(t, err, fmt.Sprintf("in use by process %d", pid()))
+	require.ErrorContains(t, err, fmt.Sprintf("process %d has", pid()))
 	first.Close()
 	open(t, queue.Config{Dir: dir})
 }

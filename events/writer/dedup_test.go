@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -65,7 +66,7 @@ func TestDedup(t *testing.T) {
 			day += int32(rapid.SampledFrom([]int{0, 0, 0, 1, 4, 9}).Draw(t, "days later"))
 			evs = append(evs, sent{
 				a:  arrival{pos: events.At(uint64(i+1), 0), day: day, imported: rapid.Bool().Draw(t, "imported")},
-				id: fmt.Sprint(rapid.IntRange(0, 5).Draw(t, "id")),
+				id: strconv.Itoa(rapid.IntRange(0, 5).Draw(t, "id")),
 			})
 		}
 		want := make([]bool, len(evs))
@@ -173,7 +174,7 @@ func TestFilter(t *testing.T) {
 	const n = 400_000
 	f := &filter{}
 	key := func(i int) idKey {
-		k, _ := testSalt.id(nil, "m", fmt.Sprint(i))
+		k, _ := testSalt.id(nil, "m", strconv.Itoa(i))
 		return k
 	}
 	for i := range n {

@@ -62,6 +62,7 @@ func (d *derive) add(b *batch, r *events.Resolved) {
 		return
 	case events.KindMessage, events.KindErase:
 		return
+	default:
 	}
 	if len(r.Context) == 0 && r.Kind != events.KindDevice && r.Name != events.LocationUpdated {
 		return

@@ -25,10 +25,10 @@ type step struct {
 
 func (s step) event() events.Event {
 	ev := events.Event{Kind: s.kind, UserID: s.user, AnonymousID: s.anon, Time: s.at, PreviousID: s.secret}
-	switch {
-	case s.kind == events.KindDevice:
+	switch s.kind {
+	case events.KindDevice:
 		ev.Properties, _ = json.Marshal(events.DeviceChange{Token: "tok", Platform: s.put, Removed: s.gone != "", Reason: s.gone})
-	case s.kind == events.KindAlias:
+	case events.KindAlias:
 		ev.Flags = events.KnownAlias
 	default:
 		ev.Context = []byte(`{"device":{"token":"tok","type":"ios"}}`)
@@ -90,8 +90,10 @@ func TestDevices(t *testing.T) {
 		},
 		"after a merge it is still theirs": {
 			[]step{
-				{kind: device, user: "u", put: "ios", at: 1}, {kind: trackCall, user: "v", at: 2},
-				{kind: events.KindAlias, user: "u", secret: "v", at: 3}, {kind: trackCall, user: "v", at: 4},
+				{kind: device, user: "u", put: "ios", at: 1},
+				{kind: trackCall, user: "v", at: 2},
+				{kind: events.KindAlias, user: "u", secret: "v", at: 3},
+				{kind: trackCall, user: "v", at: 4},
 			},
 			[]string{"1 false  @1", "1 true moved @1", "2 false  @2"},
 		},

@@ -1,5 +1,7 @@
 package writer
 
+import "slices"
+
 // filter says which keys were surely never added. It is a chain of blocked Bloom filters, each
 // covering a span of days, so that what is too old is dropped without a rebuild. Two bytes a key:
 // about one key in a thousand that was never added is taken for one that was, for each generation.
@@ -51,8 +53,8 @@ func (g *generation) add(k idKey, day int32) {
 
 // has says whether k may have been added; false is certain.
 func (f *filter) has(k idKey) bool {
-	for i := len(f.gens) - 1; i >= 0; i-- {
-		if f.gens[i].has(k) {
+	for _, v := range slices.Backward(f.gens) {
+		if v.has(k) {
 			return true
 		}
 	}

@@ -88,7 +88,8 @@ func TestIdentity(t *testing.T) {
 		"alias of two anonymous people: the older wins": {
 			events: []events.Event{
 				track("", "a"), track("", "b"),
-				{Kind: events.KindAlias, AnonymousID: "b", PreviousID: "a"}, track("", "b"),
+				{Kind: events.KindAlias, AnonymousID: "b", PreviousID: "a"},
+				track("", "b"),
 			},
 			want:   []uint64{1, 2, 1, 1},
 			merges: 1,

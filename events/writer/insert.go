@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -258,7 +259,7 @@ func (w *Writer) insist(ctx context.Context, what string, do func() error) error
 		}
 		w.metrics.retries.Inc()
 		if retry.changed(err) {
-			w.log.Error(what+"; trying again", "error", err)
+			w.log.Error("the store does not take a batch; trying again", "what", what, "error", err)
 		}
 		if err := retry.wait(ctx); err != nil {
 			return err
@@ -268,8 +269,7 @@ func (w *Writer) insist(ctx context.Context, what string, do func() error) error
 
 // refusal says whether an error is about the rows, not about the store or the way to it.
 func refusal(err error) (reason string, ok bool) {
-	var server *clickhouse.Exception
-	if errors.As(err, &server) {
+	if server, ok := errors.AsType[*clickhouse.Exception](err); ok {
 		switch server.Code {
 		case 6, 26, 27, 38, 41, 72, // text that cannot be parsed
 			53, 69, 70, 117, 131, // wrong type, out of range, not convertible, incorrect, too long
@@ -280,11 +280,10 @@ func refusal(err error) (reason string, ok bool) {
 		}
 		return "", false
 	}
-	var client *column.ColumnConverterError
-	if errors.As(err, &client) {
+	if _, ok := errors.AsType[*column.ColumnConverterError](err); ok {
 		return err.Error(), true
 	}
 	return "", false
 }
 
-func number[T ~uint64](n T) string { return fmt.Sprintf("%d", uint64(n)) }
+func number[T ~uint64](n T) string { return strconv.FormatUint(uint64(n), 10) }

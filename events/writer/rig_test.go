@@ -158,7 +158,8 @@ func rowsOf(t testing.TB, store *clickhouse.Store, query string) []string {
 
 // columnsAsText wraps the columns of "SELECT a; b FROM …" into toString; columns are parted by ";".
 func columnsAsText(query string) string {
-	list := strings.TrimPrefix(query[:strings.Index(query, " FROM ")], "SELECT ")
+	head, _, _ := strings.Cut(query, " FROM ")
+	list := strings.TrimPrefix(head, "SELECT ")
 	var cols []string
 	for c := range strings.SplitSeq(list, ";") {
 		cols = append(cols, "ifNull(toString("+strings.TrimSpace(c)+"), 'NULL')")

@@ -2,7 +2,6 @@ package geo
 
 import (
 	"cmp"
-	"encoding/json"
 	"math"
 	"slices"
 
@@ -100,7 +99,7 @@ func Fold(fixes []Fix, ref segments.PlaceRef, fences *Fences, opts Options, at i
 	if fence != nil {
 		place.Distance = distance
 		place.FenceID = fence.ID
-		place.Fence = json.RawMessage(fence.Properties)
+		place.Fence = fence.Properties
 	}
 	return place
 }
@@ -137,4 +136,17 @@ func (s stay) next(f Fix, ref segments.PlaceRef, set *Set) stay {
 		return stay{fence: s.fence, entered: s.entered, distance: d}
 	}
 	return stay{}
+}
+
+// Reach is how far from every fence of the set, in metres, the last usable fix shows that one is not
+// there: nobody farther away is Now, whatever came before.
+func Reach(ref segments.PlaceRef, set *Set) float64 {
+	if !ref.Inside {
+		return ref.Meters * leaveFactor
+	}
+	reach := 0.0
+	for _, f := range set.areas {
+		reach = max(reach, f.radius*(leaveFactor-1))
+	}
+	return reach
 }

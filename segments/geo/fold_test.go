@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/paulmach/orb"
@@ -116,7 +117,7 @@ func TestFold(t *testing.T) {
 			require.Equal(t, c.want.fence, got.FenceID)
 			require.Equal(t, c.want.dwell*minute, got.Dwell)
 			if c.want.now {
-				require.Equal(t, int64(at-c.want.entered*minute), got.Entered)
+				require.Equal(t, at-c.want.entered*minute, got.Entered)
 			} else {
 				require.Zero(t, got.Entered)
 			}
@@ -191,14 +192,14 @@ func TestNearestProperty(t *testing.T) {
 		var fences []*Fence
 		for i := range rapid.IntRange(1, 400).Draw(t, "fences") {
 			lat, lon := r.Float64()*178-89, r.Float64()*360-180
-			switch {
-			case i%3 == 0:
+			switch i % 3 {
+			case 0:
 				lon = math.Min(lon, 178)
-				fences = append(fences, areaFence(fmt.Sprint(i), orb.Point{lon, lat}, orb.Point{lon + 1.5, lat}, orb.Point{lon + 1, lat + 0.5}))
-			case i%3 == 1:
-				fences = append(fences, pointFence(fmt.Sprint(i), lat, lon, r.Float64()*200_000))
+				fences = append(fences, areaFence(strconv.Itoa(i), orb.Point{lon, lat}, orb.Point{lon + 1.5, lat}, orb.Point{lon + 1, lat + 0.5}))
+			case 1:
+				fences = append(fences, pointFence(strconv.Itoa(i), lat, lon, r.Float64()*200_000))
 			default:
-				fences = append(fences, pointFence(fmt.Sprint(i), lat, lon, 0))
+				fences = append(fences, pointFence(strconv.Itoa(i), lat, lon, 0))
 			}
 		}
 		set := New(fences).Match("*")
@@ -212,7 +213,7 @@ func TestNearestProperty(t *testing.T) {
 				}
 			}
 			got, d := set.Nearest(lat, lon, math.Inf(1), false)
-			require.Equal(t, distance, d)
+			require.InDelta(t, distance, d, 0)
 			require.Equal(t, best.ID, got.ID)
 			got, _ = set.Nearest(lat, lon, distance, false)
 			require.Equal(t, best, got, "at most so far")

@@ -16,7 +16,7 @@ import (
 )
 
 // Problem is what is wrong in a fence file. It is an error that prints "file:line:column: what".
-type Problem struct {
+type Problem struct { //nolint:errname // a finding of a file, which is an error only where one is wanted
 	File         string
 	Line, Column int // 1-based; the column counts characters
 	Summary      string
@@ -202,9 +202,8 @@ func (p *parser) feature(offset int64, raw []byte, prefix string) {
 		fence.Properties = slices.Clone(f.Properties)
 	}
 	if err := fence.shape(f.Geometry); err != nil {
-		var hint *hinted
 		suggest := ""
-		if errors.As(err, &hint) {
+		if hint, ok := errors.AsType[*hinted](err); ok {
 			suggest = hint.suggest
 		}
 		p.problem(offset, suggest, "fence %q: %v", id, err)

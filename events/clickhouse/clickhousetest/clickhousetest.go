@@ -74,14 +74,13 @@ func Engine(t testing.TB) *embedded.Engine {
 	t.Helper()
 	shared.once.Do(func() {
 		var dir string
-		if dir, shared.err = os.MkdirTemp("", "nudge-clickhouse-*"); shared.err != nil {
+		if dir, shared.err = os.MkdirTemp("", "nudge-clickhouse-*"); shared.err != nil { //nolint:usetesting // it outlives the first test
 			return
 		}
 		log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 		shared.engine, shared.err = embedded.Start(context.Background(), embedded.Config{Dir: dir, Temporary: true, Logger: log})
 	})
-	var missing *embedded.MissingLibError
-	if errors.As(shared.err, &missing) {
+	if _, ok := errors.AsType[*embedded.MissingLibError](shared.err); ok {
 		t.Skip(shared.err)
 	}
 	if shared.err != nil {

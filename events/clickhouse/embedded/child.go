@@ -69,9 +69,9 @@ func MaybeRunChild() {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // this is the child's main
 	}
-	os.Exit(0)
+	os.Exit(0) //nolint:forbidigo // this is the child's main
 }
 
 // ErrLocked says that another process is the engine of the data folder.
@@ -122,7 +122,8 @@ func Serve(ctx context.Context, o Options) error {
 	}
 	defer done()
 	_ = os.Remove(socket) // of an engine that was killed; the lock is ours
-	listener, err := net.Listen("unix", socket)
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "unix", socket)
 	if err != nil {
 		return fmt.Errorf("listen on the store's socket: %w", err)
 	}

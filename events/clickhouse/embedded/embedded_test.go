@@ -75,8 +75,7 @@ func ask(ctx context.Context, s *clickhouse.Store, query string) string {
 func open(t *testing.T, dir string) *clickhouse.Store {
 	t.Helper()
 	store, err := clickhouse.Open(context.Background(), clickhouse.Config{Dir: dir})
-	var missing *embedded.MissingLibError
-	if errors.As(err, &missing) {
+	if _, ok := errors.AsType[*embedded.MissingLibError](err); ok {
 		t.Skip(err)
 	}
 	require.NoError(t, err)
@@ -270,8 +269,7 @@ func TestMissingLib(t *testing.T) {
 	t.Chdir(t.TempDir())
 	t.Setenv(embedded.LibEnv, "")
 	_, err := embedded.FindLib("")
-	var missing *embedded.MissingLibError
-	if !errors.As(err, &missing) { // beside the test binary there is none, wherever it was built
+	if _, ok := errors.AsType[*embedded.MissingLibError](err); !ok { // beside the test binary there is none, wherever it was built
 		t.Fatalf("found %v", err)
 	}
 	require.ErrorContains(t, err, "run `make setup` to get it, set NUDGE_LIBCHDB to its path, or point the store at a ClickHouse server with a DSN")

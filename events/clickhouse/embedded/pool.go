@@ -80,8 +80,8 @@ func (p *pool) put(w *worker) {
 // pick prefers an idle session that already stands in the database.
 func (p *pool) pick(database string) (*worker, error) {
 	p.mu.Lock()
-	for i := len(p.idle) - 1; i >= 0; i-- {
-		if w := p.idle[i]; w.database == database {
+	for i, v := range slices.Backward(p.idle) {
+		if w := v; w.database == database {
 			p.idle = slices.Delete(p.idle, i, i+1)
 			p.mu.Unlock()
 			return w, nil

@@ -139,7 +139,7 @@ func (e *Engine) Dial(ctx context.Context, _ string) (net.Conn, error) {
 		}
 		select {
 		case <-changed:
-		case <-time.After(dialAgain): // it may only have been busy
+		case <-time.After(dialAgain): //nolint:forbidigo // processes are waited for in real time
 			continue
 		case <-e.closing:
 			return nil, net.ErrClosed
@@ -217,7 +217,7 @@ func (e *Engine) supervise() {
 			e.log.Warn("ended, starting it again", "err", child.err, "stderr", child.stderr.String(), "in", backoff)
 		}
 		select {
-		case <-time.After(backoff):
+		case <-time.After(backoff): //nolint:forbidigo // processes are waited for in real time
 		case <-e.closing:
 			return
 		}
@@ -254,7 +254,7 @@ func (e *Engine) joinOrStart() (*child, error) {
 		// Locked: another process opens the folder at this moment, or its engine is about to end.
 		c.stop()
 		select {
-		case <-time.After(joinAgain):
+		case <-time.After(joinAgain): //nolint:forbidigo // processes are waited for in real time
 		case <-e.closing:
 			return nil, net.ErrClosed
 		case <-ctx.Done():
@@ -282,6 +282,7 @@ func startChild(o Options, log *slog.Logger) (*child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("options of the engine: %w", err)
 	}
+	//nolint:noctx // it outlives the call that starts it; Close ends it
 	cmd := exec.Command(program, ChildArg, string(args))
 	// libchdb takes its server time zone from here.
 	cmd.Env = append(os.Environ(), childMark+"=1", "TZ=UTC")
@@ -334,7 +335,7 @@ func (c *child) stop() {
 	select {
 	case <-c.ended:
 		return
-	case <-time.After(closeTimeout):
+	case <-time.After(closeTimeout): //nolint:forbidigo // processes are waited for in real time
 	}
 	_ = c.cmd.Process.Kill()
 	<-c.ended
