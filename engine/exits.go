@@ -139,7 +139,7 @@ func (t *exitTail) wait(ctx context.Context, pos events.Position) error {
 // is the position after the batch.
 func (e *Engine) Resolved(batch []events.Resolved, upTo events.Position) {
 	e.exits.add(batch, upTo)
-	e.wakes.add(batch)
+	e.wakes.add(batch, e.live.Load().policy.UnknownZone == "hold")
 }
 
 // rememberExits brings back what the tail knew before the last stop: the exits in the store that may

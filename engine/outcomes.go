@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"nudge/engine/decide"
 	"nudge/engine/ledger"
 	"nudge/events/queue"
 )
@@ -97,9 +98,6 @@ func (e *Engine) answerOutcomes(ctx context.Context) error {
 	return nil
 }
 
-// byFallback is By of an entry that is held, for no time at all, because its channel failed for good.
-const byFallback = "fallback"
-
 // afterOutcome is the next answer of a resolved send: stopped for what stopped it, or, where every
 // channel failed and others are left, through the loop again with those.
 func afterOutcome(sent *ledger.Sent, now int64) ledger.Record {
@@ -109,7 +107,7 @@ func afterOutcome(sent *ledger.Sent, now int64) ledger.Record {
 	d.Reason = sent.Next()
 	d.Channels, d.Fallback = nil, nil
 	if d.Reason == ledger.Send {
-		d.Reason, d.By, d.Due = ledger.Held, byFallback, now
+		d.Reason, d.By, d.Due = ledger.Held, decide.ByFallback, now
 		d.Channels = sent.Decision.Fallback
 	}
 	return ledger.Record{Decision: &d}

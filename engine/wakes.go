@@ -13,7 +13,8 @@ type wakes struct {
 	people map[events.PersonID]events.Position
 }
 
-func (w *wakes) add(batch []events.Resolved) {
+// add notes who in the batch got something; zones says whether entries wait for one.
+func (w *wakes) add(batch []events.Resolved, zones bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range batch {
@@ -21,7 +22,11 @@ func (w *wakes) add(batch []events.Resolved) {
 		switch ev.Kind {
 		case events.KindIdentify, events.KindDevice, events.KindConsent:
 		case events.KindTrack, events.KindPage, events.KindScreen:
-			if _, ok := events.DeviceOf(&ev.Event); !ok {
+			_, news := events.DeviceOf(&ev.Event)
+			if !news && zones {
+				_, news = events.ZoneOf(&ev.Event)
+			}
+			if !news {
 				continue
 			}
 		default:

@@ -59,5 +59,19 @@ func enters(r *rules.Rule, slot *ledger.Slot, entry string, t int64) bool {
 	}
 }
 
+// newlyTrue says of somebody whom a first look would let in that the condition was not true for them
+// at the looks before: they have never been in the rule (live or in shadow, as it is now), or it has
+// been false since. Of one who waits for `after` nobody knows; they go on as before.
+func newlyTrue(r *rules.Rule, slot *ledger.Slot) bool {
+	if slot == nil {
+		return true
+	}
+	u := slot.Live
+	if r.Shadow {
+		u = slot.Shadowed
+	}
+	return !u.Used || (r.Again.Mode == rules.AgainEachTime && u.Flipped)
+}
+
 // watch says whether a later false answer matters to the slot after an entry that used up `again`.
 func watch(r *rules.Rule) bool { return r.On == nil && r.Again.Mode == rules.AgainEachTime }

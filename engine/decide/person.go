@@ -119,7 +119,7 @@ func (w *walk) before(c *contest) bool {
 		if c.Answer.Truth != segments.True || !enters(r, slot, w.entryID(c), t) || !w.entersAgain(c) {
 			return false
 		}
-		if c.FirstLook && slot == nil && !r.Backfill {
+		if c.FirstLook && !r.Backfill && newlyTrue(r, slot) {
 			w.end(c, ledger.AlreadyTrue, "")
 			return false
 		}
@@ -326,12 +326,13 @@ func (w *walk) hold(c *contest, by string, due int64) {
 	w.add(c, d)
 }
 
+// expires is when the entry's wait ends: the rule's time after it began, and of one that was only tried
+// again until now, which its condition alone ends, after now.
 func (w *walk) expires(c *contest) int64 {
-	entered := w.in.At
-	if c.Open != nil {
-		entered = c.Open.Entered
+	if c.Open != nil && c.Open.Expires != 0 {
+		return c.Open.Expires
 	}
-	return entered + c.Rule.Expire.Milliseconds()
+	return w.in.At + c.Rule.Expire.Milliseconds()
 }
 
 // end closes the entry.

@@ -2,6 +2,7 @@ package decide
 
 import (
 	"slices"
+	"strings"
 
 	"nudge/engine/ledger"
 	"nudge/rules"
@@ -57,7 +58,7 @@ func timeStage(w *walk, c *contest) bool {
 	if r.SendAt != nil && !w.releasedBySendAt(c) {
 		loc, ok := w.in.Policy.zoneOf(rules.ZonePerson, c.profile)
 		if !ok {
-			w.unknownZone(c)
+			w.zoneUnknown(c)
 			return false
 		}
 		if due := nextSendAt(*r.SendAt, loc, t); due > t {
@@ -73,7 +74,7 @@ func timeStage(w *walk, c *contest) bool {
 	for _, ch := range c.channels {
 		u, unknown := w.in.Policy.quietUntil(ch, r.Category, c.profile, t)
 		if unknown {
-			w.unknownZone(c)
+			w.zoneUnknown(c)
 			return false
 		}
 		if u == 0 {
@@ -93,17 +94,37 @@ func timeStage(w *walk, c *contest) bool {
 // sendAt is By of an entry that is held for its rule's send_at.
 const sendAt = "send_at"
 
+// ByFallback is By of an entry that is held, for no time at all, because its channel failed for good.
+const ByFallback = "fallback"
+
+// releasedBySendAt says whether the entry has had its time of day: what stops it now came after that.
+// Consent, address and the zone are asked for before.
 func (w *walk) releasedBySendAt(c *contest) bool {
-	return c.Open != nil && (c.Open.By == sendAt || c.Open.Reason != ledger.Held)
+	if c.Open == nil || c.Open.By == unknownZone || strings.HasSuffix(c.Open.By, detail(unknownZone)) {
+		return false
+	}
+	why := string(c.Open.Reason)
+	if c.Open.Reason == ledger.Held {
+		why, _, _ = strings.Cut(c.Open.By, ":")
+	}
+	switch why {
+	case sendAt, ByFallback, string(ledger.QuietHours), string(ledger.FrequencyCap), string(ledger.Outranked):
+		return true
+	default:
+		return false
+	}
 }
 
-// unknownZone does what the workspace wants of people whose clock nobody knows.
-func (w *walk) unknownZone(c *contest) {
+// unknownZone is By of an entry that waits for the person's zone.
+const unknownZone = "unknown zone"
+
+// zoneUnknown does what the workspace wants of people whose clock nobody knows.
+func (w *walk) zoneUnknown(c *contest) {
 	action := rules.Hold
 	if w.in.Policy.UnknownZone == "drop" {
 		action = rules.Drop
 	}
-	w.blocked(c, ledger.QuietHours, "unknown zone", 0, action)
+	w.blocked(c, ledger.QuietHours, unknownZone, 0, action)
 }
 
 // capStage leaves the channels with room under every cap: for `deliver: first` the first one. It
