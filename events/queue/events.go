@@ -31,7 +31,7 @@ func (q *Queue) Append(ctx context.Context, evs []events.Event) (uint64, error) 
 	if len(evs) > events.MaxPerMessage {
 		return 0, fmt.Errorf("append %d events to the queue: at most %d fit into a message: %w", len(evs), events.MaxPerMessage, ErrTooLarge)
 	}
-	buf := q.encoding()
+	buf := q.encoding(evs)
 	data := events.AppendBatch(buf[:0], evs)
 	if len(data) > MaxPayload {
 		return 0, fmt.Errorf("append %d events (%d bytes) to the queue: %w", len(evs), len(data), ErrTooLarge)
@@ -54,13 +54,17 @@ func (q *Queue) Append(ctx context.Context, evs []events.Event) (uint64, error) 
 	return ack.Sequence, nil
 }
 
-// encoding is memory for one message: of one that was acknowledged, or as much as a message may have.
+// encoding is memory for one message: of one that was acknowledged, or as much as these events take.
 // Grown bit by bit, a large message would be copied several times over.
-func (q *Queue) encoding() []byte {
-	if b, ok := q.buffers.Get().(*[]byte); ok {
+func (q *Queue) encoding(evs []events.Event) []byte {
+	size := 0
+	for i := range evs {
+		size += events.EncodedSize(&evs[i])
+	}
+	if b, ok := q.buffers.Get().(*[]byte); ok && cap(*b) >= size {
 		return *b
 	}
-	return make([]byte, 0, MaxPayload)
+	return make([]byte, 0, size)
 }
 
 // Read pushes the messages after sequence `after` to fn, in order, first what is there and then
