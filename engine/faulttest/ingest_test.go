@@ -193,13 +193,13 @@ func countEvents(t *testing.T, in *installation, l *load) counted {
 		switch {
 		case b.acked:
 			n.acked++
-			if stored[name] != perBatch {
+			if stored[name] != uint64(l.events) {
 				lost++
-				t.Errorf("batch %s was acknowledged (attempt %d); the store has %d of %d events", name, b.attempts, stored[name], perBatch)
+				t.Errorf("batch %s was acknowledged (attempt %d); the store has %d of %d events", name, b.attempts, stored[name], l.events)
 			}
 		default:
 			n.unacked++
-			require.LessOrEqual(t, stored[name], uint64(perBatch))
+			require.LessOrEqual(t, stored[name], uint64(l.events))
 		}
 		if lost > 20 {
 			break

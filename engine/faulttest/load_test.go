@@ -17,6 +17,7 @@ type load struct {
 	in     *installation
 	client *http.Client
 	body   func(buf []byte, batch string) []byte // of a batch of the given name
+	events int                                   // of a batch, that the store must have; 0: perBatch
 	// hold, when set and true, keeps clients back.
 	hold func() bool
 
@@ -39,6 +40,9 @@ type sending struct {
 func (l *load) begin(t *testing.T, clients int, seed uint64) {
 	l.client = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
 	l.batches = map[string]*sending{}
+	if l.events == 0 {
+		l.events = perBatch
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	l.stop = stop
 	t.Cleanup(l.end)

@@ -41,6 +41,7 @@ type installation struct {
 // process is one run of `nudge serve`.
 type process struct {
 	cmd   *exec.Cmd
+	addr  string        // where it listens; after up
 	up    chan struct{} // it listens and everything is open
 	ended chan struct{}
 	err   error // how it ended; after ended
@@ -132,7 +133,8 @@ func (in *installation) follow(p *process, stderr io.Reader) {
 		_, _ = fmt.Fprintf(in.logs, "[%d] %s\n", p.cmd.Process.Pid, line)
 		in.mu.Unlock()
 		if m := listening.FindStringSubmatch(line); m != nil {
-			in.addr.Store(&m[1])
+			p.addr = m[1]
+			in.addr.Store(&p.addr)
 			close(p.up)
 		}
 	}
