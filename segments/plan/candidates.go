@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"nudge/segments"
@@ -56,6 +57,7 @@ func (l *look) candidatesSQL(g group) string {
 	pre := newPrefilter(l.At, g.forEach != nil)
 	bits := make([]string, len(g.who))
 	for i, w := range g.who {
+		pre.nowhere = l.located(g, w).instead
 		bits[i] = "toUInt8(" + pre.add(l.Who[w]) + ")"
 	}
 	// A list is flat, which matters to the server's analyzer: bits added up would nest as deep as
@@ -78,8 +80,73 @@ func (l *look) candidatesSQL(g group) string {
 	return "SELECT p, " + value + ", " + passes + " AS passes FROM (" + inner + ") WHERE has(passes, 1)" + having + " ORDER BY " + key
 }
 
+// located is what places say of a condition's candidates.
+type located struct {
+	people  []uint64
+	only    bool // nobody else can be one
+	instead bool // they are candidates whatever the prefilter says, which then need not pass them
+}
+
+func (l *look) located(g group, w int) located {
+	places := l.Who[w].Places()
+	if l.spots == nil || len(places) == 0 {
+		return located{}
+	}
+	people, only := l.spots.needed(l.Who[w].Prefilter(), places)
+	if !only {
+		people = l.spots.people
+	}
+	return located{people, only, g.forEach == nil && len(people) <= l.p.chunk}
+}
+
 // candidates finds the candidates of a group, by person and value.
 func (l *look) candidates(ctx context.Context, g group) ([]candidate, error) {
+	asked := group{forEach: g.forEach}
+	at := map[int]located{}
+	for _, w := range g.who {
+		at[w] = l.located(g, w)
+		if !at[w].only || !at[w].instead && len(at[w].people) > 0 {
+			asked.who = append(asked.who, w)
+		}
+	}
+	out, err := l.passing(ctx, asked)
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range out {
+		barred := func(w int) bool {
+			_, there := slices.BinarySearch(at[w].people, c.person)
+			return at[w].only && !there
+		}
+		if slices.ContainsFunc(c.who, barred) {
+			out[i].who = slices.DeleteFunc(slices.Clone(c.who), barred)
+		}
+	}
+	for _, w := range g.who {
+		if !at[w].instead {
+			continue
+		}
+		passed := map[uint64]bool{}
+		for _, c := range out {
+			if slices.Contains(c.who, w) {
+				passed[c.person] = true
+			}
+		}
+		for _, person := range at[w].people {
+			if !passed[person] {
+				out = append(out, candidate{person: person, who: []int{w}})
+			}
+		}
+	}
+	sortCandidates(out)
+	return out, nil
+}
+
+// passing asks for the candidates that pass the prefilters of a group.
+func (l *look) passing(ctx context.Context, g group) ([]candidate, error) {
+	if len(g.who) == 0 {
+		return nil, nil
+	}
 	sql := l.candidatesSQL(g)
 	if sql == "" {
 		return nil, nil

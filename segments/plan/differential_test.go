@@ -41,7 +41,7 @@ func drawTerm(t *rapid.T, keyed bool) string {
 	compare := from(t, ">", ">=", "<", "<=", "==", "!=")
 	number := from(t, "0", "1", "2", "10", "1.25", "19.99", "0.3")
 	age := from(t, "minutes(30)", "hours(1)", "hours(3)", "days(3)")
-	switch rapid.IntRange(0, 17).Draw(t, "form") {
+	switch rapid.IntRange(0, 19).Draw(t, "form") {
 	case 0, 1:
 		return fmt.Sprintf("%s.count %s %s", h, compare, from(t, "0", "1", "2"))
 	case 2:
@@ -70,8 +70,10 @@ func drawTerm(t *rapid.T, keyed bool) string {
 		return from(t, `user.traits.plan == "pro"`, `user.traits.age > 17`, `user.traits.vip`, `has(user.traits.plan)`, `user.traits.plan != "free"`, `user.traits.age in [30, 17.5]`)
 	case 15:
 		return from(t, `has(user.id)`, `user.id startsWith "user1"`, `user.created_at < now - hours(1)`, "local.hour >= 12")
-	case 16:
-		return from(t, `near("stores/*", meters(500))`, `near("stores/1", meters(300)).dwell >= minutes(10)`, `inside("stores/2")`, `near("stores/*", meters(100)).distance > 400`)
+	case 16, 17, 18:
+		place := from(t, `near("stores/*", meters(500))`, `near("stores/1", meters(300))`, `inside("stores/2")`, `inside("stores/*")`, `near("stores/*", meters(100))`)
+		return place + from(t, "", ".dwell >= minutes(10)", ".dwell > minutes(0)", ".dwell < minutes(20)", ".distance > 400", ".distance <= 300",
+			".entered < now - minutes(5)", ".entered == nil", `.fence.id == "stores/2"`, ".now == false", `.entered > event("A").last.at`)
 	}
 	return fmt.Sprintf("%s.%s.ago > %s.last.ago", h, from(t, "last", "first"), drawHistory(t, keyed))
 }

@@ -23,6 +23,9 @@ func (p *Planner) Explain(ctx context.Context, q segments.Look) ([]string, error
 		only = people
 	}
 	var out []string
+	if q.People == nil && l.asksPlaces() {
+		out = append(out, l.moment.lastFixes(p.fixes))
+	}
 	for g := range groups {
 		if q.People != nil {
 			continue

@@ -23,6 +23,7 @@ type look struct {
 	person columns
 	keyed  []columns // by group
 	crowd  *crowd
+	spots  *spots // nil: no condition asks for places, or nobody knows who is anywhere
 }
 
 // Look answers a question, in calls of fn. It first judges conditions about people and values: a call
@@ -92,6 +93,9 @@ func (l *look) people(ctx context.Context, fn func([]segments.Answer) error) err
 	if l.People != nil {
 		return l.given(ctx, fn)
 	}
+	if err := l.locate(ctx); err != nil {
+		return err
+	}
 	found := make([][]candidate, len(l.groups))
 	for g := range l.groups {
 		var err error
@@ -160,10 +164,14 @@ func (l *look) find(ctx context.Context, g group, fn func([]segments.Answer) err
 		}
 		found = append(found, some...)
 	}
+	sortCandidates(found)
+	return found, nil
+}
+
+func sortCandidates(found []candidate) {
 	slices.SortStableFunc(found, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(a.person, b.person), cmp.Compare(a.value, b.value))
 	})
-	return found, nil
 }
 
 // restrict keeps the candidates with a value that was asked for.

@@ -196,6 +196,11 @@ func (n *naive) everybody() []uint64 {
 			out = append(out, n.of(x.person))
 		}
 	}
+	for _, x := range n.fixes {
+		if n.sees(x.person, uint64(x.Pos), x.Time) {
+			out = append(out, n.of(x.person))
+		}
+	}
 	return distinct(out)
 }
 

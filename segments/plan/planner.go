@@ -56,6 +56,12 @@ func New(o Options) *Planner {
 	if p.chunk <= 0 {
 		p.chunk = DefaultChunk
 	}
+	if p.fixes.MaxAge <= 0 {
+		p.fixes.MaxAge = geo.DefaultMaxAge
+	}
+	if p.fixes.MaxAccuracy <= 0 {
+		p.fixes.MaxAccuracy = geo.DefaultMaxAccuracy
+	}
 	return p
 }
 

@@ -21,6 +21,7 @@ type prefilter struct {
 	aggregates []string
 	conds      conditions
 	rows       rowsNeeded
+	nowhere    bool // the condition being added: places are known of nobody here
 }
 
 // rowsNeeded says which rows the aggregates are computed from.
@@ -46,7 +47,7 @@ func newPrefilter(at int64, keyed bool) *prefilter {
 // add returns the condition of one Who.
 func (p *prefilter) add(w *segments.Who) string {
 	p.features = refs(w.Features())
-	if !p.keyed && trueOfNothing(w.Prefilter(), p.features, p.at) {
+	if !p.keyed && trueOfNothing(w.Prefilter(), p.features, p.at, p.nowhere) {
 		p.rows.everyone = true
 	}
 	return render(w.Prefilter(), p)
@@ -207,6 +208,9 @@ func (p *prefilter) unknown(leaf *segments.Pred) string {
 		if o == nil {
 			continue
 		}
+		if o.Kind == segments.OperandPlace && p.nowhere {
+			return "0"
+		}
 		if o.Kind == segments.OperandTrait && !p.keyed {
 			need = append(need, p.hasTrait(o.Path))
 		}
@@ -237,8 +241,9 @@ func (p *prefilter) hasTrait(path string) string {
 }
 
 // trueOfNothing says whether the prefilter can hold for a person without one occurrence, trait or
-// id: then everybody is a candidate, and not only those who did something.
-func trueOfNothing(p *segments.Pred, features []*segments.Feature, at int64) bool {
+// id: then everybody is a candidate, and not only those who did something. With nowhere they have no
+// known location either.
+func trueOfNothing(p *segments.Pred, features []*segments.Feature, at int64, nowhere bool) bool {
 	if p == nil {
 		return true
 	}
@@ -246,13 +251,13 @@ func trueOfNothing(p *segments.Pred, features []*segments.Feature, at int64) boo
 	case segments.PredFalse:
 		return false
 	case segments.PredAnd:
-		return !slices.ContainsFunc(p.Kids, func(k *segments.Pred) bool { return !trueOfNothing(k, features, at) })
+		return !slices.ContainsFunc(p.Kids, func(k *segments.Pred) bool { return !trueOfNothing(k, features, at, nowhere) })
 	case segments.PredOr:
-		return slices.ContainsFunc(p.Kids, func(k *segments.Pred) bool { return trueOfNothing(k, features, at) })
+		return slices.ContainsFunc(p.Kids, func(k *segments.Pred) bool { return trueOfNothing(k, features, at, nowhere) })
 	case segments.PredTrue, segments.PredMaybe:
 		return true
 	}
-	l, known := ofNothing(p.L, features, at)
+	l, known := ofNothing(p.L, features, at, nowhere)
 	if !known {
 		return true
 	}
@@ -265,7 +270,7 @@ func trueOfNothing(p *segments.Pred, features []*segments.Feature, at int64) boo
 	if p.R == nil {
 		return true
 	}
-	r, known := ofNothing(p.R, features, at)
+	r, known := ofNothing(p.R, features, at, nowhere)
 	if !known {
 		return true
 	}
@@ -291,11 +296,13 @@ func trueOfNothing(p *segments.Pred, features []*segments.Feature, at int64) boo
 
 // ofNothing is the operand's number for somebody without any history, nil when it is missing;
 // not known where it is something else than a number.
-func ofNothing(o *segments.Operand, features []*segments.Feature, at int64) (number *float64, known bool) {
+func ofNothing(o *segments.Operand, features []*segments.Feature, at int64, nowhere bool) (number *float64, known bool) {
 	var x float64
 	switch o.Kind {
 	case segments.OperandTrait, segments.OperandUserID:
 		return nil, true
+	case segments.OperandPlace:
+		return nil, nowhere
 	case segments.OperandNow:
 		x = float64(at)
 	case segments.OperandLit:
