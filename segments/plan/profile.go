@@ -6,7 +6,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,122 +48,181 @@ type stamp struct {
 
 func (s stamp) after(o stamp) bool { return s.time > o.time || s.time == o.time && s.pos > o.pos }
 
-// profiles reads the profiles of canonical people.
+// profiles reads the profiles of canonical people, all that is known of them in one query: what a
+// query costs before it reads anything is more than what reading some people's rows costs.
 func (m moment) profiles(ctx context.Context, a *asker, people []uint64) (map[uint64]*segments.Profile, error) {
 	if len(people) == 0 {
 		return nil, nil
 	}
-	out := make(map[uint64]*segments.Profile, len(people))
-	for _, read := range []struct {
-		what string
-		read func(context.Context, *asker, []uint64, map[uint64]*segments.Profile) error
-	}{
-		{"ids", m.readIDs}, {"traits", m.readTraits}, {"devices", m.readDevices}, {"consents", m.readConsents}, {"zones", m.readZones},
-	} {
-		if err := read.read(ctx, a, people, out); err != nil {
-			return nil, fmt.Errorf("reading %s of people: %w", read.what, err)
-		}
+	r := profileReader{
+		m: m, out: make(map[uint64]*segments.Profile, len(people)), newest: map[uint64][2]uint64{}, consents: map[consentKey][]consentRow{},
+		zones: map[uint64]stamp{}, valid: map[string]bool{},
 	}
-	return out, nil
-}
-
-// table writes the query for a table's rows of these people; the columns are after p.
-func (m moment) table(name, columns string, people []uint64, rest string) string {
-	from, person, conditions := m.canonical.from(m.database, name, "x", people)
-	conditions = append(conditions, m.bounds("x", -1<<63)...)
-	return "SELECT " + person + " AS p, " + columns + " FROM " + from + where(conditions) + rest
-}
-
-func (m moment) readIDs(ctx context.Context, a *asker, people []uint64, out map[uint64]*segments.Profile) error {
-	newest := map[uint64][2]uint64{} // position of the user id, of the anonymous id
-	get := func(p uint64) *segments.Profile {
-		profile := out[p]
-		if profile == nil {
-			profile = &segments.Profile{Person: events.PersonID(p), Traits: map[string]json.RawMessage{}}
-			out[p] = profile
-		}
-		return profile
-	}
-	ids := m.table("identities", "toString(x.kind), argMax(x.id, x.pos), max(x.pos), toUnixTimestamp64Milli(min(x.time))", people, " GROUP BY p, x.kind")
-	err := a.query(ctx, ids, func(scan func(...any) error) error {
-		var p, pos uint64
-		var kind, id string
-		var first int64
-		if err := scan(&p, &kind, &id, &pos, &first); err != nil {
+	if err := a.query(ctx, m.profilesSQL(people), func(scan func(...any) error) error {
+		var x profileRow
+		if err := scan(&x.what, &x.p, &x.a, &x.b, &x.c, &x.d, &x.t, &x.n, &x.yes); err != nil {
 			return err
 		}
-		profile := get(p)
-		if profile.CreatedAt == 0 || first < profile.CreatedAt {
-			profile.CreatedAt = first
-		}
-		at := newest[p]
-		switch {
-		case kind == "user" && pos >= at[0]:
-			profile.UserID, at[0] = id, pos
-		case kind != "user" && pos >= at[1]:
-			profile.Anonymous, at[1] = id, pos
-		}
-		newest[p] = at
+		r.rows = append(r.rows, x)
 		return nil
-	})
-	if err != nil {
-		return err
+	}); err != nil {
+		return nil, fmt.Errorf("reading profiles of people: %w", err)
 	}
-	// An event may arrive late, or be imported: it was first all the same.
-	return a.query(ctx, m.table("events", "toUnixTimestamp64Milli(min(x.time))", people, " GROUP BY p"), func(scan func(...any) error) error {
-		var p uint64
-		var first int64
-		if err := scan(&p, &first); err != nil {
-			return err
-		}
-		if profile := get(p); profile.CreatedAt == 0 || first < profile.CreatedAt {
-			profile.CreatedAt = first
-		}
-		return nil
-	})
+	r.read()
+	return r.out, nil
 }
 
-func (m moment) readTraits(ctx context.Context, a *asker, people []uint64, out map[uint64]*segments.Profile) error {
-	sql := m.table("traits", "toString(x.key), argMax(x.value, (x.time, x.pos))", people, " GROUP BY p, x.key")
-	return a.query(ctx, sql, func(scan func(...any) error) error {
-		var p uint64
-		var key, token string
-		if err := scan(&p, &key, &token); err != nil {
-			return err
-		}
-		if profile := out[p]; profile != nil && token != "null" && token != "" {
-			profile.Traits[key] = json.RawMessage(token)
-		}
-		return nil
-	})
+// What a profileRow tells, in the order in which profiles are put together.
+const (
+	rowID      = iota + 1 // a: kind, b: id, t: first time, n: newest position
+	rowEvent              // t: first time
+	rowTrait              // a: key, b: token
+	rowDevice             // a: token, b: platform, c: app, d: environment, t: last seen, yes: removed
+	rowConsent            // a: channel, b: category, t: time, n: position, c: raw person, yes: granted
+	rowZone               // a: zone, t: time, n: position
+)
+
+// profileRow is one row of the query for profiles.
+type profileRow struct {
+	what       uint8
+	p          uint64
+	a, b, c, d string
+	t          int64
+	n          uint64
+	yes        uint8
 }
 
-// readDevices gives each device to the person who was last seen with its token.
-func (m moment) readDevices(ctx context.Context, a *asker, people []uint64, out map[uint64]*segments.Profile) error {
-	from, _, mine := m.canonical.from(m.database, "devices", "x", people)
-	mine = append(mine, m.bounds("x", -1<<63)...)
-	tokens := "SELECT x.token FROM " + from + where(mine)
-
-	// The holder of a token may be anybody, so here everyone's rows of those tokens are read.
-	from, person, conditions := m.canonical.from(m.database, "devices", "x", nil)
-	conditions = append(append(conditions, m.bounds("x", -1<<63)...), "x.token IN ("+tokens+")")
+// profilesSQL writes the query for profiles. Every part has the columns of profileRow.
+func (m moment) profilesSQL(people []uint64) string {
+	const ms = "toUnixTimestamp64Milli"
 	last := func(column string) string { return "argMax(" + column + ", (x.time, x.pos))" }
-	sql := "SELECT " + last(person) + ", x.token, " + strings.Join([]string{
-		last("toString(x.platform)"), last("toString(x.app)"), last("toString(x.environment)"),
-	}, ", ") + ", toUnixTimestamp64Milli(max(x.last_seen)), toUInt8(" + last("x.removed") + ") FROM " + from + where(conditions) +
-		" GROUP BY x.token ORDER BY x.token"
-	return a.query(ctx, sql, func(scan func(...any) error) error {
-		var p uint64
-		var d segments.Device
-		var removed uint8
-		if err := scan(&p, &d.Token, &d.Platform, &d.App, &d.Environment, &d.LastSeen, &removed); err != nil {
-			return err
+	part := func(what int, table, columns, rest string) string {
+		from, person, conditions := m.canonical.from(m.database, table, "x", people)
+		conditions = append(conditions, m.bounds("x", math.MinInt64)...)
+		return fmt.Sprintf("SELECT toUInt8(%d) AS what, %s AS p, %s FROM %s%s%s", what, person, columns, from, where(conditions), rest)
+	}
+	// A device is the person's who was last seen with its token. That may be anybody, so here
+	// everyone's rows of these people's tokens are read.
+	from, _, mine := m.canonical.from(m.database, "devices", "x", people)
+	mine = append(mine, m.bounds("x", math.MinInt64)...)
+	held, holder, conditions := m.canonical.from(m.database, "devices", "x", nil)
+	conditions = append(append(conditions, m.bounds("x", math.MinInt64)...), "x.token IN (SELECT x.token FROM "+from+where(mine)+")")
+	devices := fmt.Sprintf("SELECT toUInt8(%d) AS what, %s AS p, x.token AS a, %s AS b, %s AS c, %s AS d, %s(max(x.last_seen)) AS t, toUInt64(0) AS n, toUInt8(%s) AS yes FROM %s%s GROUP BY x.token",
+		rowDevice, last(holder), last("toString(x.platform)"), last("toString(x.app)"), last("toString(x.environment)"), ms, last("x.removed"), held, where(conditions))
+
+	return strings.Join([]string{
+		part(rowID, "identities", "toString(x.kind) AS a, argMax(x.id, x.pos) AS b, '' AS c, '' AS d, "+ms+"(min(x.time)) AS t, max(x.pos) AS n, toUInt8(0) AS yes", " GROUP BY p, x.kind"),
+		part(rowEvent, "events", "'' AS a, '' AS b, '' AS c, '' AS d, "+ms+"(min(x.time)) AS t, toUInt64(0) AS n, toUInt8(0) AS yes", " GROUP BY p"),
+		part(rowTrait, "traits", "toString(x.key) AS a, "+last("x.value")+" AS b, '' AS c, '' AS d, toInt64(0) AS t, toUInt64(0) AS n, toUInt8(0) AS yes", " GROUP BY p, x.key"),
+		devices,
+		part(rowConsent, "consents", "toString(x.channel) AS a, toString(x.category) AS b, toString(x.person) AS c, '' AS d, "+ms+"(x.time) AS t, x.pos AS n, toUInt8(x.granted) AS yes", ""),
+		part(rowZone, "zones", "toString(x.zone) AS a, '' AS b, '' AS c, '' AS d, "+ms+"(max(x.time)) AS t, argMax(x.pos, (x.time, x.pos)) AS n, toUInt8(0) AS yes", " GROUP BY p, x.zone"),
+	}, " UNION ALL ")
+}
+
+// profileReader puts profiles together.
+type profileReader struct {
+	m        moment
+	rows     []profileRow
+	out      map[uint64]*segments.Profile
+	newest   map[uint64][2]uint64 // position of the user id, of the anonymous id
+	consents map[consentKey][]consentRow
+	zones    map[uint64]stamp
+	valid    map[string]bool // loading a zone reads a file
+}
+
+type consentKey struct {
+	person            uint64
+	channel, category string
+}
+
+func (r *profileReader) read() {
+	slices.SortFunc(r.rows, func(a, b profileRow) int { return cmp.Or(cmp.Compare(a.what, b.what), strings.Compare(a.a, b.a)) })
+	for _, x := range r.rows {
+		switch x.what {
+		case rowID:
+			r.id(x)
+		case rowEvent: // an event may arrive late, or be imported: it was first all the same
+			if profile := r.get(x.p); profile.CreatedAt == 0 || x.t < profile.CreatedAt {
+				profile.CreatedAt = x.t
+			}
+		case rowTrait:
+			if profile := r.out[x.p]; profile != nil && x.b != "null" && x.b != "" {
+				profile.Traits[x.a] = json.RawMessage(x.b)
+			}
+		case rowDevice:
+			if profile := r.out[x.p]; profile != nil && x.yes == 0 {
+				profile.Devices = append(profile.Devices, segments.Device{Token: x.a, Platform: x.b, App: x.c, Environment: x.d, LastSeen: x.t})
+			}
+		case rowConsent:
+			raw, _ := strconv.ParseUint(x.c, 10, 64) // written by toString of a UInt64
+			k := consentKey{x.p, x.a, x.b}
+			r.consents[k] = append(r.consents[k], consentRow{raw, segments.Consent{Channel: x.a, Category: x.b, Granted: x.yes == 1, Time: x.t}, stamp{x.t, x.n}})
+		case rowZone:
+			r.zone(x)
 		}
-		if profile := out[p]; profile != nil && removed == 0 {
-			profile.Devices = append(profile.Devices, d)
+	}
+	r.consent()
+	for _, profile := range r.out {
+		token, ok := profile.Traits["timezone"]
+		var zone string
+		if profile.Zone == "" && ok && bytes.HasPrefix(token, []byte(`"`)) && json.Unmarshal(token, &zone) == nil && validZone(zone) {
+			profile.Zone = zone
 		}
-		return nil
-	})
+	}
+}
+
+func (r *profileReader) get(p uint64) *segments.Profile {
+	profile := r.out[p]
+	if profile == nil {
+		profile = &segments.Profile{Person: events.PersonID(p), Traits: map[string]json.RawMessage{}}
+		r.out[p] = profile
+	}
+	return profile
+}
+
+func (r *profileReader) id(x profileRow) {
+	profile := r.get(x.p)
+	if profile.CreatedAt == 0 || x.t < profile.CreatedAt {
+		profile.CreatedAt = x.t
+	}
+	at := r.newest[x.p]
+	switch {
+	case x.a == "user" && x.n >= at[0]:
+		profile.UserID, at[0] = x.b, x.n
+	case x.a != "user" && x.n >= at[1]:
+		profile.Anonymous, at[1] = x.b, x.n
+	}
+	r.newest[x.p] = at
+}
+
+// zone keeps the latest zone that exists.
+func (r *profileReader) zone(x profileRow) {
+	known, seen := r.valid[x.a]
+	if !seen {
+		known = validZone(x.a)
+		r.valid[x.a] = known
+	}
+	s := stamp{x.t, x.n}
+	profile := r.out[x.p]
+	if profile != nil && known && (profile.Zone == "" || s.after(r.zones[x.p])) {
+		profile.Zone, r.zones[x.p] = x.a, s
+	}
+}
+
+// consent folds what was said before and after merges: at a merge, opt-out wins; what is said later
+// holds.
+func (r *profileReader) consent() {
+	for k, said := range r.consents {
+		if profile := r.out[k.person]; profile != nil {
+			profile.Consents = append(profile.Consents, r.m.canonical.consent(k.person, said))
+		}
+	}
+	for _, profile := range r.out {
+		slices.SortFunc(profile.Consents, func(a, b segments.Consent) int {
+			return cmp.Or(strings.Compare(a.Channel, b.Channel), strings.Compare(a.Category, b.Category))
+		})
+	}
 }
 
 // consentRow is the latest that one raw id said of a channel and category.
@@ -169,44 +230,6 @@ type consentRow struct {
 	raw     uint64
 	consent segments.Consent
 	stamp   stamp
-}
-
-// readConsents folds what was said before and after merges: at a merge, opt-out wins; what is said
-// later holds.
-func (m moment) readConsents(ctx context.Context, a *asker, people []uint64, out map[uint64]*segments.Profile) error {
-	type key struct {
-		person            uint64
-		channel, category string
-	}
-	rows := map[key][]consentRow{}
-	columns := "x.person, toString(x.channel), toString(x.category), toUInt8(x.granted), toUnixTimestamp64Milli(x.time), x.pos"
-	err := a.query(ctx, m.table("consents", columns, people, ""), func(scan func(...any) error) error {
-		var p uint64
-		var r consentRow
-		var granted uint8
-		if err := scan(&p, &r.raw, &r.consent.Channel, &r.consent.Category, &granted, &r.consent.Time, &r.stamp.pos); err != nil {
-			return err
-		}
-		r.consent.Granted = granted == 1
-		r.stamp.time = r.consent.Time
-		k := key{p, r.consent.Channel, r.consent.Category}
-		rows[k] = append(rows[k], r)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for k, said := range rows {
-		if profile := out[k.person]; profile != nil {
-			profile.Consents = append(profile.Consents, m.canonical.consent(k.person, said))
-		}
-	}
-	for _, profile := range out {
-		slices.SortFunc(profile.Consents, func(a, b segments.Consent) int {
-			return cmp.Or(strings.Compare(a.Channel, b.Channel), strings.Compare(a.Category, b.Category))
-		})
-	}
-	return nil
 }
 
 // consent is what holds for a person of what they said under several ids.
@@ -249,43 +272,6 @@ func (m *mapping) consent(person uint64, said []consentRow) segments.Consent {
 		}
 	}
 	return best.consent
-}
-
-// readZones picks the latest zone that exists, of a device or else of the trait.
-func (m moment) readZones(ctx context.Context, a *asker, people []uint64, out map[uint64]*segments.Profile) error {
-	latest := map[uint64]stamp{}
-	valid := map[string]bool{} // loading a zone reads a file
-	const last = "max((toUnixTimestamp64Milli(x.time), x.pos))"
-	sql := m.table("zones", "toString(x.zone), "+last+".1, "+last+".2", people, " GROUP BY p, x.zone")
-	err := a.query(ctx, sql, func(scan func(...any) error) error {
-		var p uint64
-		var zone string
-		var s stamp
-		if err := scan(&p, &zone, &s.time, &s.pos); err != nil {
-			return err
-		}
-		known, seen := valid[zone]
-		if !seen {
-			known = validZone(zone)
-			valid[zone] = known
-		}
-		profile := out[p]
-		if profile != nil && known && (profile.Zone == "" || s.after(latest[p])) {
-			profile.Zone, latest[p] = zone, s
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, profile := range out {
-		token, ok := profile.Traits["timezone"]
-		var zone string
-		if profile.Zone == "" && ok && bytes.HasPrefix(token, []byte(`"`)) && json.Unmarshal(token, &zone) == nil && validZone(zone) {
-			profile.Zone = zone
-		}
-	}
-	return nil
 }
 
 // validZone says whether there is an IANA zone of that name.
