@@ -8,11 +8,10 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
@@ -113,18 +112,7 @@ func reload(ctx context.Context, a *app.App, dir string, log *slog.Logger) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
-	var changes chan fsnotify.Event
-	if w, err := fsnotify.NewWatcher(); err != nil {
-		log.Warn("files are not watched; send SIGHUP after a change", "error", err)
-	} else {
-		defer w.Close() //nolint:errcheck // the process ends
-		for _, sub := range []string{"", "rules", "segments", "fences", "templates"} {
-			if err := w.Add(filepath.Join(dir, sub)); err != nil && !errors.Is(err, os.ErrNotExist) {
-				log.Warn("a folder is not watched; send SIGHUP after a change", "folder", sub, "error", err)
-			}
-		}
-		changes = w.Events
-	}
+	changes := watch(ctx, dir, log)
 	quiet := time.NewTimer(0)
 	<-quiet.C
 	for {
@@ -135,13 +123,16 @@ func reload(ctx context.Context, a *app.App, dir string, log *slog.Logger) {
 			quiet.Reset(settleFor)
 			continue
 		case <-quiet.C:
+			reloadOnce(ctx, a, dir, log, false)
 		case <-hup:
+			reloadOnce(ctx, a, dir, log, true)
 		}
-		reloadOnce(ctx, a, dir, log)
 	}
 }
 
-func reloadOnce(ctx context.Context, a *app.App, dir string, log *slog.Logger) {
+// reloadOnce takes the files into use if they differ from those that run, or always: secrets that they
+// name may have changed.
+func reloadOnce(ctx context.Context, a *app.App, dir string, log *slog.Logger, always bool) {
 	set, err := all.Set()
 	if err != nil {
 		log.Error("cannot list the adapters", "error", err)
@@ -156,7 +147,7 @@ func reloadOnce(ctx context.Context, a *app.App, dir string, log *slog.Logger) {
 		}
 		return
 	}
-	if ws.Hash == a.Workspace().Hash {
+	if !always && slices.Equal(ws.Sources, a.Workspace().Sources) {
 		return
 	}
 	if err := a.Reload(ctx, ws); err != nil {

@@ -67,6 +67,7 @@ type App struct {
 	Signer  *send.Signer
 
 	decisions, deliveries *queue.Log
+	channels              []string // that the sender has open
 	workspace             atomic.Pointer[workspace.Workspace]
 	changed               atomic.Uint64 // position of the newest merge or erasure in the store
 	acked                 ackedQueue
@@ -278,6 +279,9 @@ func (a *App) openSender(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	for name := range routes {
+		a.channels = append(a.channels, name)
+	}
 	if ws.Signing != nil {
 		if a.Signer, err = send.NewSigner(ws.Signing); err != nil {
 			return err //nolint:wrapcheck // says what it was doing
@@ -331,6 +335,13 @@ func (a *App) render(d *ledger.Decision, channel string) (send.Rendered, error) 
 // Reload takes another workspace into use. The store, the queue, the address and the channels stay
 // those of the start.
 func (a *App) Reload(ctx context.Context, ws *workspace.Workspace) error {
+	for _, r := range ws.Rules {
+		for _, name := range r.Channels() {
+			if !slices.Contains(a.channels, name) {
+				return fmt.Errorf("rule %s: the channel %s is new in nudge.yaml: restart nudge to open it", r.Name, name)
+			}
+		}
+	}
 	if err := recordSources(ctx, a.Store.Conn(), ws, a.opts.Now()); err != nil {
 		return err
 	}

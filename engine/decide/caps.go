@@ -108,7 +108,8 @@ func (p *Policy) window(c *Cap, profile *segments.Profile, t int64) (begin, next
 	var from, to time.Time
 	switch c.Calendar {
 	case "hour":
-		from = at.Truncate(time.Hour)
+		// Not Truncate, which knows no zones: some are half an hour off.
+		from = at.Add(-time.Duration(at.Minute())*time.Minute - time.Duration(at.Second())*time.Second - time.Duration(at.Nanosecond()))
 		to = from.Add(time.Hour)
 	case "week":
 		monday := d - (int(at.Weekday())+6)%7

@@ -35,6 +35,9 @@ func TestCalendarCaps(t *testing.T) {
 			"week", rules.ZoneWorkspace, "", "2026-03-02T00:00:00Z", "2026-03-08T23:59:59Z",
 			ledger.FrequencyCap, "2026-03-09T00:00:00Z",
 		},
+		"an hour of a zone that is half an hour off": {
+			"hour", "Asia/Kolkata", "", "2026-03-02T10:31:00Z", "2026-03-02T11:29:00Z", ledger.FrequencyCap, "2026-03-02T11:30:00Z",
+		},
 		"a month": {
 			"month", "UTC", "", "2026-02-28T23:00:00Z", "2026-03-01T00:00:00Z", ledger.Send, "",
 		},

@@ -18,7 +18,7 @@ func TestNearAShop(t *testing.T) {
 	t.Parallel()
 	sent := &channeltest.Recorder{}
 	p := start(t, map[string]string{
-		"nudge.yaml":             "channels: {log: {adapter: stdout}}\nlocation: {max_age: 15m, accuracy: 100}\n",
+		"nudge.yaml":            "channels: {log: {adapter: stdout}}\nlocation: {max_age: 15m, accuracy: 100}\n",
 		"fences/stores.geojson": storesGeoJSON,
 		"rules/near.yaml": `
 rule: near

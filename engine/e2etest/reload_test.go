@@ -133,4 +133,22 @@ func TestReload(t *testing.T) {
 	b.forget()
 	p.write(map[string]string{"rules/more/other.yaml": strings.Replace(greeting("Five", "true"), "hello", "zz", 1)})
 	p.eventually(func() bool { return b.logged("the rules were read again") }, "a file in a new folder is read")
+	b.forget()
+	p.write(map[string]string{"rules/more/other.yaml": strings.Replace(greeting("Six", "false"), "hello", "zz", 1)})
+	p.eventually(func() bool { return b.logged("the rules were read again") }, "and read again when it changes")
+
+	// A new key counts at once; a channel that is not open does not.
+	raw, err := os.ReadFile(filepath.Join(p.dir, "nudge.yaml"))
+	require.NoError(t, err)
+	b.forget()
+	p.write(map[string]string{"nudge.yaml": string(raw) + "  - {name: second, write_key: another-key}\n"})
+	p.eventually(func() bool { return b.logged("the rules were read again") }, "nudge.yaml is read")
+	p.ok("POST", "/v1/track", "another-key", `{"userId": "ann", "event": "Other"}`)
+	b.forget()
+	p.write(map[string]string{
+		"nudge.yaml":       strings.Replace(string(raw), "channels: {", "channels: {fresh: {adapter: stdout}, ", 1),
+		"rules/fresh.yaml": "rule: fresh\non: {event: Hello}\nagain: each_time\nmessage: {fresh: {title: Fresh}}\n",
+	})
+	p.eventually(func() bool { return b.logged("restart nudge to open it") }, "a new channel needs a restart")
+	says("One Two Two Four Four")
 }
