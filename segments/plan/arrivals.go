@@ -14,19 +14,19 @@ import (
 // arrivalsSQL writes the query for the occurrences that conditions with one `on` are judged for
 // (all that arrived since Look.After, or the triggers), of everyone or of some people.
 func (l *look) arrivalsSQL(on *segments.On, triggers []events.Position, people []uint64) string {
-	from, person, conditions := l.moment.canonical.from(l.moment.database, "events", "e", people)
-	conditions = append(conditions, named([]source{onSource(on)})...)
+	from, person, bounds := l.moment.canonical.from(l.moment.database, "events", "e", people)
+	bounds = append(bounds, named([]source{onSource(on)})...)
 	if l.Triggers != nil {
 		positions := make([]uint64, len(triggers))
 		for i, pos := range triggers {
 			positions[i] = uint64(pos)
 		}
-		conditions = append(conditions, "e.pos IN ("+ids(positions)+")", fmt.Sprintf("e.pos <= %d", l.UpTo))
+		bounds = append(bounds, "e.pos IN ("+ids(positions)+")", fmt.Sprintf("e.pos <= %d", l.UpTo))
 	} else {
 		// What is dated a little ahead is judged when it arrives: nothing would look at it again.
-		conditions = append(conditions, fmt.Sprintf("e.pos > %d AND e.pos <= %d", l.After, l.UpTo), "bitAnd(e.flags, 1) = 0")
+		bounds = append(bounds, fmt.Sprintf("e.pos > %d AND e.pos <= %d", l.After, l.UpTo), "bitAnd(e.flags, 1) = 0")
 		if on.MaxAge > 0 {
-			conditions = append(conditions, "e.time > "+instant(l.At-on.MaxAge))
+			bounds = append(bounds, "e.time > "+instant(l.At-on.MaxAge))
 		}
 	}
 	value := "''"
@@ -41,8 +41,10 @@ func (l *look) arrivalsSQL(on *segments.On, triggers []events.Position, people [
 			having += " AND v != ''"
 		}
 	}
-	return "SELECT p, " + value + " AS v, t, pos, event, properties, context, toUInt8(" + passes + ") FROM (SELECT " + person + " AS p, " + eventColumns +
-		" FROM " + from + where(conditions) + ")" + having + " ORDER BY t, pos"
+	outer := "SELECT p, " + value + " AS v, t, pos, event, properties, context, toUInt8(" + passes + ")"
+	own, _ := columnsOf(words(outer), &conditions{})
+	return outer + " FROM (SELECT " + strings.Join(append([]string{person + " AS p"}, selected(own)...), ", ") +
+		" FROM " + from + where(bounds) + ")" + having + " ORDER BY t, pos"
 }
 
 func onSource(on *segments.On) source {

@@ -65,7 +65,7 @@ func (l *look) candidatesSQL(g group) string {
 	passes := "[" + strings.Join(bits, ", ") + "]"
 	rows, key, value, having := "", "p", "''", ""
 	if g.forEach == nil {
-		rows = l.moment.personRows(pre.rows, &pre.conds)
+		rows = l.moment.personRows(pre.rows, words(pre.aggregates...), &pre.conds)
 		if rows == "" { // no prefilter can hold for anybody
 			return ""
 		}
@@ -74,7 +74,7 @@ func (l *look) candidatesSQL(g group) string {
 		_, own := forEachSource(g.forEach)
 		having = " AND n > 0"
 		pre.aggregates = append(pre.aggregates, "countIf("+pre.conds.column(own)+") AS n")
-		rows = l.moment.keyedRows(g.forEach, pre.rows.features, nil, &pre.conds)
+		rows = l.moment.keyedRows(g.forEach, pre.rows.features, nil, words(pre.aggregates...), &pre.conds)
 	}
 	inner := "SELECT " + strings.Join(append([]string{key}, pre.aggregates...), ", ") + " FROM (" + rows + ") GROUP BY " + key
 	return "SELECT p, " + value + ", " + passes + " AS passes FROM (" + inner + ") WHERE has(passes, 1)" + having + " ORDER BY " + key

@@ -79,7 +79,7 @@ func (c *crowd) count(ctx context.Context, wanted map[string]asked) error {
 			for i, a := range some {
 				parts[i] = "uniqExactIf(p, " + a.sql + ")"
 			}
-			rows := c.l.moment.eventRows([]source{some[0].source}, nil, "")
+			rows := c.l.moment.eventRows([]source{some[0].source}, nil, words(parts...), &conditions{})
 			err := c.l.query(ctx, "SELECT ["+strings.Join(parts, ", ")+"] FROM ("+rows+")", func(scan func(...any) error) error {
 				var counts []uint64
 				if err := scan(&counts); err != nil {

@@ -56,11 +56,11 @@ func (l *look) valuesSQL(features []*segments.Feature, forEach *segments.ForEach
 	}
 	rows := ""
 	if forEach == nil {
-		rows = l.moment.eventRows(sourcesOf(features), people, conds.columns())
+		rows = l.moment.eventRows(sourcesOf(features), people, words(columns...), conds)
 	} else {
 		_, own := forEachSource(forEach)
 		group += " HAVING countIf(" + conds.column(own) + ") > 0"
-		rows = l.moment.keyedRows(forEach, features, people, conds)
+		rows = l.moment.keyedRows(forEach, features, people, words(columns...), conds)
 	}
 	return "SELECT " + strings.Join(columns, ", ") + " FROM (" + rows + ") GROUP BY " + group
 }

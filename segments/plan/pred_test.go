@@ -159,7 +159,7 @@ func TestFilterLikeGo(t *testing.T) {
 			sql[i] = "toUInt8(" + render(p, occurrence{}) + ")"
 		}
 		seen := 0
-		err := a.query(context.Background(), "SELECT pos, ["+strings.Join(sql, ", ")+"] FROM ("+m.eventRows([]source{{event: "E"}}, nil, "")+")", func(scan func(...any) error) error {
+		err := a.query(context.Background(), "SELECT pos, ["+strings.Join(sql, ", ")+"] FROM ("+m.eventRows([]source{{event: "E"}}, nil, words(append(sql, "pos")...), &conditions{})+")", func(scan func(...any) error) error {
 			var pos uint64
 			var holds []uint8
 			if err := scan(&pos, &holds); err != nil {

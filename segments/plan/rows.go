@@ -1,8 +1,10 @@
 package plan
 
 import (
-	"fmt"
+	"cmp"
+	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,12 +13,73 @@ import (
 	"nudge/segments"
 )
 
-// eventColumns are the columns of the rows that features are computed from.
-const eventColumns = "toUnixTimestamp64Milli(e.time) AS t, e.pos AS pos, e.kind AS kind, e.event AS event, e.flags AS flags, " +
-	"e.strs AS strs, e.nums AS nums, e.bools AS bools, e.bigs AS bigs, e.properties AS properties, e.context AS context"
+// rowColumn is a column of the rows that features are computed from.
+type rowColumn struct {
+	name  string
+	event string // of a row of events
+	other string // of any other row, unless it has its own
+}
+
+var rowColumns = []rowColumn{
+	{"t", "toUnixTimestamp64Milli(e.time)", ""},
+	{"pos", "e.pos", ""},
+	{"kind", "e.kind", ""},
+	{"event", "e.event", ""},
+	{"flags", "e.flags", "toUInt32(0)"},
+	{"strs", "e.strs", "CAST(map(), 'Map(LowCardinality(String), String)')"},
+	{"nums", "e.nums", "CAST(map(), 'Map(LowCardinality(String), Float64)')"},
+	{"bools", "e.bools", "CAST(map(), 'Map(LowCardinality(String), Bool)')"},
+	{"bigs", "e.bigs", "CAST(map(), 'Map(LowCardinality(String), Int64)')"},
+	{"properties", "e.properties", "''"},
+	{"context", "e.context", "''"},
+	{"trait", "''", ""},
+}
 
 // derivedColumns are what aggregates order by, and what they keep of a row.
-const derivedColumns = "(t, pos) AS tp, tuple(t, pos, event, properties, context) AS o"
+var derivedColumns = []rowColumn{
+	{"tp", "(t, pos)", ""},
+	{"o", "tuple(t, pos, event, properties, context)", ""},
+}
+
+var word = regexp.MustCompile(`[a-z]+`)
+
+// words are the words of SQL texts: whatever columns they read are among them. What a query costs
+// before it reads anything grows with its columns, so that only those are selected.
+func words(texts ...string) map[string]bool {
+	out := map[string]bool{}
+	for _, text := range texts {
+		for _, w := range word.FindAllString(text, -1) {
+			out[w] = true
+		}
+	}
+	return out
+}
+
+// columnsOf are the columns of the rows that are read by words: those of the table, and then the derived ones.
+func columnsOf(read map[string]bool, conds *conditions) (rows []rowColumn, derived []string) {
+	for _, c := range derivedColumns {
+		if read[c.name] {
+			derived = append(derived, c.event+" AS "+c.name)
+		}
+	}
+	derived = append(derived, conds.list...)
+	read = maps.Clone(read)
+	maps.Copy(read, words(derived...))
+	for _, c := range rowColumns {
+		if read[c.name] {
+			rows = append(rows, c)
+		}
+	}
+	return rows, derived
+}
+
+func selected(columns []rowColumn) []string {
+	out := make([]string, len(columns))
+	for i, c := range columns {
+		out[i] = c.event + " AS " + c.name
+	}
+	return out
+}
 
 // conditions are the distinct conditions under which rows count, computed once for each row as
 // columns c0, c1, …: most features share theirs with others, and what a query costs before it reads
@@ -43,10 +106,6 @@ func (c *conditions) column(sql string) string {
 	return name
 }
 
-func (c *conditions) columns() string {
-	return strings.Join(append([]string{derivedColumns}, c.list...), ", ")
-}
-
 // source is one event whose history is read, and how far back (ms; 0 is all that is kept).
 type source struct {
 	event, message string
@@ -62,8 +121,13 @@ func sourcesOf(features []*segments.Feature) []source {
 }
 
 // eventRows writes the query for the rows of these events (of everyone, or of some people), with
-// the canonical person as p and further columns.
-func (m moment) eventRows(sources []source, only []uint64, columns string, extra ...string) string {
+// the canonical person as p, the columns that the words read, and further ones.
+func (m moment) eventRows(sources []source, only []uint64, read map[string]bool, conds *conditions, further ...string) string {
+	own, derived := columnsOf(read, conds)
+	return m.eventSelect(sources, only, append(append(selected(own), further...), derived...))
+}
+
+func (m moment) eventSelect(sources []source, only []uint64, columns []string) string {
 	from, person, conditions := m.canonical.from(m.database, "events", "e", only)
 	after := m.after
 	if furthest := furthest(sources); furthest > 0 {
@@ -71,11 +135,7 @@ func (m moment) eventRows(sources []source, only []uint64, columns string, extra
 	}
 	conditions = append(conditions, m.bounds("e", after)...)
 	conditions = append(conditions, named(sources)...)
-	conditions = append(conditions, extra...)
-	if columns != "" {
-		columns = ", " + columns
-	}
-	return "SELECT " + person + " AS p, " + eventColumns + columns + " FROM " + from + where(conditions)
+	return "SELECT " + strings.Join(append([]string{person + " AS p"}, columns...), ", ") + " FROM " + from + where(conditions)
 }
 
 // furthest is the longest window, 0 when one has no bound.
@@ -122,30 +182,35 @@ func named(sources []source) []string {
 
 // Kinds of the rows that are no events: a trait, a user id, and somebody who merely exists.
 const (
-	kindTrait  = 255
-	kindUserID = 254
-	kindPerson = 253
+	kindTrait  = "255"
+	kindUserID = "254"
+	kindPerson = "253"
 )
 
 // personRows writes the query for all rows that a prefilter about people needs: the events of its
 // features, and where asked traits, user ids and everybody, dressed as events that no feature counts.
-func (m moment) personRows(need rowsNeeded, conds *conditions) string {
-	var parts []string
+func (m moment) personRows(need rowsNeeded, read map[string]bool, conds *conditions) string {
 	dressed := len(need.traits) > 0 || need.userID || need.everyone
-	if len(need.features) > 0 {
-		if !dressed {
-			return m.eventRows(sourcesOf(need.features), nil, conds.columns())
+	if !dressed {
+		if len(need.features) == 0 {
+			return ""
 		}
-		parts = append(parts, m.eventRows(sourcesOf(need.features), nil, "'' AS trait"))
+		return m.eventRows(sourcesOf(need.features), nil, read, conds)
 	}
-	row := func(table, alias, at, event, trait string, kind int, extra ...string) {
+	own, derived := columnsOf(read, conds)
+	var parts []string
+	if len(need.features) > 0 {
+		parts = append(parts, m.eventSelect(sourcesOf(need.features), nil, selected(own)))
+	}
+	row := func(table, alias, at, event, trait, kind string, extra ...string) {
 		from, person, conditions := m.canonical.from(m.database, table, alias, nil)
 		conditions = append(append(conditions, m.bounds(alias, math.MinInt64)...), extra...)
-		parts = append(parts, fmt.Sprintf("SELECT %s AS p, %s AS t, %s.pos AS pos, toUInt8(%d) AS kind, %s AS event, toUInt32(0) AS flags, "+
-			"CAST(map(), 'Map(LowCardinality(String), String)') AS strs, CAST(map(), 'Map(LowCardinality(String), Float64)') AS nums, "+
-			"CAST(map(), 'Map(LowCardinality(String), Bool)') AS bools, CAST(map(), 'Map(LowCardinality(String), Int64)') AS bigs, "+
-			"'' AS properties, '' AS context, %s AS trait FROM %s WHERE %s",
-			person, at, alias, kind, event, trait, from, strings.Join(conditions, " AND ")))
+		given := map[string]string{"t": at, "pos": alias + ".pos", "kind": "toUInt8(" + kind + ")", "event": event, "trait": trait}
+		columns := []string{person + " AS p"}
+		for _, c := range own {
+			columns = append(columns, cmp.Or(given[c.name], c.other)+" AS "+c.name)
+		}
+		parts = append(parts, "SELECT "+strings.Join(columns, ", ")+" FROM "+from+where(conditions))
 	}
 	if len(need.traits) > 0 {
 		keys := make([]string, len(need.traits))
@@ -154,17 +219,18 @@ func (m moment) personRows(need rowsNeeded, conds *conditions) string {
 		}
 		row("traits", "x", "toUnixTimestamp64Milli(x.time)", "x.key", "x.value", kindTrait, "x.key IN ("+strings.Join(keys, ", ")+")")
 	}
-	if need.userID || need.everyone {
-		// An id that anonymous rows have is no user id; both say that the person exists.
-		row("identities", "i", "toInt64(0)", "toLowCardinality('')", "i.id", kindUserID, "i.kind = 'user'")
+	if need.userID || need.everyone { // an id that anonymous rows have is no user id; both say that the person exists
+		var users []string
+		if !need.everyone {
+			users = append(users, "i.kind = 'user'")
+		}
+		row("identities", "i", "toInt64(0)", "toLowCardinality('')", "i.id", "if(i.kind = 'user', "+kindUserID+", "+kindPerson+")", users...)
 	}
-	if need.everyone {
-		row("identities", "a", "toInt64(0)", "toLowCardinality('')", "''", kindPerson, "a.kind != 'user'")
+	rows := strings.Join(parts, " UNION ALL ")
+	if len(derived) == 0 {
+		return rows
 	}
-	if len(parts) == 0 {
-		return ""
-	}
-	return "SELECT *, " + conds.columns() + " FROM (" + strings.Join(parts, " UNION ALL ") + ")"
+	return "SELECT *, " + strings.Join(derived, ", ") + " FROM (" + rows + ")"
 }
 
 // forEachSource is the history whose values for_each lists.
@@ -173,9 +239,11 @@ func forEachSource(f *segments.ForEach) (source, string) {
 }
 
 // keyedRows writes the query for the rows of a for_each, with the value as v.
-func (m moment) keyedRows(f *segments.ForEach, features []*segments.Feature, only []uint64, conds *conditions) string {
+func (m moment) keyedRows(f *segments.ForEach, features []*segments.Feature, only []uint64, read map[string]bool, conds *conditions) string {
 	own, _ := forEachSource(f)
-	return m.eventRows(append(sourcesOf(features), own), only, textOf(f.Path)+" AS v, "+conds.columns(), "v != ''")
+	v := textOf(f.Path)
+	maps.Copy(read, words(v))
+	return m.eventRows(append(sourcesOf(features), own), only, read, conds, v+" AS v") + " AND v != ''"
 }
 
 func personIDs(people []uint64) []events.PersonID {
