@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -52,7 +53,7 @@ func runDemo(ctx context.Context, s streams, dir, date string) error {
 		return fmt.Errorf("--date is a day like 2026-11-16, not %q", date)
 	}
 	began := time.Now()
-	bar := &progressBar{out: s.err, zone: ws.Zone}
+	bar := &progressBar{out: s.err, zone: ws.Zone, lines: !isTerminal(s.err)}
 	err = demo.Run(ctx, demo.Options{
 		Workspace: ws, Now: time.Now, Date: date, Stdout: s.out, Progress: bar.show,
 		Logger: slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn})),
@@ -85,10 +86,12 @@ func runDemo(ctx context.Context, s streams, dir, date string) error {
 	return nil
 }
 
-// progressBar shows how far a demo has come, on one line of a terminal.
+// progressBar shows how far a demo has come: on one line of a terminal, or, in a log, in a line for each
+// tenth.
 type progressBar struct {
 	out   io.Writer
 	zone  *time.Location
+	lines bool
 	last  string
 	begun bool
 }
@@ -101,6 +104,14 @@ func (b *progressBar) show(p demo.Progress) {
 		where = time.UnixMilli(p.At).In(b.zone).Format("15:04")
 	}
 	line := fmt.Sprintf("%-8s %s%s %s", p.Phase, strings.Repeat("█", done), strings.Repeat("░", width-done), where)
+	if b.lines {
+		tenth := fmt.Sprint(p.Phase, p.Done*10/max(p.Total, 1))
+		if tenth != b.last {
+			b.last = tenth
+			fmt.Fprintln(b.out, line)
+		}
+		return
+	}
 	if line == b.last {
 		return
 	}
@@ -112,4 +123,14 @@ func (b *progressBar) end() {
 	if b.begun {
 		fmt.Fprintf(b.out, "\r%-70s\r", "")
 	}
+}
+
+// isTerminal says whether a person watches w.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
