@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"slices"
@@ -52,6 +53,10 @@ func Flatten(properties json.RawMessage, visit func(path string, value any)) {
 // Flattener is Flatten without an allocation for each path and value: paths are remembered from one
 // call to the next. It is for one goroutine.
 type Flattener struct {
+	// Lend saves a copy of each string: Leaf.Str is valid during the visit only.
+	Lend bool
+
+	text  []byte
 	path  []byte
 	paths map[string]string
 }
@@ -59,7 +64,7 @@ type Flattener struct {
 // maxPaths bounds what a Flattener remembers, against senders that put ids into keys.
 const maxPaths = 4096
 
-// Walk visits the leaves as Flatten does. Strings are copies and may be kept.
+// Walk visits the leaves as Flatten does. Strings are copies and may be kept, unless Lend is set.
 func (f *Flattener) Walk(properties json.RawMessage, visit func(path string, v Leaf)) {
 	f.path = f.path[:0]
 	f.object(properties, false, visit)
@@ -75,12 +80,27 @@ func (f *Flattener) object(b []byte, nested bool, visit func(string, Leaf)) {
 		f.path = appendDecoded(f.path, key)
 		if value[0] == '{' {
 			f.object(value, true, visit)
+		} else if value[0] == '"' && f.Lend {
+			visit(f.intern(), Leaf{Kind: LeafString, Str: f.lent(value)})
 		} else if leaf, ok := leafOf(value); ok {
 			visit(f.intern(), leaf)
 		}
 		return true
 	})
 	f.path = f.path[:base]
+}
+
+// lent is the text of a string token, where it stands if it has no escapes.
+func (f *Flattener) lent(token []byte) string {
+	if len(token) < 2 {
+		return ""
+	}
+	in := token[1 : len(token)-1]
+	if bytes.IndexByte(in, '\\') < 0 {
+		return view(in)
+	}
+	f.text = appendDecoded(f.text[:0], in)
+	return view(f.text)
 }
 
 func (f *Flattener) intern() string {

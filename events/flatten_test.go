@@ -164,3 +164,17 @@ func TestAppendString(t *testing.T) {
 		}
 	})
 }
+
+func TestFlattenerLends(t *testing.T) {
+	properties := []byte(`{"a":"plain","b":{"c":"with \"quotes\" and \n","d":1.5},"e":"","f":[1],"g":true,"h":"ümlaut \\"}`)
+	seen := func(lend bool) []string {
+		f := Flattener{Lend: lend}
+		var out []string
+		f.Walk(properties, func(path string, v Leaf) {
+			out = append(out, fmt.Sprintf("%s=%d %s %v %v", path, v.Kind, strings.Clone(v.Str), v.Num, v.Bool))
+		})
+		return out
+	}
+	require.Equal(t, seen(false), seen(true))
+	require.Len(t, seen(true), 6)
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/ClickHouse/ch-go/proto"
 	"github.com/ClickHouse/clickhouse-go/v2"
 	drivercolumn "github.com/ClickHouse/clickhouse-go/v2/lib/column"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"nudge/events"
 )
@@ -169,14 +170,21 @@ func (b *EventBatch) Reset() {
 	}
 }
 
-// InsertEvents inserts the batch, which stays as it is. When it returns nil the rows are on disk,
-// synced. When it returns an error, none, all, or those of some months may be stored: ask
-// PresentAbove before inserting them again.
-func (s *Store) InsertEvents(ctx context.Context, b *EventBatch) error {
+// InsertEvents inserts the batch, as its Insert does.
+func (s *Store) InsertEvents(ctx context.Context, b *EventBatch) error { return b.Insert(ctx, s.conn) }
+
+// Insert inserts the batch, which stays as it is. When it returns nil the rows are on disk, synced.
+// When it returns an error, none, all, or those of some months may be stored: look which are before
+// inserting them again.
+func (b *EventBatch) Insert(ctx context.Context, conn driver.Conn) error {
 	rows := b.Rows()
 	if rows == 0 {
 		return nil
 	}
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
+		"async_insert":                    0,
+		"max_partitions_per_insert_block": 0, // imported history spans any number of months
+	}))
 	query := "INSERT INTO events (" + strings.Join(b.names, ", ") + ")"
 	buf := binary.AppendUvarint(b.scratch[:0], uint64(len(b.columns)))
 	buf = binary.AppendUvarint(buf, uint64(rows))
@@ -187,9 +195,9 @@ func (s *Store) InsertEvents(ctx context.Context, b *EventBatch) error {
 		buf = c.data(c.prefix(buf))
 	}
 	b.scratch = buf
-	err := s.conn.InsertFormat(ctx, "Native", query, bytes.NewReader(buf))
+	err := conn.InsertFormat(ctx, "Native", query, bytes.NewReader(buf))
 	if errors.Is(err, clickhouse.ErrFormatNativeUnsupported) {
-		err = s.insertColumns(ctx, query, b)
+		err = b.insertColumns(ctx, conn, query)
 	}
 	if err != nil {
 		return fmt.Errorf("insert %d events: %w", rows, err)
@@ -199,8 +207,8 @@ func (s *Store) InsertEvents(ctx context.Context, b *EventBatch) error {
 
 // insertColumns is the way over ClickHouse's native protocol, for which the driver takes no
 // encoded blocks: its columns decode ours.
-func (s *Store) insertColumns(ctx context.Context, query string, b *EventBatch) error {
-	batch, err := s.conn.PrepareBatch(ctx, query)
+func (b *EventBatch) insertColumns(ctx context.Context, conn driver.Conn, query string) error {
+	batch, err := conn.PrepareBatch(ctx, query)
 	if err != nil {
 		return err
 	}

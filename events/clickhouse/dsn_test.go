@@ -52,7 +52,7 @@ func TestDSN(t *testing.T) {
 	require.NoError(t, s.InsertEvents(ctx, b))
 	// The way that the native protocol takes, over the only protocol that there is here.
 	query := "INSERT INTO events (" + strings.Join(b.names, ", ") + ")"
-	require.NoError(t, s.insertColumns(ctx, query, b))
+	require.NoError(t, b.insertColumns(ctx, s.Conn(), query))
 	var n, different uint64
 	require.NoError(t, s.Conn().QueryRow(ctx, "SELECT count(), uniqExact(tuple(*)) FROM events").Scan(&n, &different))
 	require.Equal(t, []uint64{4, 2}, []uint64{n, different})

@@ -10,7 +10,7 @@ type batch struct {
 	bytes       int    // of the messages
 	arrived     int64  // when the first message was appended, Unix ms
 
-	rows     []eventRow
+	rows     []*events.Resolved
 	built    block // of rows, by build
 	traits   []traitRow
 	devices  []deviceRow

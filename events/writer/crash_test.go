@@ -194,7 +194,7 @@ func expected(n int) map[string]int {
 			r := events.Resolved{Event: ev, Pos: events.At(uint64(i+1), j), Person: p}
 			d.add(b, &r)
 			if kept(ev.Kind) {
-				b.rows = append(b.rows, eventRow{})
+				b.rows = append(b.rows, &events.Resolved{})
 			}
 		}
 	}

@@ -19,7 +19,7 @@ import (
 // build makes the columns of the events of a batch, the largest part of the work, while the batch
 // before it is inserted.
 func (w *Writer) build(ctx context.Context, in <-chan *batch, out chan<- *batch) error {
-	flat := newFlattener()
+	memory := &columns{}
 	for {
 		var b *batch
 		select {
@@ -27,10 +27,7 @@ func (w *Writer) build(ctx context.Context, in <-chan *batch, out chan<- *batch)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		for i := range b.rows {
-			flat.fill(&b.rows[i])
-		}
-		b.built = eventsTable.block(b.rows, nil)
+		b.built = &eventBlock{columns: memory, rows: b.rows}
 		if b.built.len() > 0 {
 			_ = b.built.prepare(ctx, w.store.Conn()) // if it fails, put does it again
 		}
@@ -71,8 +68,8 @@ func (w *Writer) insert(ctx context.Context, from events.Position, in <-chan *ba
 		w.unshelved.Unlock()
 		w.note(b, start)
 		w.queue.Written(b.last)
+		w.opts.OnStored(stored) // first: whoever sees the position knows what came with it
 		w.advance(from)
-		w.opts.OnStored(stored)
 		if len(b.erasures) > 0 {
 			select {
 			case erasures <- b.erasures:

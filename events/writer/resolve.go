@@ -43,7 +43,7 @@ func (w *Writer) resolve(ctx context.Context, ms []queue.Message, b *batch) erro
 
 	for i := range accepted {
 		if kept(accepted[i].Kind) {
-			b.rows = append(b.rows, eventRow{Resolved: &accepted[i]})
+			b.rows = append(b.rows, &accepted[i])
 		}
 	}
 	b.accepted += len(accepted)

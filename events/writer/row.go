@@ -1,24 +1,14 @@
 package writer
 
 import (
-	"strings"
+	"context"
+	"sync"
 
-	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"nudge/events"
+	"nudge/events/clickhouse"
 )
-
-// eventRow is one row of the events table.
-type eventRow struct {
-	*events.Resolved
-
-	name, source any // strings, boxed once for all rows that share them
-
-	strs  pairs[string]
-	nums  pairs[float64]
-	bools pairs[bool]
-	bigs  pairs[int64]
-}
 
 // nameOf is the event's name in the store: what `event("…")` in a condition asks for.
 func nameOf(ev *events.Event) string {
@@ -48,128 +38,111 @@ func kept(k events.Kind) bool {
 // exactly is the largest integer up to which float64 holds every one.
 const exactly = 1 << 53
 
-// flattener fills the maps of event rows. It is for one goroutine.
-type flattener struct {
-	walk  events.Flattener
-	boxes map[string]any // boxed strings, so that a key costs no allocation for each row
-	row   *eventRow
-	leaf  func(string, events.Leaf)
+// columns makes columns of events. It may be used concurrently.
+type columns struct{ spare sync.Pool } // of *shaper
 
-	// Room for the pairs of many rows.
-	strs  arena[string]
-	nums  arena[float64]
-	bools arena[bool]
-	bigs  arena[int64]
+// shaper is memory for the columns of one block.
+type shaper struct {
+	batch *clickhouse.EventBatch
+	flat  events.Flattener
 }
 
-func newFlattener() *flattener {
-	f := &flattener{boxes: map[string]any{}}
-	f.leaf = f.add
-	return f
-}
-
-// maxBoxes bounds what is remembered, against senders that put ids into keys.
-const maxBoxes = 8192
-
-func (f *flattener) box(s string) any {
-	if b, ok := f.boxes[s]; ok {
-		return b
+func (c *columns) take() *shaper {
+	if s, ok := c.spare.Get().(*shaper); ok {
+		return s
 	}
-	if len(f.boxes) >= maxBoxes {
-		clear(f.boxes)
-	}
-	s = strings.Clone(s) // not a part of a whole message
-	b := any(s)
-	f.boxes[s] = b
-	return b
+	return &shaper{batch: clickhouse.NewEventBatch(), flat: events.Flattener{Lend: true}}
 }
 
-func (f *flattener) fill(r *eventRow) {
-	r.name, r.source = f.box(nameOf(&r.Event)), f.box(r.Source)
-	f.row = r
-	f.strs.lend(&r.strs)
-	f.nums.lend(&r.nums)
-	f.bools.lend(&r.bools)
-	f.bigs.lend(&r.bigs)
-	f.walk.Walk(r.Properties, f.leaf)
-	f.strs.settle(&r.strs)
-	f.nums.settle(&r.nums)
-	f.bools.settle(&r.bools)
-	f.bigs.settle(&r.bigs)
-	f.row = nil
+func (c *columns) give(s *shaper) {
+	s.batch.Reset()
+	c.spare.Put(s)
 }
 
-func (f *flattener) add(path string, v events.Leaf) {
-	key := f.box(path)
+// add appends one event.
+func (s *shaper) add(r *events.Resolved) {
+	s.flat.Walk(r.Properties, s.leaf)
+	s.batch.Append(&clickhouse.EventRow{
+		Person: r.Person, Time: r.Time, Pos: r.Pos, Kind: r.Kind, Event: nameOf(&r.Event), Source: r.Source,
+		UserID: r.UserID, AnonymousID: r.AnonymousID, MessageID: r.MessageID, ReceivedAt: r.ReceivedAt, Flags: r.Flags,
+		Violations: r.Violations, Properties: r.Properties, Context: r.Context, Raw: r.Raw,
+	})
+}
+
+func (s *shaper) leaf(path string, v events.Leaf) {
 	switch v.Kind {
 	case events.LeafString:
-		f.row.strs.add(key, v.Str)
+		s.batch.Str(path, v.Str)
 	case events.LeafFloat:
-		f.row.nums.add(key, v.Num)
+		s.batch.Num(path, v.Num)
 	case events.LeafInt:
-		f.row.nums.add(key, v.Num)
+		s.batch.Num(path, v.Num)
 		if v.Int > exactly || v.Int < -exactly {
-			f.row.bigs.add(key, v.Int)
+			s.batch.Big(path, v.Int)
 		}
 	case events.LeafBool:
-		f.row.bools.add(key, v.Bool)
+		s.batch.Bool(path, v.Bool)
 	}
 }
 
-// arena is memory for the pairs of many rows, so that a row costs no allocation.
-type arena[V any] struct {
-	keys []any
-	vals []V
+// eventBlock is the rows of the table events, whose columns are encoded here: the driver's own would
+// take its maps value by value.
+type eventBlock struct {
+	columns *columns
+	rows    []*events.Resolved
+	ready   *shaper // holds the rows, or nil
 }
 
-// arenaSize is in pairs; arenaRow is what a row is lent at least. A row with more allocates.
-const arenaSize, arenaRow = 8192, 64
+func (b *eventBlock) table() string { return "events" }
+func (b *eventBlock) len() int      { return len(b.rows) }
 
-func (a *arena[V]) lend(p *pairs[V]) {
-	if cap(a.keys)-len(a.keys) < arenaRow {
-		a.keys, a.vals = make([]any, 0, arenaSize), make([]V, 0, arenaSize)
+func (b *eventBlock) half(i int) block {
+	n := len(b.rows) / 2
+	if i == 0 {
+		return &eventBlock{columns: b.columns, rows: b.rows[:n]}
 	}
-	p.keys, p.vals = a.keys[len(a.keys):], a.vals[len(a.vals):]
+	return &eventBlock{columns: b.columns, rows: b.rows[n:]}
 }
 
-// settle takes back what the row did not need.
-func (a *arena[V]) settle(p *pairs[V]) {
-	n := len(p.keys)
-	if n > cap(a.keys)-len(a.keys) {
-		return // it has moved out
+func (b *eventBlock) without(present positions) block {
+	left := make([]*events.Resolved, 0, len(b.rows))
+	for _, r := range b.rows {
+		if _, ok := present[r.Pos]; !ok {
+			left = append(left, r)
+		}
 	}
-	a.keys, a.vals = a.keys[:len(a.keys)+n], a.vals[:len(a.vals)+n]
-	p.keys, p.vals = p.keys[:n:n], p.vals[:n:n]
+	return &eventBlock{columns: b.columns, rows: left}
 }
 
-// pairs is a map column's value that the driver reads in order and without reflection.
-type pairs[V any] struct {
-	keys []any
-	vals []V
-	next int
+func (b *eventBlock) prepare(context.Context, driver.Conn) error {
+	b.ready = b.columns.take()
+	for _, r := range b.rows {
+		b.ready.add(r)
+	}
+	return nil
 }
 
-var (
-	_ column.IterableOrderedMap = (*pairs[string])(nil)
-	_ column.MapIterator        = (*pairs[string])(nil)
-)
-
-func (p *pairs[V]) add(key any, v V) {
-	p.keys = append(p.keys, key)
-	p.vals = append(p.vals, v)
+func (b *eventBlock) send(ctx context.Context, conn driver.Conn) error {
+	if len(b.rows) == 0 {
+		return nil
+	}
+	if b.ready == nil {
+		if err := b.prepare(ctx, conn); err != nil {
+			return err
+		}
+	}
+	defer b.close()
+	return b.ready.batch.Insert(ctx, conn)
 }
 
-// Put is not used: the driver calls it only to scan.
-func (p *pairs[V]) Put(key, value any) { p.add(key, value.(V)) }
+func (b *eventBlock) close() {
+	if b.ready != nil {
+		b.columns.give(b.ready)
+		b.ready = nil
+	}
+}
 
-// Iterator, Next, Key and Value are how the driver reads.
-func (p *pairs[V]) Iterator() column.MapIterator { p.next = 0; return p }
-
-// Next moves on.
-func (p *pairs[V]) Next() bool { p.next++; return p.next <= len(p.keys) }
-
-// Key is the current key.
-func (p *pairs[V]) Key() any { return p.keys[p.next-1] }
-
-// Value is a pointer to the current value: boxing it allocates nothing.
-func (p *pairs[V]) Value() any { return &p.vals[p.next-1] }
+func (b *eventBlock) letter(reason string) letter {
+	r := b.rows[0]
+	return letter{pos: r.Pos, source: r.Source, raw: r.Raw, at: r.ReceivedAt, reason: refusedBy("events", reason)}
+}

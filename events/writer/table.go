@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
-	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"nudge/events"
@@ -31,8 +30,6 @@ type table[R any] struct {
 	name    string
 	columns []field[R]
 	pos     func(*R) events.Position
-	// source tells a dead letter where a row was from; nil: nothing is known.
-	source func(*R) letter
 }
 
 // field is one column: its name and type as in the DDL, and its values as a slice that the
@@ -93,13 +90,11 @@ func (b *tableBlock[R]) without(present positions) block {
 }
 
 func (b *tableBlock[R]) letter(reason string) letter {
-	l := letter{}
-	if b.t.source != nil {
-		l = b.t.source(b.rows[0])
-	}
-	l.pos = b.t.pos(b.rows[0])
-	l.reason = fmt.Sprintf("the store refused the row of table %s: %s", b.t.name, reason)
-	return l
+	return letter{pos: b.t.pos(b.rows[0]), reason: refusedBy(b.t.name, reason)}
+}
+
+func refusedBy(table, reason string) string {
+	return fmt.Sprintf("the store refused the row of table %s: %s", table, reason)
 }
 
 func (b *tableBlock[R]) send(ctx context.Context, conn driver.Conn) error {
@@ -143,35 +138,13 @@ func (b *tableBlock[R]) prepare(ctx context.Context, conn driver.Conn) error {
 		return fmt.Errorf("insert into %s: %w", b.t.name, err)
 	}
 	b.ready = out
-	columns := out.Columns()
 	for i, c := range b.t.columns {
-		values := c.values(b.rows)
-		grow(columns[i], values)
-		if err := out.Column(i).Append(values); err != nil {
+		if err := out.Column(i).Append(c.values(b.rows)); err != nil {
 			b.close()
 			return fmt.Errorf("insert into %s: column %s: %w", b.t.name, c.name, err)
 		}
 	}
 	return nil
-}
-
-// grow makes room for the texts of a large column at once. The driver's buffer would otherwise grow
-// by a quarter again and again and be copied four times over.
-func grow(c column.Interface, values any) {
-	texts, ok := values.([]string)
-	if _, plain := c.(*column.String); !ok || !plain {
-		return
-	}
-	size := 0
-	for _, s := range texts {
-		size += len(s)
-	}
-	if size < 1<<20 {
-		return
-	}
-	if err := c.AppendRow(make([]byte, size)); err == nil { // zero pages: nothing is read
-		c.Reset()
-	}
 }
 
 // positions is a set.

@@ -15,32 +15,6 @@ const (
 )
 
 var (
-	eventsTable = &table[eventRow]{
-		name:   "events",
-		pos:    func(r *eventRow) events.Position { return r.Pos },
-		source: func(r *eventRow) letter { return letter{source: r.Source, raw: r.Raw, at: r.ReceivedAt} },
-		columns: []field[eventRow]{
-			col("person", "UInt64", func(r *eventRow) uint64 { return uint64(r.Person) }),
-			col("time", typeTime, func(r *eventRow) int64 { return r.Time }),
-			col("pos", "UInt64", func(r *eventRow) uint64 { return uint64(r.Pos) }),
-			col("kind", "UInt8", func(r *eventRow) uint8 { return uint8(r.Kind) }),
-			col("event", typeLow, func(r *eventRow) any { return r.name }),
-			col("source", typeLow, func(r *eventRow) any { return r.source }),
-			col("user_id", "String", func(r *eventRow) string { return r.UserID }),
-			col("anonymous_id", "String", func(r *eventRow) string { return r.AnonymousID }),
-			col("message_id", "String", func(r *eventRow) string { return r.MessageID }),
-			col("received_at", typeTime, func(r *eventRow) int64 { return r.ReceivedAt }),
-			col("flags", "UInt32", func(r *eventRow) uint32 { return uint32(r.Flags) }),
-			col("violations", "Array(String)", func(r *eventRow) []string { return r.Violations }),
-			col("strs", "Map(LowCardinality(String), String)", func(r *eventRow) *pairs[string] { return &r.strs }),
-			col("nums", "Map(LowCardinality(String), Float64)", func(r *eventRow) *pairs[float64] { return &r.nums }),
-			col("bools", "Map(LowCardinality(String), Bool)", func(r *eventRow) *pairs[bool] { return &r.bools }),
-			col("bigs", "Map(LowCardinality(String), Int64)", func(r *eventRow) *pairs[int64] { return &r.bigs }),
-			col("properties", "String", func(r *eventRow) string { return text(r.Properties) }),
-			col("context", "String", func(r *eventRow) string { return text(r.Context) }),
-			col("raw", "String", func(r *eventRow) string { return text(r.Raw) }),
-		},
-	}
 	traitsTable = &table[traitRow]{
 		name: "traits",
 		pos:  func(r *traitRow) events.Position { return r.pos },
