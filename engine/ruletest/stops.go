@@ -1,6 +1,7 @@
 package ruletest
 
 import (
+	"cmp"
 	"math"
 	"regexp"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"nudge/engine/workspace"
 	"nudge/events"
 	"nudge/rules"
+	"nudge/segments"
 	"nudge/segments/geo"
 )
 
@@ -32,9 +34,19 @@ type ruleStops struct {
 	rule  *workspace.Rule
 	zones []*time.Location
 	// ages are durations in ms: an occurrence of that age, or a little more, may change the answer.
-	ages  []int64
+	ages []int64
+	// late says that a comparison may hold only after the instant at which the age is reached: x > D.
+	late  bool
 	every bool // every tick is a stop
-	done  map[int64]bool
+	reads map[string]bool
+	done  map[mark]bool
+}
+
+// mark is an instant after which a rule is to be looked at; late is the first tick after it, else
+// also one at it.
+type mark struct {
+	at   int64
+	late bool
 }
 
 // newStops finds out what each rule depends on. With every, all ticks are stops.
@@ -45,7 +57,7 @@ func newStops(ws *workspace.Workspace, line *timeline, every bool) *stops {
 		if r.Schedule == nil {
 			continue
 		}
-		rs := &ruleStops{rule: r, done: map[int64]bool{}, every: every || r.Again.Mode == rules.AgainEveryTick}
+		rs := &ruleStops{rule: r, done: map[mark]bool{}, reads: map[string]bool{}, every: every || r.Again.Mode == rules.AgainEveryTick}
 		switch zone := r.Schedule.Zone; zone {
 		case "", rules.ZoneWorkspace:
 			rs.zones = []*time.Location{ws.Zone}
@@ -58,7 +70,7 @@ func newStops(ws *workspace.Workspace, line *timeline, every bool) *stops {
 		}
 		rs.read(ws)
 		s.rules = append(s.rules, rs)
-		s.mark(rs, max(line.start, r.Start-1)) // the first look
+		s.mark(rs, max(line.start, r.Start-1), true) // the first look
 		if rs.every {
 			s.everyTick(rs, line.start)
 		}
@@ -94,20 +106,22 @@ func (l *timeline) zones(own *time.Location) []*time.Location {
 
 var (
 	quoted   = regexp.MustCompile("\"(?:[^\"\\\\]|\\\\.)*\"|'(?:[^'\\\\]|\\\\.)*'|`[^`]*`")
-	comments = regexp.MustCompile(`//[^\n]*|/\*(?s:.*?)\*/|#[^\n.]*$`)
+	comments = regexp.MustCompile(`//[^\n]*|/\*(?s:.*?)\*/`)
 	duration = regexp.MustCompile(`\b(minutes|hours|days|weeks)\s*\(\s*(\d+)\s*\)`)
 	units    = regexp.MustCompile(`\b(minutes|hours|days|weeks)\s*\(`)
 	// otherwise is what makes an answer depend on time in more ways than an age against a duration:
 	// the clock itself, and arithmetic.
-	otherwise = regexp.MustCompile(`\b(now|local|anniversary)\b|[+*/%^]|\*\*|\s-\s|\.(ago|dwell)\s*\.`)
+	strictly  = regexp.MustCompile(`>(?:[^=]|$)|<=`)
+	otherwise = regexp.MustCompile(`\b(now|local|anniversary)\b|[-+*/%^]|\.(ago|dwell)\s*\.`)
 )
 
 // read collects the durations of the rule's condition and of the segments it may use.
 func (r *ruleStops) read(ws *workspace.Workspace) {
 	sources := []string{r.rule.ForEach, r.rule.When}
+	who := []*segments.Who{r.rule.Who}
 	if strings.Contains(r.rule.When, "segment(") {
 		for _, s := range ws.Segments {
-			sources = append(sources, s.When)
+			sources, who = append(sources, s.When), append(who, s.Who)
 		}
 	}
 	ages := []int64{0}
@@ -116,6 +130,7 @@ func (r *ruleStops) read(ws *workspace.Workspace) {
 		if otherwise.MatchString(src) || len(units.FindAllString(src, -1)) != len(duration.FindAllString(src, -1)) {
 			r.every = true
 		}
+		r.late = r.late || strictly.MatchString(src)
 		for _, m := range duration.FindAllStringSubmatch(src, -1) {
 			n, err := strconv.ParseInt(m[2], 10, 64)
 			unit := map[string]int64{"minutes": 60_000, "hours": 3_600_000, "days": 86_400_000, "weeks": 7 * 86_400_000}[m[1]]
@@ -125,17 +140,19 @@ func (r *ruleStops) read(ws *workspace.Workspace) {
 			ages = append(ages, n*unit)
 		}
 	}
-	for _, f := range r.rule.Who.Features() {
-		if f.Within > 0 {
-			ages = append(ages, f.Within)
+	for _, w := range who {
+		for _, name := range w.Events() {
+			r.reads[name] = true
 		}
-	}
-	if len(r.rule.Who.Places()) > 0 || strings.Contains(r.rule.When, "segment(") {
-		age := ws.Location.MaxAge
-		if age <= 0 {
-			age = geo.DefaultMaxAge
+		for _, f := range w.Features() {
+			if f.Within > 0 {
+				ages = append(ages, f.Within)
+			}
 		}
-		ages = append(ages, age, geo.History)
+		if len(w.Places()) > 0 {
+			r.reads[events.LocationUpdated] = true
+			ages = append(ages, cmp.Or(max(ws.Location.MaxAge, 0), geo.DefaultMaxAge), geo.History)
+		}
 	}
 	if ws.Retention > 0 {
 		ages = append(ages, ws.Retention.Milliseconds())
@@ -144,18 +161,24 @@ func (r *ruleStops) read(ws *workspace.Workspace) {
 	r.ages = slices.Compact(ages)
 }
 
-// mark makes a stop of the first tick of the rule at or after an instant, and of the first one behind
-// it: a comparison may hold at the instant itself or only after it.
-func (s *stops) mark(r *ruleStops, at int64) {
-	if at > s.until || r.done[at] {
+// mark makes a stop of the first tick of the rule after an instant, and of one at it unless late.
+func (s *stops) mark(r *ruleStops, at int64, late bool) {
+	m := mark{at, late}
+	if at > s.until || r.done[m] || r.every {
 		return
 	}
-	r.done[at] = true
+	r.done[m] = true
 	for _, z := range r.zones {
-		for _, after := range []int64{at - 1, at} {
-			if tick, ok := schedule.Next(r.rule.Schedule, z, after); ok {
+		if !late {
+			if tick, ok := schedule.Next(r.rule.Schedule, z, at-1); ok {
 				s.add(tick)
 			}
+			if !r.late {
+				continue
+			}
+		}
+		if tick, ok := schedule.Next(r.rule.Schedule, z, at); ok {
+			s.add(tick)
 		}
 	}
 }
@@ -177,35 +200,42 @@ func (s *stops) add(at int64) {
 	}
 }
 
-// happened notes that something of an instant has arrived, or will: every age of it that a condition
-// asks for is a stop.
-func (s *stops) happened(at, now int64) {
+// happened notes an event that arrives, or is there from the start: the next tick of every rule that
+// reads it sees it, and every age of it that the rule's condition asks for is a stop.
+func (s *stops) happened(ev *events.Event, now int64) {
+	name := ev.StoredName()
+	_, moved := events.ZoneOf(ev)
+	_, located := events.FixOf(ev)
 	for _, r := range s.rules {
-		if r.every {
+		read := r.reads[name] || name != "" && r.reads["*"] || located && r.reads[events.LocationUpdated]
+		if name == "" || moved || read {
+			s.mark(r, now, true) // who somebody is, where they are, how they are reached
+		}
+		if !read {
 			continue
 		}
 		for _, age := range r.ages {
-			if at+age >= now {
-				s.mark(r, at+age)
+			if at := ev.Time + age; at >= now {
+				s.mark(r, at, false)
 			}
 		}
 	}
 }
 
-// entered notes that somebody may have entered rules now: one that lets them in again after a time
-// is looked at then.
-func (s *stops) entered(now int64) {
+// looked notes that everybody may have been looked at, that is that somebody may have entered a rule:
+// one that lets them in again after a time is looked at then.
+func (s *stops) looked(now int64) {
 	for _, r := range s.rules {
-		if r.rule.Again.Mode == rules.AgainAfter && !r.every {
-			s.mark(r, now+r.rule.Again.After.Milliseconds())
+		if r.rule.Again.Mode == rules.AgainAfter {
+			s.mark(r, now+r.rule.Again.After.Milliseconds(), false)
 		}
 	}
 }
 
-// arrived notes that something arrives now: the next tick of every rule sees it.
-func (s *stops) arrived(now int64) {
-	for _, r := range s.rules {
-		s.mark(r, now)
+// sent notes that messages were sent, opened or clicked, which is history too.
+func (s *stops) sent(now int64) {
+	for _, name := range []string{events.MessageSent, events.MessageOpened, events.MessageClicked, events.MessageFailed, events.MessageDelivered} {
+		s.happened(&events.Event{Kind: events.KindMessage, Name: name, Time: now}, now)
 	}
 }
 

@@ -114,8 +114,8 @@ func (w *world) run(ctx context.Context, passed func(now int64)) error {
 		return fmt.Errorf("load the history: %w", err)
 	}
 	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Compare(a.at, b.at) })
-	for _, ev := range history {
-		w.stops.happened(ev.Time, w.line.start)
+	for i := range history {
+		w.stops.happened(&history[i], w.line.start)
 	}
 	for len(steps) > 0 {
 		n := 1
@@ -171,11 +171,10 @@ func (w *world) settle(ctx context.Context, now int64) error {
 // moved notes what the looks at an instant may have led to: entries, and messages that are history by
 // themselves.
 func (w *world) moved(now int64) {
-	w.stops.entered(now)
+	w.stops.looked(now)
 	if n := w.sent.count(); n != w.heard {
 		w.heard = n
-		w.stops.arrived(now)
-		w.stops.happened(now, now)
+		w.stops.sent(now)
 	}
 }
 
@@ -183,14 +182,12 @@ func (w *world) moved(now int64) {
 func (w *world) arrive(ctx context.Context, steps []step) error {
 	now := steps[0].at
 	var evs []events.Event
-	for _, s := range steps {
-		if s.report == nil {
-			evs = append(evs, s.event)
-			w.stops.happened(s.event.Time, now)
+	for i := range steps {
+		if steps[i].report == nil {
+			evs = append(evs, steps[i].event)
+			w.stops.happened(&steps[i].event, now)
 		}
 	}
-	w.stops.arrived(now)
-	w.stops.happened(now, now)
 	if err := w.sim.Feed(ctx, evs); err != nil {
 		return fmt.Errorf("feed %d events: %w", len(evs), err)
 	}
@@ -202,6 +199,7 @@ func (w *world) arrive(ctx context.Context, steps []step) error {
 		}
 	}
 	if reported {
+		w.stops.sent(now)
 		if err := w.sim.Feed(ctx, nil); err != nil {
 			return err //nolint:wrapcheck // says what it was doing
 		}
