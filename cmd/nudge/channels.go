@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -182,7 +183,7 @@ func printAdapter(out io.Writer, spec channels.Spec) error {
 		for _, a := range spec.Answers {
 			status := "any"
 			if a.Status > 0 {
-				status = fmt.Sprint(a.Status)
+				status = strconv.Itoa(a.Status)
 			}
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", status, a.Code, classOf(a), a.About)
 		}

@@ -78,8 +78,7 @@ func runImport(ctx context.Context, s streams, file string, f importFlags) (err 
 		return err
 	}
 	m, err := history.LoadMapping(f.mapping)
-	var wrong *history.MappingError
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*history.MappingError](err); ok {
 		fmt.Fprintln(s.out, wrong)
 		return &exitError{Code: exitFindings}
 	}
@@ -202,7 +201,7 @@ func destination(ctx context.Context, s streams, ws *workspace.Workspace, url st
 	if ws.Queue.URL != "" && healthy(ctx, url) {
 		return throughServe(ctx, s, ws, url)
 	}
-	host, _ := os.Hostname() //nolint:errcheck // only a name for others to read
+	host, _ := os.Hostname() // only a name for others to read
 	direct, err := app.OpenImporter(ctx, app.Options{
 		Workspace: ws, Now: time.Now, Owner: fmt.Sprintf("%s/%d import", host, os.Getpid()),
 		Logger: slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn})),

@@ -90,7 +90,7 @@ func serve(ctx context.Context, s streams, dir, listen string, log *slog.Logger)
 	defer l.Close() //nolint:errcheck // it is closed by serving, too
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	host, _ := os.Hostname() //nolint:errcheck // only a name for others to read
+	host, _ := os.Hostname() // only a name for others to read
 	a, err := app.Open(ctx, app.Options{
 		Workspace: ws, Now: time.Now, Logger: log, Registerer: reg, Stdout: s.out, Owner: fmt.Sprintf("%s/%d", host, os.Getpid()),
 	})
