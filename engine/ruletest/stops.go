@@ -112,7 +112,7 @@ var (
 	// otherwise is what makes an answer depend on time in more ways than an age against a duration:
 	// the clock itself, and arithmetic.
 	strictly  = regexp.MustCompile(`>(?:[^=]|$)|<=`)
-	otherwise = regexp.MustCompile(`\b(now|local|anniversary)\b|[-+*/%^]|\.(ago|dwell)\s*\.`)
+	otherwise = regexp.MustCompile(`(?:^|[^.\w])(?:now|local|anniversary)\b|[-+*/%^]|\.(ago|dwell)\s*\.`)
 )
 
 // read collects the durations of the rule's condition and of the segments it may use.
