@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -25,6 +26,7 @@ import (
 	"nudge/engine/report"
 	"nudge/engine/send"
 	"nudge/engine/workspace"
+	"nudge/events"
 	"nudge/events/clickhouse"
 	"nudge/events/clickhouse/clickhousetest"
 	"nudge/events/clickhouse/embedded"
@@ -52,7 +54,7 @@ func (c *clock) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Lo
 // jump sets the clock forward.
 func (c *clock) jump(d time.Duration) { c.ahead.Add(int64(d)) }
 
-// at sets the clock forward to the next moment at which it shows t mod every, and a moment more.
+// next sets the clock forward to the next moment at which it shows t mod every, and a moment more.
 func (c *clock) next(every time.Duration) {
 	now := c.Now()
 	c.jump(now.Truncate(every).Add(every).Sub(now) + 10*time.Millisecond)
@@ -169,6 +171,9 @@ func (p *place) load() *workspace.Workspace {
 // run starts nudge on the folder and returns when it answers.
 func (p *place) run() {
 	p.t.Helper()
+	if p.store == nil {
+		library(p.t)
+	}
 	ws := p.load()
 	log := slog.New(slog.NewTextHandler(p.logs, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	o := app.Options{Workspace: ws, Now: p.clock.Now, Logger: log, Store: p.store, Stdout: io.Discard}
@@ -197,6 +202,18 @@ func (p *place) run() {
 		_ = r.Body.Close()
 		return r.StatusCode == http.StatusOK
 	}, "nudge answers")
+}
+
+// library is the path of the embedded ClickHouse; where it has not been set up the test is skipped.
+func library(t *testing.T) string {
+	t.Helper()
+	lib, err := embedded.FindLib("")
+	var missing *embedded.MissingLibError
+	if errors.As(err, &missing) {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	return lib
 }
 
 // eventually polls until ok.
@@ -327,6 +344,16 @@ func (p *place) becomes(want, query string, args ...any) {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// stored waits until the store has everything that was acknowledged, and ticks may see it.
+func (p *place) stored() {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), within)
+	defer cancel()
+	seq, err := p.app.Queue.LastSeq(ctx)
+	require.NoError(p.t, err)
+	require.NoError(p.t, p.app.Writer.WaitFor(ctx, events.EndOf(seq)))
 }
 
 // last is a query for the newest answers of a rule: "user reason by", one a line, sorted.

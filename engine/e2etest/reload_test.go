@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,8 +14,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"nudge/events/clickhouse/embedded"
 )
 
 // binary is `nudge serve` as a process of its own.
@@ -47,12 +44,7 @@ func (b *binary) forget() {
 // serve builds nudge and serves the place with it.
 func serve(t *testing.T, p *place) *binary {
 	t.Helper()
-	var missing *embedded.MissingLibError
-	lib, err := embedded.FindLib("")
-	if errors.As(err, &missing) {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
+	lib := library(t)
 	path := filepath.Join(t.TempDir(), "nudge")
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "nudge/cmd/nudge").CombinedOutput()
 	require.NoError(t, err, "%s", out)
