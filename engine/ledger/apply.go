@@ -88,7 +88,9 @@ func (s *State) applyDecision(d *Decision) {
 	case d.Reason == Shadow:
 		slot.Shadowed.use(d.Entry, d.Entered)
 	case d.Reason == ConditionError:
-		slot.Block = UntilEvaluated
+		if slot.Block == NotBlocked { // what waits for a false answer has not seen one
+			slot.Block = UntilEvaluated
+		}
 	case d.Reason == TemplateFailed:
 		slot.Live.giveBack(d.Entry)
 		slot.Block, slot.Message = UntilMessage, d.Message
@@ -164,7 +166,10 @@ func (s *State) reserve(p *PersonState, d *Decision) {
 		p.Sent = map[string]*Sent{}
 	}
 	short := *d
-	short.Features, short.With, short.Profile, short.Devices = nil, nil, nil, nil
+	short.Profile, short.Devices = nil, nil
+	if len(d.Fallback) == 0 { // else the next channel needs them
+		short.Features, short.With = nil, nil
+	}
 	p.Sent[d.Entry] = &Sent{Decision: short, Left: slices.Clone(d.Channels)}
 }
 
@@ -259,7 +264,7 @@ func (st Status) Final() bool { return st != Intent && st != Retrying }
 func (s *State) applyMove(m Move) {
 	s.upTo = max(s.upTo, m.Pos)
 	if m.Out {
-		s.moved[m.From] = m
+		s.moved[m.From], s.into[m.From] = m, m.To
 		s.drop(m.From)
 		return
 	}
@@ -267,16 +272,15 @@ func (s *State) applyMove(m Move) {
 	if from == nil {
 		from = s.people[m.From]
 		s.drop(m.From)
-	} else {
-		if s.taken[m.From] {
-			return
-		}
-		s.taken[m.From] = true
+	} else if s.Taken(m.From) {
+		return
 	}
+	s.into[m.From] = m.To
 	if from == nil {
 		return
 	}
 	to := s.person(m.To)
+	to.Merged = max(to.Merged, m.Pos)
 	for _, slot := range from.Slots {
 		s.takeSlot(m.To, to, slot)
 	}
@@ -286,8 +290,9 @@ func (s *State) applyMove(m Move) {
 		if to.Sent == nil {
 			to.Sent = map[string]*Sent{}
 		}
-		sent.Decision.Person = m.To
-		to.Sent[entry] = sent
+		moved := *sent
+		moved.Decision.Person = m.To
+		to.Sent[entry] = &moved
 	}
 	for rule, arm := range from.Arms {
 		have := to.Arms[rule]
@@ -309,7 +314,12 @@ func (s *State) takeSlot(id events.PersonID, to *PersonState, from *Slot) {
 	slot.Live = later(slot.Live, from.Live)
 	slot.Shadowed = later(slot.Shadowed, from.Shadowed)
 	slot.Block = max(slot.Block, from.Block)
-	slot.Entered = max(slot.Entered, from.Entered)
+	if from.Entered > slot.Entered {
+		slot.Entered, slot.Recent = from.Entered, nil
+	}
+	if from.Entered == slot.Entered {
+		slot.Recent = append(slot.Recent, from.Recent...)
+	}
 	for _, o := range from.Open {
 		moved := *o
 		moved.person, moved.slot, moved.index = id, slot, -1
@@ -319,9 +329,13 @@ func (s *State) takeSlot(id events.PersonID, to *PersonState, from *Slot) {
 	s.watch(id, slot, true)
 }
 
+// later is the newer of two usages; the other stands again where it is given back.
 func later(a, b Usage) Usage {
 	if !a.Used || (b.Used && b.At > a.At) {
-		return b
+		a, b = b, a
+	}
+	if b.Used {
+		a.Before = max(a.Before, b.At)
 	}
 	return a
 }

@@ -106,7 +106,7 @@ type Use struct {
 
 // Sent is a send decision whose delivery is not resolved.
 type Sent struct {
-	Decision Decision `json:"decision"` // without features, profile and devices
+	Decision Decision `json:"decision"` // without profile and devices; with values only for a fallback
 	// Left are the channels that have no outcome yet.
 	Left []string `json:"left"`
 	// Accepted: a channel took it.
@@ -128,6 +128,8 @@ type PersonState struct {
 	Uses  []Use            `json:"uses,omitempty"`
 	Arms  map[string]*Arm  `json:"arms,omitempty"` // by rule
 	Sent  map[string]*Sent `json:"sent,omitempty"` // by entry
+	// Merged is the position of the newest merge into the person.
+	Merged events.Position `json:"merged,omitempty"`
 }
 
 // Slot returns the slot of (rule, value), or nil.
@@ -154,8 +156,8 @@ type State struct {
 	ticks   map[string]int64 // by rule: t1 of its newest schedule tick
 	last    map[string]Tick  // by kind: the newest
 	upTo    events.Position
-	moved   map[events.PersonID]Move // handed out
-	taken   map[events.PersonID]bool // handed in from another shard
+	moved   map[events.PersonID]Move            // handed out
+	into    map[events.PersonID]events.PersonID // who was merged away here, or handed in from another shard
 	// keepUses is how long a resolved use can matter, in ms.
 	keepUses int64
 }
@@ -177,7 +179,7 @@ func NewState(keepUses int64) *State {
 		ticks:    map[string]int64{},
 		last:     map[string]Tick{},
 		moved:    map[events.PersonID]Move{},
-		taken:    map[events.PersonID]bool{},
+		into:     map[events.PersonID]events.PersonID{},
 		keepUses: keepUses,
 	}
 }
@@ -211,7 +213,28 @@ func (s *State) UpTo() events.Position { return s.upTo }
 func (s *State) Watched(rule string) map[Watch]struct{} { return s.watched[rule] }
 
 // Taken says whether the person's state came here from another shard.
-func (s *State) Taken(from events.PersonID) bool { return s.taken[from] }
+func (s *State) Taken(from events.PersonID) bool {
+	_, ok := s.into[from]
+	return ok
+}
+
+// Into is who holds what the person had, as far as this shard knows: the person, unless they were
+// merged.
+func (s *State) Into(id events.PersonID) events.PersonID {
+	for {
+		to, ok := s.into[id]
+		if !ok {
+			return id
+		}
+		id = to
+	}
+}
+
+// MovedOut is the Move by which the person was handed to another shard.
+func (s *State) MovedOut(id events.PersonID) (Move, bool) {
+	m, ok := s.moved[id]
+	return m, ok
+}
 
 // Moved lists people handed to another shard by a Move with Out, in the order of the merges.
 func (s *State) Moved() []Move {

@@ -219,15 +219,18 @@ func (s *Store) SetCheckpoint(ctx context.Context, stream string, seq uint64) er
 	return nil
 }
 
+// stands says of a decision's row that its values are needed again.
+const stands = "reason = 'held' OR notEmpty(fallback)"
+
 // Load calls fn with the records that make up a shard's state, of messages up to and including
-// sequence upTo, in stream order.
+// sequence upTo, in stream order. Rows that stay of erased people belong to nobody.
 func (s *Store) Load(ctx context.Context, shard int, upTo uint64, fn func(Record)) error {
 	log, err := s.loadLog(ctx, shard, upTo)
 	if err != nil {
 		return err
 	}
-	rows, err := s.conn.Query(ctx, "SELECT seq, `index`, "+decisionColumns+", if(reason = 'held', features, ''), if(reason = 'held', `with`, '')"+
-		" FROM decisions WHERE shard = @shard AND seq <= @upTo ORDER BY seq, `index`",
+	rows, err := s.conn.Query(ctx, "SELECT seq, `index`, "+decisionColumns+", if("+stands+", features, ''), if("+stands+", `with`, '')"+
+		" FROM decisions WHERE shard = @shard AND seq <= @upTo AND person != 0 ORDER BY seq, `index`",
 		driver.NamedValue{Name: "shard", Value: uint16(shard)}, driver.NamedValue{Name: "upTo", Value: upTo})
 	if err != nil {
 		return fmt.Errorf("load shard %d from the ledger: %w", shard, err)
@@ -300,7 +303,6 @@ func scanDecision(rows driver.Rows) (seq uint64, index uint32, d *Decision, err 
 }
 
 // LoadDeliveries calls fn with the final deliveries of a shard, of messages up to and including upTo.
-
 func (s *Store) LoadDeliveries(ctx context.Context, shard int, upTo uint64, fn func(Record)) error {
 	rows, err := s.conn.Query(ctx, "SELECT entry, channel, rule, person, status, at FROM deliveries "+
 		"WHERE shard = @shard AND seq <= @upTo AND status NOT IN ('intent', 'retrying') ORDER BY seq, `index`",
