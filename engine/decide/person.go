@@ -110,13 +110,14 @@ func (w *walk) before(c *contest) bool {
 	r, t := c.Rule, w.in.At
 	slot := w.in.State.Slot(r.Name, c.Answer.Value)
 	if c.Open == nil {
-		if c.Answer.Truth == segments.Failed {
-			if slot == nil || slot.Block != ledger.UntilEvaluated {
-				w.end(c, ledger.ConditionError, fmt.Sprint(c.Answer.Err))
-			}
+		if c.Answer.Truth != segments.True && c.Answer.Truth != segments.Failed || !enters(r, slot, w.entryID(c), t) || !w.entersAgain(c) {
 			return false
 		}
-		if c.Answer.Truth != segments.True || !enters(r, slot, w.entryID(c), t) || !w.entersAgain(c) {
+		if c.Answer.Truth == segments.Failed {
+			// Once for a schedule, not at every tick; each occurrence has an answer of its own.
+			if r.On != nil || slot == nil || slot.Block != ledger.UntilEvaluated {
+				w.end(c, ledger.ConditionError, fmt.Sprint(c.Answer.Err))
+			}
 			return false
 		}
 		if c.FirstLook && !r.Backfill && newlyTrue(r, slot) {
@@ -269,6 +270,10 @@ func (w *walk) blocked(c *contest, reason ledger.Reason, by string, due int64, a
 	r := c.Rule
 	switch action {
 	case rules.Drop:
+		if r.Shadow { // which keeps its own count
+			w.end(c, ledger.Shadow, string(reason)+detail(by))
+			return
+		}
 		d := w.decision(c, reason, by)
 		d.Expires = 0
 		w.add(c, d)
@@ -371,14 +376,16 @@ func (w *walk) decision(c *contest, reason ledger.Reason, by string) *ledger.Dec
 	return d
 }
 
-// entryID is the id of a new entry.
+// entryID is the id of a new entry: of the person who was asked about, also where they have been merged
+// since.
 func (w *walk) entryID(c *contest) string {
-	return EntryID(c.Rule.Name, w.in.Person, c.Answer.Value, w.in.At, c.trigger())
+	return EntryID(c.Rule.Name, cmp.Or(c.Answer.Person, w.in.Person), c.Answer.Value, w.in.At, c.trigger())
 }
 
 func (w *walk) add(c *contest, d *ledger.Decision) {
 	w.records = append(w.records, ledger.Record{Decision: d})
-	if c.Rule.On != nil && (d.Reason.UsesAgain() || d.Reason == ledger.Held) {
-		w.entered = append(w.entered, ledger.Slot{Rule: d.Rule, Value: d.Value, Live: ledger.Usage{Used: true, At: d.Entered}})
+	if c.Rule.On != nil && (d.Reason.UsesAgain() || d.Reason == ledger.Held || d.Reason == ledger.Shadow) {
+		used := ledger.Usage{Used: true, At: d.Entered}
+		w.entered = append(w.entered, ledger.Slot{Rule: d.Rule, Value: d.Value, Live: used, Shadowed: used})
 	}
 }
