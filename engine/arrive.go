@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"nudge/engine/ledger"
 	"nudge/engine/workspace"
@@ -11,20 +12,38 @@ import (
 	"nudge/segments"
 )
 
-// Stored tells the engine that the store has events of these names, and perhaps new zones of people,
-// up to a position that People now answers. It only notes whether an `on:` rule waits for one of them,
-// and that schedules on people's own clocks have zones to ask for.
-func (e *Engine) Stored(names map[string]int, zones bool) {
+// news is what the store has got: up to where, and whether an `on:` rule waits for something in it.
+type news struct {
+	mu    sync.Mutex
+	upTo  events.Position
+	heard bool
+}
+
+func (n *news) add(upTo events.Position, heard bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.upTo, n.heard = max(n.upTo, upTo), n.heard || heard
+}
+
+func (n *news) take() (upTo events.Position, heard bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	upTo, heard, n.heard = n.upTo, n.heard, false
+	return upTo, heard
+}
+
+// Stored tells the engine that the store has everything up to a position, with events of these names
+// and perhaps new zones of people. It only notes whether an `on:` rule waits for one of them, and that
+// schedules on people's own clocks have zones to ask for.
+func (e *Engine) Stored(upTo events.Position, names map[string]int, zones bool) {
 	if zones {
 		e.zones.forget()
 	}
-	l := e.live.Load()
+	l, heard := e.live.Load(), false
 	for name := range names {
-		if l.triggers[name] {
-			e.heard.Store(true)
-			return
-		}
+		heard = heard || l.triggers[name]
 	}
+	e.news.add(upTo, heard)
 }
 
 // Arrived judges the `on:` rules for what the store has got since the last call, at now (Unix ms).
@@ -32,6 +51,8 @@ func (e *Engine) Stored(names map[string]int, zones bool) {
 func (e *Engine) Arrived(ctx context.Context, now int64) error {
 	e.arriving.Lock()
 	defer e.arriving.Unlock()
+	e.enter(&e.inArrival, &e.inTick)
+	defer func() { e.inArrival.Store(e.cutArrival != nil) }()
 	if e.cutArrival != nil {
 		if err := e.hear(ctx, *e.cutArrival); err != nil {
 			return err
@@ -40,11 +61,11 @@ func (e *Engine) Arrived(ctx context.Context, now int64) error {
 	if err := e.beginNew(ctx, now); err != nil {
 		return err
 	}
-	p1 := events.EndOf(e.people.Position().Seq())
+	p1, heard := e.news.take()
 	if p1 <= e.arrived {
 		return nil
 	}
-	if !e.heard.Swap(false) {
+	if !heard {
 		e.arrived = p1
 		return nil
 	}
@@ -91,7 +112,7 @@ func (e *Engine) resumeArrivals(ctx context.Context, last *ledger.Tick, from eve
 		return fmt.Errorf("resume the arrivals of %s: %w", last.ID, err)
 	}
 	e.arrived = last.P1
-	e.heard.Store(from > e.arrived)
+	e.news.add(from, from > e.arrived)
 	if slices.ContainsFunc(l.hearing(e.since), func(name string) bool { return !slices.Contains(last.Rules, name) }) {
 		e.start = &start{from: from, rules: last.Rules}
 	}
@@ -167,5 +188,5 @@ func (e *Engine) judgeArrivals(ctx context.Context, t ledger.Tick) error {
 	if err := e.findExits(ctx, l, t, f); err != nil {
 		return fmt.Errorf("arrivals %s to %s: %w", t.P0, t.P1, err)
 	}
-	return e.each(func(s *shard) error { return e.decidePeople(ctx, l, t, s, f, nil) })
+	return e.decideFound(ctx, l, t, f, make([]map[string]bool, len(e.shards)))
 }

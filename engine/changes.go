@@ -44,13 +44,17 @@ func (e *Engine) applyChanges(ctx context.Context, upTo events.Position) error {
 	return nil
 }
 
-// oldestChange is the position up to which every shard has applied merges and erasures.
+// oldestChange is the position up to which every shard has applied merges and erasures, at most that of
+// the ticks that are repeated at the start.
 func (e *Engine) oldestChange() events.Position {
 	var oldest events.Position
 	for i, s := range e.shards {
 		s.mu.Lock()
 		if p := s.state.UpTo(); i == 0 || p < oldest {
 			oldest = p
+		}
+		if t, ok := s.state.Last(ledger.TickSchedule); ok {
+			oldest = min(oldest, t.P1)
 		}
 		s.mu.Unlock()
 	}
@@ -61,22 +65,24 @@ func (e *Engine) oldestChange() events.Position {
 // first; a stop in between is mended at the next start.
 func (e *Engine) move(ctx context.Context, m ledger.Move) error {
 	e.exits.move(m.From, m.To)
+	e.late.add(m.From, m.To)
 	from, to := e.shardOf(m.From), e.shardOf(m.To)
 	if from == to {
 		return e.decide(ctx, to, func(st *ledger.State, commit func([]ledger.Record) error) error {
 			if st.Person(m.From) == nil {
 				return nil
 			}
-			if err := commit([]ledger.Record{{Move: &m}}); err != nil {
-				return err
-			}
-			return commit(mergedEntries(st, m.To))
+			return e.unite(st, commit, m, st.Person(m.From))
 		})
 	}
 	out := m
 	out.Out = true
 	sent := false
 	err := e.decide(ctx, from, func(st *ledger.State, commit func([]ledger.Record) error) error {
+		if before, ok := st.MovedOut(m.From); ok { // a try before this one got no further
+			out, sent = before, true
+			return nil
+		}
 		if out.State = st.Person(m.From); out.State == nil {
 			return nil
 		}
@@ -96,23 +102,30 @@ func (e *Engine) takeIn(ctx context.Context, to *shard, m ledger.Move) error {
 		if st.Taken(m.From) {
 			return nil
 		}
-		if err := commit([]ledger.Record{{Move: &m}}); err != nil {
-			return err
-		}
-		return commit(mergedEntries(st, m.To))
+		return e.unite(st, commit, m, m.State)
 	})
+}
+
+// unite writes the move and what ends by it as one message: a stop in between would leave entries side
+// by side. What waits for an address or a consent may have got the other's.
+func (e *Engine) unite(st *ledger.State, commit func([]ledger.Record) error, m ledger.Move, from *ledger.PersonState) error {
+	if err := commit(append([]ledger.Record{{Move: &m}}, mergedEntries(m.To, st.Person(m.To), from)...)); err != nil {
+		return err
+	}
+	st.Wake(m.To, e.since)
+	return nil
 }
 
 // mergedEntries ends all but the oldest open entry of each slot, as merged. Entries of `on:` rules
 // stand side by side, since each has an occurrence of its own.
-func mergedEntries(st *ledger.State, id events.PersonID) []ledger.Record {
+func mergedEntries(id events.PersonID, to, from *ledger.PersonState) []ledger.Record {
 	var out []ledger.Record
-	p := st.Person(id)
-	if p == nil {
-		return nil
-	}
-	for _, slot := range p.Slots {
-		open := slices.DeleteFunc(slices.Clone(slot.Open), func(o *ledger.Open) bool { return o.Trigger != 0 })
+	for _, slot := range from.Slots {
+		open := slices.Clone(slot.Open)
+		if have := to.Slot(slot.Rule, slot.Value); have != nil {
+			open = append(open, have.Open...)
+		}
+		open = slices.DeleteFunc(open, func(o *ledger.Open) bool { return o.Trigger != 0 })
 		slices.SortFunc(open, func(a, b *ledger.Open) int {
 			return cmp.Or(cmp.Compare(a.Entered, b.Entered), cmp.Compare(a.Entry, b.Entry))
 		})

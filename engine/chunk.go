@@ -15,13 +15,34 @@ import (
 // estimate can be off.
 const chunkBytes = ledger.MaxChunk * 3 / 4
 
-// decideTick decides on one shard about everybody that the tick found, and notes whose condition has
-// turned false and which first looks are complete. Between two chunks others may decide.
-func (e *Engine) decideTick(ctx context.Context, l *live, t ledger.Tick, s *shard, f *found) error {
-	first := e.firstLooks(l, t, s)
-	if err := e.decidePeople(ctx, l, t, s, f, first); err != nil {
+// decideTick decides about everybody that the tick found, and notes whose condition has turned false
+// and which first looks are complete. Between two chunks others may decide.
+func (e *Engine) decideTick(ctx context.Context, l *live, t ledger.Tick, f *found) error {
+	first := make([]map[string]bool, len(e.shards))
+	for i, s := range e.shards {
+		first[i] = e.firstLooks(l, t, s)
+	}
+	if err := e.decideFound(ctx, l, t, f, first); err != nil {
 		return err
 	}
+	return e.each(func(s *shard) error { return e.noteLooked(ctx, l, t, s, f, first[s.id]) })
+}
+
+// decideFound takes everybody that was found through decide. Who was merged after the tick's position
+// is decided about as whom they became, once that one holds what both had.
+func (e *Engine) decideFound(ctx context.Context, l *live, t ledger.Tick, f *found, first []map[string]bool) error {
+	for len(f.people) > 0 {
+		if err := e.each(func(s *shard) error { return e.decidePeople(ctx, l, t, s, f, first[s.id]) }); err != nil {
+			return err
+		}
+		f = e.astray(f)
+	}
+	return nil
+}
+
+// noteLooked ends a tick on one shard: open entries whose rule is gone, conditions that turned false,
+// and first looks.
+func (e *Engine) noteLooked(ctx context.Context, l *live, t ledger.Tick, s *shard, f *found, first map[string]bool) error {
 	return e.decide(ctx, s, func(st *ledger.State, commit func([]ledger.Record) error) error {
 		var out chunk
 		for _, d := range f.orphans {
@@ -36,6 +57,9 @@ func (e *Engine) decideTick(ctx context.Context, l *live, t ledger.Tick, s *shar
 			for w := range st.Watched(rule) {
 				if _, ok := answered[slotKey{rule, w.Person, w.Value}]; ok || !inZones(t.Zones[rule], st, l, rule, w) {
 					continue
+				}
+				if st.Person(w.Person).Merged > t.P1 {
+					continue // two people at this look; the next sees the one
 				}
 				out.add(ledger.Record{Flip: &ledger.Flip{Rule: rule, Person: w.Person, Value: w.Value, At: t.T1}})
 			}
@@ -86,9 +110,12 @@ func (e *Engine) decidePeople(ctx context.Context, l *live, t ledger.Tick, s *sh
 		err := e.decide(ctx, s, func(st *ledger.State, commit func([]ledger.Record) error) error {
 			var out chunk
 			left = people
-			for len(left) > 0 && out.size < chunkBytes {
+			for ; len(left) > 0 && out.size < chunkBytes; left = left[1:] {
+				if to, merged := e.late.into(left[0]); merged {
+					f.strays.add(left[0], to)
+					continue
+				}
 				e.decidePerson(l, t, st, left[0], f.people[left[0]], first, &out)
-				left = left[1:]
 			}
 			return out.commitAll(commit)
 		})
@@ -100,7 +127,7 @@ func (e *Engine) decidePeople(ctx context.Context, l *live, t ledger.Tick, s *sh
 	return nil
 }
 
-// decidePerson decides about one person, after who they are by now.
+// decidePerson decides about one person.
 func (e *Engine) decidePerson(l *live, t ledger.Tick, st *ledger.State, id events.PersonID, cs []*contender, first map[string]bool, out *chunk) {
 	in := decide.Input{At: t.T1, Tick: t.ID, Person: id, State: st.Person(id), Policy: l.policy, Render: e.renders(l, t.T1)}
 	for _, c := range cs {

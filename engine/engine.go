@@ -105,16 +105,21 @@ type Engine struct {
 	moving     sync.Mutex // one merge or erasure at a time
 	ticking    sync.Mutex
 	arriving   sync.Mutex
-	lastNow    atomic.Int64 // of Step
+	lastNow    atomic.Int64    // of Step
 	cut        *ledger.Tick    // failed, and repeated before any other
 	cutArrival *ledger.Tick    // the same of arrivals
 	arrived    events.Position // `on:` rules have heard everything up to here
 	start      *start          // of `on:` rules that are new, nil once they have begun
-	heard      atomic.Bool     // something that an `on:` rule waits for is in the store
+	news       news
 	changed    events.Position // merges and erasures up to here are applied
 	settled    []atomic.Uint64 // by shard: the newest delivery message that is folded in
 	zones      zoneCache
 	wakes      wakes
+
+	// inTick and inArrival say that one of them is under way or cut, and late who was merged meanwhile: it
+	// looked at them as two.
+	inTick, inArrival atomic.Bool
+	late              merged
 }
 
 // New loads every shard's state. It fails when the streams or the ledger cannot be read.
@@ -157,6 +162,12 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 // resume finishes what a stop cut short: people handed over between shards, sends whose outcome was
 // not answered, the last tick, the last arrivals. It is harmless where nothing was.
 func (e *Engine) resume(ctx context.Context, from events.Position) error {
+	e.inTick.Store(true)
+	e.inArrival.Store(true)
+	defer func() {
+		e.inTick.Store(false)
+		e.inArrival.Store(false)
+	}()
 	for _, s := range e.shards {
 		for _, m := range s.state.Moved() {
 			to := e.shardOf(m.To)
@@ -199,17 +210,33 @@ func (e *Engine) replayDeliveries(ctx context.Context, shards ...*shard) error {
 	for _, s := range shards {
 		only[s.id] = s
 	}
+	applyTo := func(d *ledger.Delivery, person events.PersonID) {
+		if s := only[e.shardOf(person).id]; s != nil {
+			moved := *d
+			moved.Person = person
+			s.state.Apply(ledger.Record{Delivery: &moved})
+		}
+	}
+	// An entry is with the person of the decision, or with whom merges have brought it to so far.
 	apply := func(r ledger.Record) {
 		if r.Delivery == nil {
 			return
 		}
-		d := *r.Delivery
-		d.Person = e.people.Canonical(d.Person)
-		if s := only[e.shardOf(d.Person).id]; s != nil {
-			s.state.Apply(ledger.Record{Delivery: &d})
+		holder := r.Delivery.Person
+		for {
+			s := only[e.shardOf(holder).id]
+			if s == nil {
+				s = shards[0] // it knows at least who came to it
+			}
+			to := s.state.Into(holder)
+			if to == holder {
+				break
+			}
+			holder = to
 		}
-		if s := only[e.shardOf(r.Delivery.Person).id]; s != nil && d.Person != r.Delivery.Person {
-			s.state.Apply(r)
+		applyTo(r.Delivery, holder)
+		if known := e.people.Canonical(r.Delivery.Person); known != holder {
+			applyTo(r.Delivery, known)
 		}
 	}
 	present, err := e.ledger.Checkpoint(ctx, "deliveries")

@@ -294,3 +294,39 @@ func TestArrivalsThatNobodyHeardAreHeardAfterARestart(t *testing.T) {
 	require.Equal(t, []string{"parcel annafter one send", "parcel annbefore the first arrival send", "parcel annheard send"}, answers(w),
 		"each once, and none by a rule that came later")
 }
+
+// TestARepeatedTickKnowsWhoWasMerged stops after a merge that came behind the last tick: the tick that
+// is repeated at the start still finds two people.
+func TestARepeatedTickKnowsWhoWasMerged(t *testing.T) {
+	w := world(t, map[string]string{
+		"seen": "schedule: \"*/10 * * * *\"\nbackfill: true\nwhen: event(\"Seen\").count > 0\nagain: never",
+		"ping": "on: {event: Ping}\nagain: each_time",
+	})
+	for i := range 8 { // so that some pairs are on two shards
+		w.Send(events.Event{Kind: events.KindTrack, AnonymousID: fmt.Sprintf("anon%d", i), Name: "Seen"})
+	}
+	w.To(10 * minute)
+	for i := range 8 {
+		w.Identify(fmt.Sprintf("user%d", i), "", nil)
+		w.Identify(fmt.Sprintf("user%d", i), fmt.Sprintf("anon%d", i), nil)
+		w.Track(fmt.Sprintf("user%d", i), "Ping", nil) // brings the merge to the shards
+	}
+	require.Len(t, w.Accepted(), 16)
+	w.Restart()
+	w.To(20 * minute)
+	require.Len(t, w.Accepted(), 16, "nobody twice")
+}
+
+// TestALongerCapCountsWhatWasBefore reloads a cap whose window is longer than any before.
+func TestALongerCapCountsWhatWasBefore(t *testing.T) {
+	on := func(event string) string { return "on: {event: " + event + "}\nagain: each_time" }
+	w := world(t, map[string]string{"a": on("A"), "b": on("B"), "c": on("C")})
+	w.Track("ann", "A", nil)
+	w.To(2 * day)
+	w.Track("ann", "B", nil)
+	w.Write(map[string]string{"nudge.yaml": config + "caps: [{name: two, max: 2, per: 7d, window: rolling, scope: all, at_cap: drop}]\n"})
+	w.Reload()
+	w.To(3 * day)
+	w.Track("ann", "C", nil)
+	require.Equal(t, []string{"a ann send", "b ann send", "c ann frequency_cap"}, answers(w))
+}

@@ -37,6 +37,7 @@ type found struct {
 	everyone map[string]map[slotKey]struct{}
 	orphans  []dueOpen // open entries whose rule is gone
 	refused  []refusal
+	strays   merged // people of this tick who have been merged since
 }
 
 // refusal is a rule whose condition the store could not answer.

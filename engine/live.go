@@ -48,8 +48,15 @@ func newLive(ws *workspace.Workspace) *live {
 // that is new or decides otherwise begins with a first look.
 func (e *Engine) Reload(ws *workspace.Workspace) error {
 	l := newLive(ws)
-	l.since = max(e.since, e.lastNow)
-	e.live.Store(l)
+	l.since = max(e.since, e.lastNow.Load())
+	before := e.live.Swap(l)
+	for _, s := range e.shards {
+		if l.keepUses > before.keepUses { // uses that did not matter any more do again
+			s.mu.Lock()
+			s.doubt = true
+			s.mu.Unlock()
+		}
+	}
 	e.exits.watch(l.exits)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"nudge/engine/decide"
 	"nudge/engine/ledger"
+	"nudge/events"
 	"nudge/events/queue"
 )
 
@@ -57,15 +58,12 @@ func (e *Engine) settle(ctx context.Context, stream int, m queue.Record, now int
 
 // outcome folds one outcome into the state of the person as known now.
 func (e *Engine) outcome(ctx context.Context, d ledger.Delivery, now int64) error {
-	was := d.Person
-	d.Person = e.people.Canonical(d.Person)
-	if home := e.shardOf(was); d.Person != was {
-		// Until the merge is applied here, the loser's own state holds the entry.
-		home.mu.Lock()
-		if p := home.state.Person(was); p != nil {
-			d.Person = was
-		}
-		home.mu.Unlock()
+	if e.people.Canonical(d.Person) != d.Person {
+		// Merges reach the shards later than the identity writer, and the entry is with whom they have
+		// brought it to. It does not move meanwhile.
+		e.moving.Lock()
+		defer e.moving.Unlock()
+		d.Person = e.holder(d.Person)
 	}
 	return e.decide(ctx, e.shardOf(d.Person), func(st *ledger.State, commit func([]ledger.Record) error) error {
 		st.Apply(ledger.Record{Delivery: &d})
@@ -79,6 +77,20 @@ func (e *Engine) outcome(ctx context.Context, d ledger.Delivery, now int64) erro
 		}
 		return commit([]ledger.Record{afterOutcome(sent, now)})
 	})
+}
+
+// holder is who holds what the person had, going by the merges that the shards have applied.
+func (e *Engine) holder(id events.PersonID) events.PersonID {
+	for {
+		s := e.shardOf(id)
+		s.mu.Lock()
+		to := s.state.Into(id)
+		s.mu.Unlock()
+		if to == id {
+			return id
+		}
+		id = to
+	}
 }
 
 // answerOutcomes gives the next answer to sends whose outcome came before the last stop.

@@ -67,26 +67,29 @@ func (s *shard) load(ctx context.Context, store *ledger.Store, keepUses int64) e
 	if err != nil {
 		return err
 	}
+	// The stream first: while the ledger is read, what it has by then may leave the stream.
+	var last uint64
+	var tail []ledger.Record
+	err = s.decisions.Replay(ctx, s.id, present, func(r queue.Record) error {
+		chunk, err := ledger.DecodeChunk(r.Data)
+		if err != nil {
+			return fmt.Errorf("shard %d, message %d: %w", s.id, r.Seq, err)
+		}
+		tail = append(tail, chunk.Records...)
+		last = r.Seq
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("replay the decisions of shard %d: %w", s.id, err)
+	}
 	state := ledger.NewState(keepUses)
 	if present > 0 {
 		if err := store.Load(ctx, s.id, present, state.Apply); err != nil {
 			return err
 		}
 	}
-	var last uint64
-	err = s.decisions.Replay(ctx, s.id, present, func(r queue.Record) error {
-		chunk, err := ledger.DecodeChunk(r.Data)
-		if err != nil {
-			return fmt.Errorf("shard %d, message %d: %w", s.id, r.Seq, err)
-		}
-		for _, rec := range chunk.Records {
-			state.Apply(rec)
-		}
-		last = r.Seq
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("replay the decisions of shard %d: %w", s.id, err)
+	for _, r := range tail {
+		state.Apply(r)
 	}
 	// The stream keeps the last message of every subject, so that this is 0 only where nothing was
 	// ever decided.
@@ -114,6 +117,7 @@ func (e *Engine) decide(ctx context.Context, s *shard, fn func(*ledger.State, fu
 			if err := e.replayDeliveries(ctx, s); err != nil {
 				return err
 			}
+			s.state.WakeAll(e.since) // who had been woken is in no record
 		}
 		err := fn(s.state, func(records []ledger.Record) error { return s.commit(ctx, records) })
 		if !errors.Is(err, queue.ErrFenced) || try == maxFenced {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -24,11 +25,13 @@ func cmpString(a, b string) int { return cmp.Compare(a, b) }
 func (e *Engine) Step(ctx context.Context, now int64) error {
 	e.ticking.Lock()
 	defer e.ticking.Unlock()
-	if now < e.lastNow {
+	if now < e.lastNow.Load() {
 		e.metrics.steppedBack.Inc()
 		return nil
 	}
-	e.lastNow = now
+	e.lastNow.Store(now)
+	e.enter(&e.inTick, &e.inArrival)
+	defer func() { e.inTick.Store(e.cut != nil) }()
 	if e.cut != nil {
 		if err := e.runTick(ctx, *e.cut); err != nil {
 			return err
@@ -244,7 +247,7 @@ func (e *Engine) runTick(ctx context.Context, t ledger.Tick) (err error) {
 	if err := e.findExits(ctx, l, t, found); err != nil {
 		return fmt.Errorf("tick %s: %w", t.ID, err)
 	}
-	return e.each(func(s *shard) error { return e.decideTick(ctx, l, t, s, found) })
+	return e.decideTick(ctx, l, t, found)
 }
 
 // begin writes the tick record to every shard that does not have it.
@@ -365,20 +368,20 @@ func (e *Engine) askAgain(ctx context.Context, l *live, t ledger.Tick, due []due
 	look.Values = map[events.PersonID][]string{}
 	var asked []*workspace.Rule
 	open := map[slotKey]dueOpen{}
+	people := map[events.PersonID]struct{}{}
 	for _, d := range due {
 		r := l.byName[d.rule]
 		if !slices.Contains(asked, r) {
 			asked = append(asked, r)
 			look.Who = append(look.Who, r.Who)
 		}
-		if !slices.Contains(look.People, d.person) {
-			look.People = append(look.People, d.person)
-		}
+		people[d.person] = struct{}{}
 		if d.value != "" {
 			look.Values[d.person] = append(look.Values[d.person], d.value)
 		}
 		open[slotKey{d.rule, d.person, d.value}] = d
 	}
+	look.People = slices.Sorted(maps.Keys(people))
 	err := e.planner.Look(ctx, look, func(answers []segments.Answer) error {
 		for _, a := range answers {
 			r := asked[a.Who]
