@@ -89,7 +89,7 @@ func (m moment) fixes(ctx context.Context, a *asker, people []uint64) (map[uint6
 	from, person, conditions := m.canonical.from(m.database, "fixes", "x", people)
 	conditions = append(conditions, m.bounds("x", m.at-geo.History)...)
 	out := map[uint64][]geo.Fix{}
-	err := a.query(ctx, "SELECT "+person+" AS p, toUnixTimestamp64Milli(x.time), x.pos, x.lat, x.lon, x.accuracy FROM "+from+where(conditions),
+	err := a.few(ctx, "SELECT "+person+" AS p, toUnixTimestamp64Milli(x.time), x.pos, x.lat, x.lon, x.accuracy FROM "+from+where(conditions),
 		func(scan func(...any) error) error {
 			var p, pos uint64
 			var fix geo.Fix

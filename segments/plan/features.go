@@ -77,7 +77,7 @@ func (l *look) values(ctx context.Context, all *columns, wanted []int, forEach *
 	}
 	cells := make([]cell, len(features))
 	out := values{}
-	err := l.query(ctx, l.valuesSQL(features, forEach, people), func(scan func(...any) error) error {
+	err := l.few(ctx, l.valuesSQL(features, forEach, people), func(scan func(...any) error) error {
 		var who holder
 		dest := []any{&who.person, &who.value}
 		for i, f := range features {

@@ -34,7 +34,11 @@ func (p *Planner) Occurrences(ctx context.Context, people []events.PersonID, nam
 		conditions = append(conditions, "e.event IN ("+strings.Join(literals, ", ")+")")
 		sql := "SELECT " + person + " AS p, toUnixTimestamp64Milli(e.time) AS t, e.pos AS pos, e.event, e.properties, e.context FROM " +
 			from + where(conditions) + " ORDER BY p, t, pos"
-		return a.query(ctx, sql, func(scan func(...any) error) error {
+		ask := a.few
+		if only == nil {
+			ask = a.query
+		}
+		return ask(ctx, sql, func(scan func(...any) error) error {
 			var person, pos uint64
 			var o segments.Occurrence
 			var properties, context string

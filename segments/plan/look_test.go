@@ -155,7 +155,7 @@ func TestQueries(t *testing.T) {
 	}
 	p := w.planner(Options{})
 	require.Empty(t, ask(t, p, q))
-	require.Equal(t, int64(5), p.Queries(), "merges, and twice two candidate queries for 70 conditions")
+	require.Equal(t, int64(6), p.Queries(), "merges, how much is stored, and twice two candidate queries for 70 conditions")
 	require.Empty(t, ask(t, p, q))
 	require.Equal(t, int64(9), p.Queries(), "merges are known by now")
 

@@ -40,6 +40,8 @@ type Planner struct {
 	fixes    geo.Options
 	chunk    int
 	queries  atomic.Int64
+	asked    atomic.Int64 // queries about everybody
+	little   atomic.Bool  // the store holds few events
 	people   people
 }
 
@@ -71,8 +73,61 @@ func (p *Planner) Queries() int64 { return p.queries.Load() }
 // asker sends the queries of one look.
 type asker struct{ p *Planner }
 
-// query runs a query and calls row for each of its rows; scan reads the current one.
+// oneThread is for queries that read little: setting up threads for them costs more than a third of
+// all that they cost.
+const oneThread = " SETTINGS max_threads = 1"
+
+// littleEvents is how many events one thread reads fast enough (about 50 ms).
+const littleEvents = 500_000
+
+// recount is after how many queries about everybody the events are counted again.
+const recount = 256
+
+// query runs a query that reads everybody's rows, and calls row for each of its rows; scan reads the
+// current one.
 func (a *asker) query(ctx context.Context, sql string, row func(scan func(dest ...any) error) error) error {
+	if a.p.asked.Add(1)%recount == 1 {
+		a.p.little.Store(a.events(ctx) <= littleEvents)
+	}
+	if a.p.little.Load() {
+		sql += oneThread
+	}
+	return a.run(ctx, sql, row)
+}
+
+// few runs a query about given people.
+func (a *asker) few(ctx context.Context, sql string, row func(scan func(dest ...any) error) error) error {
+	return a.run(ctx, sql+oneThread, row)
+}
+
+// events is how many events are stored here: very many when the store does not say, or keeps them in
+// a cluster.
+func (a *asker) events(ctx context.Context) uint64 {
+	var rows uint64
+	database := "currentDatabase()"
+	if a.p.database != "" {
+		database = literal(strings.Trim(a.p.database, "`."))
+	}
+	sql := "SELECT sum(total_rows) FROM system.tables WHERE database = " + database + " AND name = 'events' AND engine LIKE '%MergeTree'"
+	err := a.run(ctx, sql, func(scan func(dest ...any) error) error {
+		var n *uint64
+		if err := scan(&n); err != nil {
+			return err
+		}
+		if n == nil {
+			rows = math.MaxUint64
+		} else {
+			rows = *n
+		}
+		return nil
+	})
+	if err != nil {
+		return math.MaxUint64
+	}
+	return rows
+}
+
+func (a *asker) run(ctx context.Context, sql string, row func(scan func(dest ...any) error) error) error {
 	a.p.queries.Add(1)
 	rows, err := a.p.conn.Query(ctx, sql)
 	if err != nil {

@@ -58,7 +58,7 @@ func (m moment) profiles(ctx context.Context, a *asker, people []uint64) (map[ui
 		m: m, out: make(map[uint64]*segments.Profile, len(people)), newest: map[uint64][2]uint64{}, consents: map[consentKey][]consentRow{},
 		zones: map[uint64]stamp{}, valid: map[string]bool{},
 	}
-	if err := a.query(ctx, m.profilesSQL(people), func(scan func(...any) error) error {
+	if err := a.few(ctx, m.profilesSQL(people), func(scan func(...any) error) error {
 		var x profileRow
 		if err := scan(&x.what, &x.p, &x.a, &x.b, &x.c, &x.d, &x.t, &x.n, &x.yes); err != nil {
 			return err
