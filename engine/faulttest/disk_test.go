@@ -33,7 +33,7 @@ type disk struct {
 	off     bool
 	cache   map[int64][]byte // by block: written, not flushed
 	flushes int
-	lost    int // bytes
+	lost    int // bytes that were in the cache or on their way to it
 }
 
 const (
@@ -108,6 +108,24 @@ func (d *disk) unplug() {
 	d.serve = nil
 }
 
+// writeBack has the kernel write some files' data to the disk, as it does now and then, and does not
+// flush: what is on the disk is then no longer in the order of the writes.
+func (d *disk) writeBack(chance *rand.Rand) {
+	_ = filepath.WalkDir(d.mount, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() || chance.IntN(3) != 0 {
+			return nil //nolint:nilerr // files come and go
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return nil //nolint:nilerr // files come and go
+		}
+		defer f.Close() //nolint:errcheck // nothing was written to it
+		const startAndWait = 2 | 4
+		_ = syscall.SyncFileRange(int(f.Fd()), 0, 0, startAndWait)
+		return nil
+	})
+}
+
 // cut turns the power off at once. Of what was not flushed, chance keeps a sector here and there, or,
 // where it is nil, nothing.
 func (d *disk) cut(chance *rand.Rand) {
@@ -155,6 +173,7 @@ func (d *disk) write(p []byte, off int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.off {
+		d.lost += len(p)
 		return syscall.EIO
 	}
 	for len(p) > 0 {

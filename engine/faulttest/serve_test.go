@@ -26,6 +26,7 @@ import (
 type installation struct {
 	t    *testing.T
 	dir  string // of the workspace
+	data string // of queue and store
 	bin  string
 	env  []string
 	logs *os.File // standard error of every process, one after the other
@@ -57,6 +58,7 @@ func install(t *testing.T, data string, files map[string]string) *installation {
 	if data == "" {
 		data = filepath.Join(in.dir, "data")
 	}
+	in.data = data
 	files["nudge.yaml"] += fmt.Sprintf("data: %s\n", data)
 	for name, text := range files {
 		path := filepath.Join(in.dir, name)
@@ -74,7 +76,7 @@ func install(t *testing.T, data string, files map[string]string) *installation {
 			in.mu.Unlock()
 			if keep := os.Getenv("NUDGE_KEEP"); keep != "" {
 				_ = os.MkdirAll(keep, 0o755)
-				_ = exec.Command("cp", "-a", in.dir, keep).Run() //nolint:noctx // at the end
+				_ = exec.Command("cp", "-a", in.dir, in.data, keep).Run() //nolint:noctx // at the end
 			}
 		}
 		_ = in.logs.Close()
