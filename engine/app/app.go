@@ -18,7 +18,6 @@ import (
 
 	"nudge/engine"
 	"nudge/engine/ledger"
-	"nudge/engine/render"
 	"nudge/engine/send"
 	"nudge/engine/workspace"
 	"nudge/events"
@@ -69,6 +68,7 @@ type App struct {
 	decisions, deliveries *queue.Log
 	channels              []string // that the sender has open
 	workspace             atomic.Pointer[workspace.Workspace]
+	former                former
 	changed               atomic.Uint64 // position of the newest merge or erasure in the store
 	acked                 ackedQueue
 	stored                chan struct{} // something new is in the store
@@ -308,30 +308,6 @@ func (a *App) exited(ctx context.Context, d *ledger.Decision, now int64) (bool, 
 	return a.Engine.Exited(ctx, d, now, a.acked.position()) //nolint:wrapcheck // says what it was doing
 }
 
-// render makes the message of a decision by the rule as it is now; a decision of a rule that is
-// gone cannot be rendered, and is not sent.
-func (a *App) render(d *ledger.Decision, channel string) (send.Rendered, error) {
-	ws := a.Workspace()
-	for _, r := range ws.Rules {
-		if r.Name != d.Rule {
-			continue
-		}
-		profile, err := render.Profile(d.Profile)
-		if err != nil {
-			return send.Rendered{}, err //nolint:wrapcheck // says what it was doing
-		}
-		fields, err := render.Fields(r.Rule, render.Message{
-			Variant: d.Variant, Channel: channel, Value: d.Value, At: d.At, With: d.With, Profile: profile, Zone: ws.Zone,
-		})
-		if err != nil {
-			return send.Rendered{}, err //nolint:wrapcheck // names the field
-		}
-		msg, _ := r.MessageOf(d.Variant, channel)
-		return send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: r.Transactional()}, nil
-	}
-	return send.Rendered{}, fmt.Errorf("the rule %s is gone", d.Rule)
-}
-
 // Reload takes another workspace into use. The store, the queue, the address and the channels stay
 // those of the start.
 func (a *App) Reload(ctx context.Context, ws *workspace.Workspace) error {
@@ -345,10 +321,14 @@ func (a *App) Reload(ctx context.Context, ws *workspace.Workspace) error {
 	if err := recordSources(ctx, a.Store.Conn(), ws, a.opts.Now()); err != nil {
 		return err
 	}
+	// Before the engine decides by it: what it decides is rendered from here.
+	running := a.workspace.Load()
+	a.former.keep(running)
+	a.workspace.Store(ws)
 	if err := a.Engine.Reload(ws); err != nil {
+		a.workspace.Store(running)
 		return err //nolint:wrapcheck // says what it was doing
 	}
-	a.workspace.Store(ws)
 	return nil
 }
 

@@ -359,6 +359,7 @@ func TestConsentAndAddress(t *testing.T) {
 		"at one instant the refusal wins":       {profile: segments.Profile{Traits: email, Consents: []segments.Consent{no("", "", 2), yes("email", "", 2)}}, want: ledger.NoConsent},
 		"opt-in needs a record":                 {profile: segments.Profile{Traits: email}, optIn: true, want: ledger.NoConsent},
 		"a blanket refusal leaves parcels":      {profile: segments.Profile{Traits: email, Consents: []segments.Consent{no("", "", 1)}}, category: rules.Transactional, want: ledger.Send, channels: []string{"email"}},
+		"a refusal of a channel, parcels too":   {profile: segments.Profile{Traits: email, Consents: []segments.Consent{no("email", "", 1), no("push", "", 1)}}, category: rules.Transactional, want: ledger.NoConsent},
 		"transactional can be refused by name":  {profile: segments.Profile{Traits: email, Consents: []segments.Consent{no("", "transactional", 1)}}, category: rules.Transactional, want: ledger.NoConsent},
 		"another category's refusal is its own": {profile: segments.Profile{Traits: email, Consents: []segments.Consent{no("", "news", 1)}}, want: ledger.Send, channels: []string{"email"}},
 	} {

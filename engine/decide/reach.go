@@ -18,8 +18,9 @@ func (p *Policy) consented(channel string, r *rules.Rule, profile *segments.Prof
 		if (c.Channel != "" && c.Channel != channel) || (c.Category != "" && c.Category != r.Category) {
 			continue
 		}
-		// A blanket refusal is about marketing; a delivery notice is refused by name only.
-		if !c.Granted && r.Transactional() && c.Category == "" {
+		// A refusal of everything is about marketing; a delivery notice is refused by the name of its
+		// channel or category only.
+		if !c.Granted && r.Transactional() && c.Channel == "" && c.Category == "" {
 			continue
 		}
 		if c.Time > newest || (c.Time == newest && !c.Granted) {

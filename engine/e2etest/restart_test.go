@@ -151,3 +151,28 @@ func TestWhatWasStoredAndNotJudged(t *testing.T) {
 	p.eventually(func() bool { return len(sent.Accepted()) == 5 }, "the next is judged")
 	require.Equal(t, map[string]int{"ann: paid": 1, "bob: paid": 1, "cyd: paid": 1, "dan: paid": 1, "eve: paid": 1}, counts(sent))
 }
+
+// TestAReloadLeavesWhatWasDecided: what waits says what was decided, by the rule that decided.
+func TestAReloadLeavesWhatWasDecided(t *testing.T) {
+	t.Parallel()
+	var down atomic.Bool
+	down.Store(true)
+	sent := &channeltest.Recorder{Answer: func(channels.Message, int) error {
+		if down.Load() {
+			return &channels.DeliveryError{Class: channels.ClassTemporary, Code: "503", Err: errors.New("the provider is down")}
+		}
+		return nil
+	}}
+	rule := func(name string) string {
+		return fmt.Sprintf("rule: r\non: {event: Asked}\nagain: each_time\nwith: {%[1]s: trigger.properties.%[1]s}\nmessage: {log: {title: \"%[1]s {{ %[1]s }}\"}}\n", name)
+	}
+	p := start(t, map[string]string{"nudge.yaml": "channels: {log: {adapter: stdout}}\n", "rules/r.yaml": rule("old")}, sent)
+	p.track("ann", "Asked", map[string]any{"old": "one", "new": "two"})
+	p.eventually(func() bool { return len(sent.Attempts()) > 0 }, "it is tried")
+	p.write(map[string]string{"rules/r.yaml": rule("new")})
+	require.NoError(t, p.app.Reload(t.Context(), p.load()))
+	p.track("bob", "Asked", map[string]any{"old": "one", "new": "two"})
+	down.Store(false)
+	p.eventually(func() bool { return len(sent.Accepted()) == 2 }, "both go")
+	require.Equal(t, map[string]int{"ann: old one": 1, "bob: new two": 1}, counts(sent))
+}
