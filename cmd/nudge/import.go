@@ -123,7 +123,7 @@ func runImport(ctx context.Context, s streams, file string, f importFlags) (err 
 	o.Appender = to
 	result, err := history.Import(ctx, o)
 	if ctx.Err() != nil {
-		return failed(fmt.Errorf("stopped after row %d; the same command goes on from there", result.Rows+result.Resumed))
+		return failed(errors.New("stopped; the same command goes on from here"))
 	}
 	if err == nil {
 		err = to.Wait(ctx)

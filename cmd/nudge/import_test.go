@@ -28,18 +28,14 @@ func TestImportThroughServe(t *testing.T) {
 	address := l.Addr().String()
 	require.NoError(t, l.Close())
 	dir := t.TempDir()
-	for name, text := range map[string]string{
+	write(t, dir, map[string]string{
 		"nudge.yaml": "zone: UTC\nlisten: " + address + "\nchannels: {push: {adapter: stdout, kind: push}}\n" +
 			"keys: [{name: web, write_key: wk_web}]\n",
 		"map.yaml": "source: till\ntime: {column: at, format: unix}\nuser_id: {column: customer}\nevents: [{event: Order Completed}]\n",
 		"rows.csv": "customer,at\nann,1767225600\nbob,1767225601\nann,1767225602\n",
-		"hello.yaml": "rule: hello\non: {event: Order Completed}\nagain: each_time\n" +
+		"rules/hello.yaml": "rule: hello\non: {event: Order Completed}\nagain: each_time\n" +
 			"message: {push: {body: nobody is to read this}}\n",
-	} {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
-	}
-	require.NoError(t, os.Mkdir(filepath.Join(dir, "rules"), 0o700))
-	require.NoError(t, os.Rename(filepath.Join(dir, "hello.yaml"), filepath.Join(dir, "rules/hello.yaml")))
+	})
 
 	ctx, stop := context.WithCancel(t.Context())
 	logs, logged := io.Pipe()
@@ -88,4 +84,63 @@ func TestImportThroughServe(t *testing.T) {
 	stop()
 	require.NoError(t, <-served)
 	require.Empty(t, sent.String(), "imported history triggers nothing")
+}
+
+// stopper ends what is under way at the first line of progress.
+type stopper struct {
+	stop  context.CancelFunc
+	lines bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (s *stopper) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("rows/s")) {
+		s.stop()
+	}
+	return s.lines.Write(b)
+}
+
+// After an import that was stopped the same command stores the rest, and nothing twice. (Where it goes
+// on is tested in events/history.)
+func TestImportAfterAStop(t *testing.T) {
+	if _, err := embedded.FindLib(""); err != nil {
+		t.Skip(err)
+	}
+	dir := t.TempDir()
+	const rows = 30_000
+	var csv bytes.Buffer
+	csv.WriteString("customer,at\n")
+	for i := range rows {
+		fmt.Fprintf(&csv, "c%d,%d\n", i%100, 1767225600+i)
+	}
+	write(t, dir, map[string]string{
+		"nudge.yaml": "zone: UTC\nlisten: 127.0.0.1:1\nchannels: {push: {adapter: stdout, kind: push}}\n",
+		"map.yaml":   "source: till\ntime: {column: at, format: unix}\nuser_id: {column: customer}\nevents: [{event: Order Completed}]\n",
+		"rows.csv":   csv.String(),
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	said := &stopper{stop: stop}
+	flags := importFlags{mapping: filepath.Join(dir, "map.yaml"), dir: dir, format: "text"}
+	var out bytes.Buffer
+	err := runImport(ctx, streams{out: &out, err: said}, filepath.Join(dir, "rows.csv"), flags)
+	var exit *exitError
+	require.ErrorAs(t, err, &exit, "%s", &said.lines)
+	require.Equal(t, exitFailed, exit.Code)
+	require.ErrorContains(t, err, "goes on from here")
+
+	require.NoError(t, runImport(t.Context(), streams{out: &out, err: io.Discard}, filepath.Join(dir, "rows.csv"), flags))
+	out.Reset()
+	require.NoError(t, runSQL(t.Context(), streams{out: &out, err: io.Discard}, dir, "SELECT count(), uniqExact(message_id) FROM events", "tsv"))
+	require.Equal(t, fmt.Sprintf("count()\tuniqExact(message_id)\n%d\t%d\n", rows, rows), out.String())
+}
+
+// write makes files in a folder.
+func write(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	}
 }
