@@ -40,7 +40,7 @@ func (l *look) gather(ctx context.Context, g *group, keyed *columns, candidates 
 			if wants {
 				featured = append(featured, c.person)
 			}
-			if len(who.Places()) > 0 {
+			if len(who.Places()) > 0 && l.spots.somewhere(c.person) {
 				placed = append(placed, c.person)
 			}
 			if who.NeedsProfile() {

@@ -64,6 +64,15 @@ func (m moment) lastFixes(o geo.Options) string {
 	return "SELECT " + person + " AS p, argMax(x.lat, (x.time, x.pos)), argMax(x.lon, (x.time, x.pos)) FROM " + from + where(conditions) + " GROUP BY p ORDER BY p"
 }
 
+// somewhere is whether anything can be known of where the person is.
+func (s *spots) somewhere(person uint64) bool {
+	if s == nil {
+		return true
+	}
+	_, ok := slices.BinarySearch(s.people, person)
+	return ok
+}
+
 // at are the people who are at a spot, sorted.
 func (s *spots) at(where spot) []uint64 {
 	if math.IsInf(where.within, 1) {
