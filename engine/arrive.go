@@ -179,6 +179,7 @@ func (e *Engine) judgeArrivals(ctx context.Context, t ledger.Tick) error {
 	if err != nil {
 		return fmt.Errorf("arrivals %s to %s: %w", t.P0, t.P1, err)
 	}
+	e.tellRefused(t, f)
 	if len(f.people) == 0 {
 		return e.note(ctx, t)
 	}

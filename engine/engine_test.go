@@ -2,13 +2,16 @@ package engine_test
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"nudge/channels"
 	"nudge/engine"
 	"nudge/engine/enginetest"
 	"nudge/engine/ledger"
@@ -329,4 +332,40 @@ func TestALongerCapCountsWhatWasBefore(t *testing.T) {
 	w.To(3 * day)
 	w.Track("ann", "C", nil)
 	require.Equal(t, []string{"a ann send", "b ann send", "c ann frequency_cap"}, answers(w))
+}
+
+// TestAFallbackPrintsWhatTheOccurrenceHad fails the first channel for good: the second prints the values
+// of an entry whose condition is not asked again, also after a restart.
+func TestAFallbackPrintsWhatTheOccurrenceHad(t *testing.T) {
+	for name, restart := range map[string]bool{"at once": false, "after a restart": true} {
+		t.Run(name, func(t *testing.T) {
+			w := enginetest.New(t, map[string]string{
+				"nudge.yaml": strings.Replace(config, "channels:\n", "channels:\n  first: {adapter: stdout}\n", 1),
+				"rules/parcel.yaml": "rule: parcel\non: {event: Parcel}\nagain: each_time\nwith: {id: trigger.properties.id}\n" +
+					"message: {first: {title: \"1 {{ id }}\"}, log: {title: \"2 {{ id }}\"}}\n",
+			})
+			w.Sent.Answer = func(m channels.Message, _ int) error {
+				if m.About["channel"] == "first" {
+					return &channels.DeliveryError{Class: channels.ClassMessage, Err: errors.New("not this way")}
+				}
+				return nil
+			}
+			w.Track("ann", "Something Else", nil)
+			if restart {
+				// Decided and written to the ledger, and nobody has sent it yet.
+				seq, err := w.App.Append(t.Context(), []events.Event{{
+					Kind: events.KindTrack, UserID: "ann", Name: "Parcel", MessageID: "p", Source: "web", Time: enginetest.Start(),
+					ReceivedAt: enginetest.Start(), Properties: []byte(`{"id":"p1"}`), Raw: []byte(`{}`),
+				}})
+				require.NoError(t, err)
+				require.NoError(t, w.App.Writer.WaitFor(t.Context(), events.EndOf(seq)))
+				require.NoError(t, w.App.Engine.Arrived(t.Context(), enginetest.Start()))
+				w.Restart()
+				w.Track("ann", "Something Else", nil)
+			} else {
+				w.Track("ann", "Parcel", map[string]any{"id": "p1"})
+			}
+			require.Equal(t, []string{"ann: 2 p1"}, w.Accepted())
+		})
+	}
 }

@@ -248,6 +248,9 @@ func (e *Engine) findExits(ctx context.Context, l *live, t ledger.Tick, f *found
 			}
 			if list == nil {
 				list = append(stored[p], e.exits.of(p)...)
+				if known := e.people.Canonical(p); known != p { // merged since, and their events come under that name
+					list = append(list, e.exits.of(known)...)
+				}
 			}
 			c.exited = exitOf(c.rule, e.exitEntry(c, t.T1), list, t.T1)
 		}

@@ -240,14 +240,18 @@ func (e *Engine) runTick(ctx context.Context, t ledger.Tick) (err error) {
 	if err := e.lookAtDue(ctx, l, t, found); err != nil {
 		return fmt.Errorf("tick %s: %w", t.ID, err)
 	}
-	for _, r := range found.refused {
-		e.metrics.refused.WithLabelValues(r.rule).Inc()
-		e.log.Error("a rule's condition cannot be asked; the other rules go on", "rule", r.rule, "tick", t.ID, "error", r.err)
-	}
+	e.tellRefused(t, found)
 	if err := e.findExits(ctx, l, t, found); err != nil {
 		return fmt.Errorf("tick %s: %w", t.ID, err)
 	}
 	return e.decideTick(ctx, l, t, found)
+}
+
+func (e *Engine) tellRefused(t ledger.Tick, f *found) {
+	for _, r := range f.refused {
+		e.metrics.refused.WithLabelValues(r.rule).Inc()
+		e.log.Error("a rule's condition cannot be asked; the other rules go on", "rule", r.rule, "tick", t.ID, "error", r.err)
+	}
 }
 
 // begin writes the tick record to every shard that does not have it.
