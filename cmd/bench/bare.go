@@ -73,7 +73,7 @@ const bareSample = 60_000
 
 // bare inserts rows that the store has through clickhouse-go into the same tables in another database
 // of the same engine, and compares.
-func (rig *ingestRig) bare(ctx context.Context, total int64, full *phaseResult) (*table, error) {
+func (rig *ingestRig) bare(ctx context.Context, total int64, full *phaseResult) ([]*table, error) {
 	n := rig.node
 	perInsert := max(int(full.perInsert), 1)
 	rig.s.say("bare insert of %d rows, %d at a time …", total, perInsert)
@@ -88,6 +88,8 @@ func (rig *ingestRig) bare(ctx context.Context, total int64, full *phaseResult) 
 			{"nudge_total", "nudge whole way µs", 1}, {"ratio", "CPU ratio", 2}, {"rows", "rows", 0}, {"load", "load", 2},
 		},
 	}
+	tables := []*table{t}
+	var blocks map[string]float64
 	own := process{"client", os.Getpid()}
 	for _, way := range []struct {
 		name, database string
@@ -98,26 +100,34 @@ func (rig *ingestRig) bare(ctx context.Context, total int64, full *phaseResult) 
 	} {
 		store, err := clickhouse.On(ctx, n.store.Engine(), way.database, nil)
 		if err != nil {
-			return t, err
+			return tables, err
 		}
 		err = store.Migrate(ctx, clickhouse.Layout{})
 		var used map[string]time.Duration
 		var took time.Duration
+		var before, after map[string]float64
+		if err == nil {
+			before, err = worked(ctx, store)
+		}
 		if err == nil {
 			used, took, err = insertAll(ctx, store, rows, total, perInsert, way.send, own, n.engine)
+		}
+		if err == nil {
+			after, err = worked(ctx, store)
 		}
 		if err == nil {
 			err = n.store.Conn().Exec(ctx, "DROP DATABASE "+way.database)
 		}
 		if err = errors.Join(err, store.Close()); err != nil {
-			return t, fmt.Errorf("bare insert, %s: %w", way.name, err)
+			return tables, fmt.Errorf("bare insert, %s: %w", way.name, err)
 		}
+		blocks = minus(after, before)
 		client, engine := per(used["client"], total), per(used["clickhouse"], total)
 		t.row(way.name, float64(total)/took.Seconds(), client, engine, client+engine, full.nudge+full.engine,
 			(full.nudge+full.engine)/(client+engine), float64(total), loadNumber())
 	}
 	t.note("The whole way is nudge and ClickHouse of the sustained run: HTTP, plan, queue, identity, deduplication, all tables.")
-	return t, nil
+	return append(tables, workTable(full.work, blocks, float64(full.events), float64(total))), nil
 }
 
 // sample reads rows of the store back.

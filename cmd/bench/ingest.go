@@ -132,9 +132,7 @@ func (o *ingestOptions) run(ctx context.Context, s *session) (_ []*table, err er
 	t.note("CPU (µs) is for each event, until all is stored and merges have settled; the load tool shares the machine's cores.")
 	if o.bare > 0 {
 		bare, err := rig.bare(ctx, min(o.bare, results["queryable"].events), results["queryable"])
-		if bare != nil {
-			tables = append(tables, bare)
-		}
+		tables = append(tables, bare...)
 		if err != nil {
 			return tables, err
 		}
@@ -148,13 +146,10 @@ type ingestRig struct {
 	s    *session
 	o    *ingestOptions
 
-	phases           uint64
-	acked            int64 // all that was acknowledged
-	fresh            int64 // of it what is stored: each message id once
-	flawed           int64
-	dropped          int64
-	rowsOfSustained  int64
-	rowsInEachInsert float64
+	phases uint64
+	acked  int64 // all that was acknowledged
+	fresh  int64 // of it what is stored: each message id once
+	flawed int64
 }
 
 // phase is one way of sending.
@@ -177,6 +172,7 @@ type phaseResult struct {
 	events              int64
 	loadAverage         float64
 	perInsert           float64
+	work                map[string]float64 // ClickHouse's counters
 }
 
 func (r *phaseResult) cells() []any {
@@ -210,6 +206,10 @@ func (rig *ingestRig) phase(ctx context.Context, p phase) (*phaseResult, error) 
 		return nil, err
 	}
 	batches, err := n.metric(ctx, "nudge_writer_batches_total")
+	if err != nil {
+		return nil, err
+	}
+	workBefore, err := worked(ctx, n.store)
 	if err != nil {
 		return nil, err
 	}
@@ -248,6 +248,11 @@ func (rig *ingestRig) phase(ctx context.Context, p phase) (*phaseResult, error) 
 	}
 	r.nudge, r.engine, r.load = per(used["nudge"], r.events), per(used["clickhouse"], r.events), per(used["load"], r.events)
 	r.lag50, r.lag99 = watch.lags()
+	work, err := worked(ctx, n.store)
+	if err != nil {
+		return nil, err
+	}
+	r.work = minus(work, workBefore)
 	after, err := n.metric(ctx, "nudge_writer_batches_total")
 	if err != nil {
 		return nil, err

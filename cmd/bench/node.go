@@ -23,14 +23,15 @@ import (
 	"nudge/engine/app"
 	"nudge/engine/workspace"
 	"nudge/events/clickhouse"
+	"nudge/events/clickhouse/embedded"
 	"nudge/rules"
 )
 
 // writeKey is the key of the load.
 const writeKey = "wk_bench"
 
-// ingestWorkspace is the workspace of the node under test: everything that `nudge serve` has, with a
-// tracking plan and one rule that is looked at each minute.
+// ingestWorkspace is the workspace of the node under test, with a tracking plan and a rule with an exit,
+// so that every event passes the exit index too.
 var ingestWorkspace = map[string]string{
 	"nudge.yaml": `zone: UTC
 salt: bench
@@ -40,6 +41,15 @@ channels:
   push: {adapter: file, kind: push, config: {path: data/push.ndjson}}
 `,
 	"events.yaml": plan,
+	"rules/cart.yaml": `rule: cart
+category: promotional
+schedule: "*/5 * * * *"
+when: event("Product Added").last.ago >= hours(1) and event("Product Added").last.ago < days(2)
+again: {after: 7d}
+exit: {event: Order Completed, since: 'event("Product Added").last.at'}
+message:
+  push: {title: Your cart is waiting, body: Come back}
+`,
 }
 
 func writeWorkspace(dir string, files map[string]string) error {
@@ -136,6 +146,9 @@ type node struct {
 
 // startNode starts a node on a workspace in a new folder.
 func startNode(ctx context.Context, s *session, name string, files map[string]string) (_ *node, err error) {
+	if _, err := embedded.FindLib(""); err != nil {
+		return nil, err
+	}
 	dir := filepath.Join(s.dir, name)
 	if err := writeWorkspace(dir, files); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ClickHouse/ch-go/proto"
@@ -186,7 +187,8 @@ func (b *EventBatch) Insert(ctx context.Context, conn driver.Conn) error {
 		"max_partitions_per_insert_block": 0, // imported history spans any number of months
 	}))
 	query := "INSERT INTO events (" + strings.Join(b.names, ", ") + ")"
-	buf := binary.AppendUvarint(b.scratch[:0], uint64(len(b.columns)))
+	b.scratch = slices.Grow(b.scratch[:0], b.Size()+64<<10) // else it would be copied as it grows
+	buf := binary.AppendUvarint(b.scratch, uint64(len(b.columns)))
 	buf = binary.AppendUvarint(buf, uint64(rows))
 	for i, c := range b.columns {
 		for _, s := range []string{b.names[i], c.kind()} {
