@@ -199,9 +199,10 @@ func checkLedger(t *testing.T, s *clickhouse.Store, got map[string]*message) {
 	} {
 		seen := map[string]int{}
 		for _, entry := range texts(t, s, query) {
-			seen[entry]++
-			require.Equal(t, 1, seen[entry], "entry %s was %s more than once: %s", entry, what, story(t, s, entry))
-			require.Equal(t, 1, received[entry], "entry %s was %s and not received: %s", entry, what, story(t, s, entry))
+			if seen[entry]++; seen[entry] != 1 || received[entry] != 1 {
+				require.FailNow(t, "the ledger is not what was received", "entry %s was %s %d times and received %d times: %s",
+					entry, what, seen[entry], received[entry], story(t, s, entry))
+			}
 		}
 		missing := 0
 		for entry := range received {
