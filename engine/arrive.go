@@ -172,7 +172,7 @@ func (e *Engine) judgeArrivals(ctx context.Context, t ledger.Tick) error {
 	f := newFound()
 	err := e.planner.Look(ctx, look, func(answers []segments.Answer) error {
 		for _, a := range answers {
-			f.add(asked[a.Who], a)
+			f.add(asked[a.Who], a, false)
 		}
 		return nil
 	})

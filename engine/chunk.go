@@ -131,6 +131,9 @@ func (e *Engine) decidePeople(ctx context.Context, l *live, t ledger.Tick, s *sh
 func (e *Engine) decidePerson(l *live, t ledger.Tick, st *ledger.State, id events.PersonID, cs []*contender, first map[string]bool, out *chunk) {
 	in := decide.Input{At: t.T1, Tick: t.ID, Person: id, State: st.Person(id), Policy: l.policy, Render: e.renders(l, t.T1)}
 	for _, c := range cs {
+		if c.elsewhere && !first[c.rule.Name] {
+			continue
+		}
 		if d, ok := c.decidable(st, t.T1); ok {
 			d.FirstLook = first[c.rule.Name]
 			in.Contenders = append(in.Contenders, d)

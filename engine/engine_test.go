@@ -201,6 +201,17 @@ func TestPersonsOwnClock(t *testing.T) {
 	require.Equal(t, []string{"york: nine at +5h", "berlin: nine at +23h", "nowhere: nine at +24h"}, at)
 }
 
+func TestAFirstLookOnPersonsOwnClockNotesEverybody(t *testing.T) {
+	w := world(t, map[string]string{"nine": "schedule: {cron: \"0 9 * * *\", zone: person}\nwhen: event(\"Seen\").count > 0\nagain: never"})
+	w.Identify("berlin", "", map[string]any{"timezone": "Europe/Berlin"})
+	w.Identify("york", "", map[string]any{"timezone": "America/New_York"})
+	for _, u := range []string{"berlin", "york"} {
+		w.Track(u, "Seen", nil)
+	}
+	w.To(2 * day)
+	require.Equal(t, []string{"nine berlin already_true", "nine york already_true"}, answers(w))
+}
+
 // TestARestartChangesNothing plays random histories twice, once with restarts in between, and wants
 // the same answers; each restart finds the memory as it was.
 func TestARestartChangesNothing(t *testing.T) {

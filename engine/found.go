@@ -25,6 +25,8 @@ type contender struct {
 	open   *dueOpen // nil: a new entry
 	kept   bool
 	exited int64
+	// elsewhere: the tick is on the clock of a zone that is not the person's.
+	elsewhere bool
 }
 
 // found is what the looks of one tick brought, by person. It is filled by one goroutine and then
@@ -55,7 +57,7 @@ func (f *found) looked(rule string) { f.everyone[rule] = map[slotKey]struct{}{} 
 
 // add takes an answer. One about nobody says that the whole condition could not be asked: then who does
 // not come is no false answer.
-func (f *found) add(r *workspace.Rule, a segments.Answer) {
+func (f *found) add(r *workspace.Rule, a segments.Answer, elsewhere bool) {
 	if a.Person == 0 {
 		delete(f.everyone, r.Name)
 		f.refused = append(f.refused, refusal{r.Name, a.Err})
@@ -64,7 +66,7 @@ func (f *found) add(r *workspace.Rule, a segments.Answer) {
 	if set := f.everyone[r.Name]; set != nil && a.Truth != segments.False && a.Truth != segments.Unknown {
 		set[slotKey{r.Name, a.Person, a.Value}] = struct{}{}
 	}
-	f.people[a.Person] = append(f.people[a.Person], &contender{rule: r, answer: a})
+	f.people[a.Person] = append(f.people[a.Person], &contender{rule: r, answer: a, elsewhere: elsewhere})
 }
 
 func (f *found) addDue(r *workspace.Rule, d dueOpen, a segments.Answer, kept bool) {

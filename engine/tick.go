@@ -291,11 +291,12 @@ func (e *Engine) lookAtAll(ctx context.Context, l *live, t ledger.Tick, f *found
 	return e.planner.Look(ctx, look, func(answers []segments.Answer) error {
 		for _, a := range answers {
 			r := due[a.Who]
+			// A first look notes everybody, on whatever clock; but what is sent is sent on the person's own.
 			zones := t.Zones[r.Name]
-			if zones != nil && !slices.Contains(zones, zoneOf(a.Profile, l)) {
-				continue
+			elsewhere := a.Person != 0 && zones != nil && !slices.Contains(zones, zoneOf(a.Profile, l))
+			if !elsewhere || !r.Backfill {
+				f.add(r, a, elsewhere)
 			}
-			f.add(r, a)
 		}
 		return nil
 	})

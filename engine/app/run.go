@@ -57,7 +57,9 @@ func (a *App) Run(ctx context.Context, l net.Listener, gatherer prometheus.Gathe
 		})
 	}
 	part("the sender", a.Sender.Run)
-	part("outcomes", func(ctx context.Context) error { return a.Engine.Outcomes(ctx, a.now) })
+	part("outcomes", func(ctx context.Context) error {
+		return a.loop(ctx, "outcome", nil, func(ctx context.Context) error { return a.Engine.Outcomes(ctx, a.now) })
+	})
 	part("ticks", a.ticks)
 	part("arrivals", a.arrivals)
 	part("the ledger", func(ctx context.Context) error {

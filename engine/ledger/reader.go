@@ -147,6 +147,8 @@ func (r Record) anonymise(erased func(events.PersonID) bool) {
 		d := r.Decision
 		d.Person, d.UserID, d.Value, d.Zone = 0, "", "", ""
 		d.Features, d.With, d.Profile, d.Devices = nil, nil, nil, nil
+	case r.Move != nil && (erased(r.Move.From) || erased(r.Move.To)):
+		r.Move.State = nil
 	case r.Delivery != nil && erased(r.Delivery.Person):
 		r.Delivery.Person, r.Delivery.Device, r.Delivery.Text = 0, "", nil
 	}
