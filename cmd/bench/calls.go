@@ -31,7 +31,7 @@ var (
 	articles   = []string{"Monopoly: 3rd Edition", "Linen shirt, blue", "Trail shoes", "Coffee grinder", "Desk lamp", "Rain jacket", "Tea, Earl Grey"}
 	brands     = []string{"Hasbro", "Marram", "Fjordlauf", "Mahlwerk", "Lumen", "Sturmhaube", "Kandy"}
 	categories = []string{"Games", "Clothing", "Sports", "Kitchen", "Home"}
-	zones      = []string{"Europe/Berlin", "Europe/London", "America/New_York", "America/Sao_Paulo", "Asia/Tokyo"}
+	zones      = []string{"Europe/Berlin", "Europe/London", "Europe/Madrid", "Europe/Warsaw", "Asia/Shanghai"} // of one width
 	agents     = []string{
 		"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
 		"Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1",
@@ -52,12 +52,13 @@ const (
 	markMessage = "@msg@-----------"         // 16 hexadecimal digits
 	markUser    = "@user@--"                 // 8 digits, the same in userId, anonymousId
 	markCart    = "@cart@--"
+	markZone    = "@zone@-------" // a user's own: who changes it makes a row each time
 )
 
 // call is one call of a pool, with its places.
 type call struct {
-	text                       []byte
-	time, message, user, carts []int
+	text                             []byte
+	time, message, user, carts, zone []int
 }
 
 // calls makes track calls of 1.1 KB as a browser SDK sends them, each with its own message id.
@@ -93,13 +94,13 @@ func (c *calls) template(required string) call {
 	article := r.IntN(len(articles))
 	text := fmt.Sprintf(`{"timestamp":%q,"integrations":{},"type":"track","event":%q,"properties":{"cart_id":%q,%s"sku":"G-%d","category":%q,"name":%q,"brand":%q,"variant":"%d pieces","price":%s,"quantity":%d,"coupon":"MAYDEALS","currency":"usd","position":%d,"value":%s,"url":"https://www.example.com/product/%d","image_url":"https://www.example.com/product/%d.jpg"},"context":{"page":{"path":"/academy/","referrer":"https://www.example.com/","search":"","title":"Analytics Academy","url":"https://www.example.com/academy/"},"userAgent":%q,"locale":"en-US","timezone":%q,"ip":"108.0.78.%d","library":{"name":"analytics.js","version":"2.11.1"},"campaign":{"name":"TPS Innovation","source":"Newsletter","medium":"email"}},"messageId":"ajs-next-%s","userId":"user-%s","anonymousId":"23adfd82-aa0f-45a7-a756-24f2%s"}`,
 		markTime, pick(r, names), markCart, required, r.IntN(500), pick(r, categories), articles[article], brands[article], 100*r.IntN(9),
-		price, 1+r.IntN(3), r.IntN(30), price, r.IntN(5000), r.IntN(5000), pick(r, agents), zones[r.IntN(len(zones))], r.IntN(256),
+		price, 1+r.IntN(3), r.IntN(30), price, r.IntN(5000), r.IntN(5000), pick(r, agents), markZone, r.IntN(256),
 		markMessage, markUser, markUser)
 	out := call{text: []byte(text)}
 	for _, m := range []struct {
 		mark string
 		at   *[]int
-	}{{markTime, &out.time}, {markMessage, &out.message}, {markUser, &out.user}, {markCart, &out.carts}} {
+	}{{markTime, &out.time}, {markMessage, &out.message}, {markUser, &out.user}, {markCart, &out.carts}, {markZone, &out.zone}} {
 		for from := 0; ; {
 			i := bytes.Index(out.text[from:], []byte(m.mark))
 			if i < 0 {
@@ -165,6 +166,9 @@ func (c *calls) append(dst []byte) (_ []byte, fresh, flawed bool) {
 	user := c.rand.IntN(c.people)
 	for _, i := range t.user {
 		digits(out[i:], user)
+	}
+	for _, i := range t.zone {
+		copy(out[i:], zones[user%len(zones)])
 	}
 	for _, i := range t.carts {
 		digits(out[i:], int(n))
