@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"nudge/engine/decide"
 	"nudge/engine/ledger"
@@ -94,12 +95,7 @@ func inZones(zones []string, st *ledger.State, l *live, rule string, w ledger.Wa
 	if slot != nil && slot.Zone != "" {
 		zone = slot.Zone
 	}
-	for _, z := range zones {
-		if z == zone {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(zones, zone)
 }
 
 // decidePeople takes the shard's people of the tick through decide, committing chunk by chunk.

@@ -247,7 +247,7 @@ func (e *Engine) findExits(ctx context.Context, l *live, t ledger.Tick, f *found
 				continue
 			}
 			if list == nil {
-				list = append(stored[p], e.exits.of(p)...)
+				list = slices.Concat(stored[p], e.exits.of(p))
 				if known := e.people.Canonical(p); known != p { // merged since, and their events come under that name
 					list = append(list, e.exits.of(known)...)
 				}

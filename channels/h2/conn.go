@@ -86,7 +86,7 @@ func (c *conn) run() {
 	c.mu.Lock()
 	if c.ended {
 		c.mu.Unlock()
-		nc.Close() //nolint:errcheck // nothing was said on it yet
+		nc.Close()
 		return
 	}
 	c.nc = nc
@@ -352,7 +352,7 @@ func (c *conn) retire() {
 // hangUp closes the network connection; the reader then ends. c.mu is held.
 func (c *conn) hangUp() {
 	if c.nc != nil {
-		c.nc.Close() //nolint:errcheck // the reader sees whatever is wrong
+		c.nc.Close()
 	}
 }
 

@@ -64,7 +64,7 @@ func tunnel(ctx context.Context, dialer *net.Dialer, proxy *url.URL, addr string
 	if err != nil {
 		return nil, fmt.Errorf("the proxy: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { nc.Close() }) //nolint:errcheck // what follows then fails
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	defer stop()
 	connect := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: addr}, Host: addr, Header: http.Header{}}
 	if user := proxy.User; user != nil {

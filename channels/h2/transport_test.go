@@ -71,7 +71,7 @@ func (l local) post(ctx context.Context, path, body string) (int, string, error)
 	if err != nil {
 		return 0, "", err
 	}
-	defer response.Body.Close() //nolint:errcheck // it is in memory
+	defer response.Body.Close()
 	raw, err := io.ReadAll(response.Body)
 	return response.StatusCode, string(raw), err
 }
@@ -344,7 +344,7 @@ func TestServersThatAreNotHTTP2(t *testing.T) {
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+listener.Addr().String(), http.NoBody)
 	require.NoError(t, err)
-	_, err = transport.RoundTrip(r) //nolint:bodyclose // there is none
+	_, err = transport.RoundTrip(r)
 	require.Error(t, err)
 	require.NoError(t, ctx.Err())
 }
@@ -369,7 +369,7 @@ func TestThroughAProxy(t *testing.T) {
 		io.WriteString(near, "HTTP/1.1 200 OK\r\n\r\n") //nolint:errcheck // the client's business
 		go func() { io.Copy(far, near); far.Close() }() //nolint:errcheck // until one side ends
 		io.Copy(near, far)                              //nolint:errcheck // until one side ends
-		near.Close()                                    //nolint:errcheck // the test is over
+		near.Close()
 	}))
 	defer proxy.Close()
 	with := func(text string) h2.Config {
@@ -444,7 +444,7 @@ func TestAgainstNetHTTP(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			defer response.Body.Close() //nolint:errcheck // it is in memory
+			defer response.Body.Close()
 			got, err := io.ReadAll(response.Body)
 			if err != nil || response.StatusCode != http.StatusAccepted || !bytes.Equal(body, got) || response.Header.Get("X-Length") != strconv.Itoa(len(body)) {
 				t.Errorf("%d: %d %d bytes %v", i, response.StatusCode, len(got), err)
@@ -474,7 +474,7 @@ func frames(t *testing.T, cert tls.Certificate, f func(*http2.Framer, http2.Fram
 			}
 			open.Store(nc, true)
 			group.Go(func() {
-				defer nc.Close() //nolint:errcheck // the test is over
+				defer nc.Close()
 				preface := make([]byte, len(http2.ClientPreface))
 				if _, err := io.ReadFull(nc, preface); err != nil {
 					return

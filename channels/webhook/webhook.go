@@ -245,7 +245,7 @@ func (c *channel) post(ctx context.Context, m *channels.Message) channels.Result
 	if err != nil {
 		return c.failed(ctx, m, err)
 	}
-	defer response.Body.Close() //nolint:errcheck // the answer was read
+	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	class := channels.Classify(answers(), response.StatusCode, "")
 	if class == "" {

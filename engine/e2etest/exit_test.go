@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -64,7 +65,7 @@ message: {fast: {title: "Second"}}
 	got := sentTo(sent)
 	require.Len(t, got, len(want), "acknowledged, and sent after all: %v", got)
 	require.Subset(t, got, gone)
-	p.becomes(fmt.Sprint(12-len(want)), "SELECT count() FROM (SELECT argMax(reason, (attempt, seq, index)) AS last FROM decisions WHERE rule = 'begun' GROUP BY entry) WHERE last = 'exited'")
+	p.becomes(strconv.Itoa(12-len(want)), "SELECT count() FROM (SELECT argMax(reason, (attempt, seq, index)) AS last FROM decisions WHERE rule = 'begun' GROUP BY entry) WHERE last = 'exited'")
 	require.Less(t, len(want), 10, "most were still waiting")
 
 	// The cap is free for those who were not sent to, and full for the others.

@@ -208,8 +208,7 @@ func (p *place) run() {
 func library(t *testing.T) string {
 	t.Helper()
 	lib, err := embedded.FindLib("")
-	var missing *embedded.MissingLibError
-	if errors.As(err, &missing) {
+	if _, missing := errors.AsType[*embedded.MissingLibError](err); missing {
 		t.Skip(err)
 	}
 	require.NoError(t, err)
@@ -255,7 +254,7 @@ func (p *place) call(method, path, key, body string) answer {
 	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	got, err := client.Do(r)
 	require.NoError(p.t, err)
-	defer got.Body.Close() //nolint:errcheck // read to its end
+	defer got.Body.Close()
 	text, err := io.ReadAll(got.Body)
 	require.NoError(p.t, err)
 	return answer{got.StatusCode, got.Header, string(text)}

@@ -49,7 +49,7 @@ func serve(t *testing.T, p *place) *binary {
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "nudge/cmd/nudge").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	b := &binary{place: p}
-	b.cmd = exec.Command(path, "serve", "--listen", p.addr, p.dir) //nolint:noctx // ended by a signal
+	b.cmd = exec.Command(path, "serve", "--listen", p.addr, p.dir)
 	b.cmd.Env = append(os.Environ(), "SERVER_KEY="+secretKey, "NUDGE_LIBCHDB="+lib)
 	stderr, err := b.cmd.StderrPipe()
 	require.NoError(t, err)

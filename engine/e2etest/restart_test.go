@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -73,7 +74,7 @@ categories: {night: , news: }
 	for i := range 8 {
 		p.track(fmt.Sprintf("bob%d", i), "Paid", nil)
 		want[fmt.Sprintf("bob%d: receipt", i)] = 1
-		p.becomes(fmt.Sprint(i+1), "SELECT count() FROM decisions WHERE rule = 'receipt' AND reason = 'send'")
+		p.becomes(strconv.Itoa(i+1), "SELECT count() FROM decisions WHERE rule = 'receipt' AND reason = 'send'")
 	}
 	p.eventually(func() bool { return len(sent.Attempts()) >= 7 }, "the breaker has something to open for")
 	p.track("cyd", "Finished", nil)

@@ -3,6 +3,7 @@ package e2etest_test
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,7 +46,7 @@ func TestAFullBacklogIsSaid(t *testing.T) {
 		return p.call(http.MethodPut, "/v1/users/u/devices/"+strings.Repeat("t", 500), publicKey, `{"platform": "ios"}`).status == http.StatusServiceUnavailable
 	}, "devices are refused")
 	require.NoError(t, syscall.Kill(pid, syscall.SIGCONT))
-	p.becomes(fmt.Sprint(acked), "SELECT count() FROM events WHERE event = 'Filled'")
+	p.becomes(strconv.Itoa(acked), "SELECT count() FROM events WHERE event = 'Filled'")
 	p.track("ann", "After", nil)
 	p.becomes("1", "SELECT count() FROM events WHERE event = 'After'")
 }

@@ -185,7 +185,7 @@ func (w *World) Answers() []Answer {
 	rows, err := w.Store.Conn().Query(w.t.Context(), "SELECT any(d.rule) AS r, argMax(d.user_id, (attempt, seq, index)), any(d.value), argMax(d.`by`, (attempt, seq, index)), "+
 		"argMax(d.reason, (attempt, seq, index)) FROM decisions AS d GROUP BY entry ORDER BY min(d.entered), r, entry")
 	require.NoError(w.t, err)
-	defer rows.Close() //nolint:errcheck // a test's query
+	defer rows.Close()
 	var out []Answer
 	for rows.Next() {
 		var a Answer

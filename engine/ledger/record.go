@@ -85,7 +85,7 @@ type Decision struct {
 	Devices  []json.RawMessage `json:"devices,omitempty"` // send: segments.Device for each address chosen
 }
 
-// Attempt status of a delivery.
+// Status is what became of an attempt.
 type Status string
 
 // Statuses. Intent is written before sending; all others are outcomes and end the delivery,

@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -107,7 +108,7 @@ func (w *world) next() ledger.Record {
 	case "forget":
 		return ledger.Record{Forget: &ledger.Forget{Person: id, Pos: events.Position(w.now)}}
 	case "tick":
-		return ledger.Record{Tick: &ledger.Tick{ID: fmt.Sprint(w.now), Kind: ledger.TickSchedule, T1: w.now, P1: events.Position(w.now), Rules: []string{rule}}}
+		return ledger.Record{Tick: &ledger.Tick{ID: strconv.FormatInt(w.now, 10), Kind: ledger.TickSchedule, T1: w.now, P1: events.Position(w.now), Rules: []string{rule}}}
 	case "looked":
 		return ledger.Record{Looked: &ledger.Looked{Rule: rule, Hash: "h", At: w.now}}
 	}
@@ -136,6 +137,7 @@ func (w *world) answer(d *ledger.Decision) *ledger.Decision {
 		if len(d.Channels) == 1 && rapid.Bool().Draw(w.T, "has a fallback") {
 			d.Fallback, d.With = []string{"email"}, ledger.Values{"n": int64(2)}
 		}
+	default:
 	}
 	return d
 }

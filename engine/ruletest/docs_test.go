@@ -58,7 +58,7 @@ func TestDocsNameEveryKey(t *testing.T) {
 			continue
 		}
 		listed++
-		for _, key := range strings.Split(strings.TrimSuffix(list, "."), ", ") {
+		for key := range strings.SplitSeq(strings.TrimSuffix(list, "."), ", ") {
 			require.Regexp(t, `[^a-z_]`+regexp.QuoteMeta(key)+"[`:,} ]", string(page))
 		}
 	}

@@ -34,8 +34,7 @@ func Load(ws *workspace.Workspace) ([]*Test, []rules.Finding) {
 	for _, name := range files {
 		src, err := os.ReadFile(filepath.Join(ws.Dir, filepath.FromSlash(name)))
 		if err != nil {
-			var p *fs.PathError
-			if errors.As(err, &p) {
+			if p, ok := errors.AsType[*fs.PathError](err); ok {
 				err = p.Err
 			}
 			l.add(rules.Finding{Check: "test/no-file", Severity: rules.Error, File: name, Summary: fmt.Sprintf("the file cannot be read: %v", err)})

@@ -58,7 +58,7 @@ func TestMistakes(t *testing.T) {
 		"a test that is text":            {"- a\n", "1:3 test/wrong-type"},
 		"no name":                        {"- events: [1m ann A: {id: x}]\n" + tail, "1:3 test/missing-key"},
 		"two of one name":                {head + tail + head + tail, "7:9 test/duplicate-name"},
-		"an unknown key":                 {head + tail + "  untill: 1d\n", "7:3 test/unknown-key"},
+		"an unknown key":                 {head + tail + "  utnil: 1d\n", "7:3 test/unknown-key"},
 		"nothing expected":               {head, "1:3 test/no-expectation"},
 		"nobody":                         {"- name: a\n  silence: [{rule: each}]\n  until: 1d\n", "1:3 test/no-people"},
 		"a bad start":                    {head + "  start: 9 o'clock\n" + tail, "5:10 test/bad-time"},

@@ -132,6 +132,7 @@ func (c *cell) dest() any {
 		return &c.text
 	case segments.AggFirst, segments.AggLast:
 		return &c.tuple
+	default:
 	}
 	return &c.tuples
 }
@@ -155,6 +156,7 @@ func (c *cell) value() any {
 			return o
 		}
 		return nil
+	default:
 	}
 	list := make([]*segments.Occurrence, len(c.tuples))
 	for i, tuple := range c.tuples {
@@ -207,6 +209,7 @@ func nothing(agg segments.Agg) any {
 		return 0.0
 	case segments.AggList:
 		return []*segments.Occurrence(nil)
+	default:
 	}
 	return nil
 }

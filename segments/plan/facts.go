@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"nudge/events"
@@ -70,9 +71,7 @@ func (l *look) readProfiles(ctx context.Context, f *facts, people []uint64) erro
 	if err != nil {
 		return err
 	}
-	for person, profile := range read {
-		f.profiles[person] = profile
-	}
+	maps.Copy(f.profiles, read)
 	return nil
 }
 

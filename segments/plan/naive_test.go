@@ -282,6 +282,7 @@ func (n *naive) feature(f segments.Feature, forEach *segments.ForEach, value str
 			return exactSum(numbers) / float64(len(numbers))
 		case segments.AggMin:
 			return slices.Min(numbers)
+		default:
 		}
 		return slices.Max(numbers)
 	case segments.AggUniq:
@@ -302,6 +303,7 @@ func (n *naive) feature(f segments.Feature, forEach *segments.ForEach, value str
 			}
 		}
 		return best
+	default:
 	}
 	list := make([]*segments.Occurrence, 0, len(matching))
 	for _, h := range slices.Backward(matching) {

@@ -140,9 +140,6 @@ func (m *mapping) raw(people []uint64) []uint64 {
 	return out
 }
 
-// gone is whether a row of the canonical person at that position has been erased.
-func (m *mapping) gone(person, pos uint64) bool { return pos <= m.erased[person] }
-
 // from writes the FROM clause that reads a table with its canonical person: the clause, the
 // expression for the person, and conditions. With people, only their rows are read.
 func (m *mapping) from(database, table, alias string, only []uint64) (from, person string, conditions []string) {

@@ -183,6 +183,7 @@ func (s *spots) needed(p *segments.Pred, places []segments.PlaceRef) (people []u
 			all = append(all, some...)
 		}
 		return distinct(all), true
+	default:
 	}
 	return s.leaf(p, places)
 }

@@ -37,6 +37,7 @@ func render(p *segments.Pred, in leaves) string {
 			return all(kids...)
 		}
 		return anyOf(kids...)
+	default:
 	}
 	if (p.Op == segments.PredHas || p.Op == segments.PredHasNot) && p.L.Kind == segments.OperandFeature && p.L.Field != "" && p.L.Type == "" && p.L.Field != "at" {
 		return in.unknown(p) // it may be a list or an object, which the flattened maps do not hold
@@ -111,6 +112,7 @@ func leaf(p *segments.Pred, l, r value) string {
 		return all(never(l.isBool), l.bool)
 	case segments.PredIsFalse:
 		return all(never(l.isBool), "NOT "+l.bool)
+	default:
 	}
 	return "0"
 }

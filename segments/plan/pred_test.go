@@ -107,6 +107,7 @@ func drawPred(t *rapid.T, depth int) *segments.Pred {
 	case segments.PredAnd, segments.PredOr:
 		p.Kids = []*segments.Pred{drawPred(t, 0), drawPred(t, 0)}
 		return p
+	default:
 	}
 	p.L = drawOperand(t, rapid.IntRange(0, 9).Draw(t, "literal left") == 0)
 	switch p.Op {

@@ -194,6 +194,7 @@ func (p *prefilter) featureValues(f *segments.Feature, o *segments.Operand) ([]v
 			doc := p.named(arg + "(context, tp, " + c + ")")
 			return jsonValues(doc, strings.TrimPrefix(o.Field, "context.")), true
 		}
+	default:
 	}
 	return nil, false
 }
@@ -224,6 +225,7 @@ func (p *prefilter) unknown(leaf *segments.Pred) string {
 		switch f.Agg {
 		case segments.AggCount, segments.AggSum, segments.AggUniq, segments.AggList:
 			continue // there whatever happened, as is an age
+		default:
 		}
 		p.rows.feature(f)
 		need = append(need, p.named("toInt64(countIf("+p.conds.column(counts(f, p.at))+"))")+" > 0")
@@ -256,6 +258,7 @@ func trueOfNothing(p *segments.Pred, features []*segments.Feature, at int64, now
 		return slices.ContainsFunc(p.Kids, func(k *segments.Pred) bool { return trueOfNothing(k, features, at, nowhere) })
 	case segments.PredTrue, segments.PredMaybe:
 		return true
+	default:
 	}
 	l, known := ofNothing(p.L, features, at, nowhere)
 	if !known {
@@ -290,6 +293,7 @@ func trueOfNothing(p *segments.Pred, features []*segments.Feature, at int64, now
 		return *l > *r
 	case segments.PredGe:
 		return *l >= *r
+	default:
 	}
 	return true
 }

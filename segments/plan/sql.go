@@ -201,10 +201,11 @@ func splits(path string) [][]string {
 func jsonValues(doc, path string) []value {
 	var out []value
 	for _, keys := range splits(path) {
-		args := doc
+		parts := []string{doc}
 		for _, key := range keys {
-			args += ", " + literal(key)
+			parts = append(parts, literal(key))
 		}
+		args := strings.Join(parts, ", ")
 		kind := "toString(JSONType(" + args + "))"
 		out = append(out, value{
 			str: "JSONExtractString(" + args + ")", isStr: kind + " = 'String'",

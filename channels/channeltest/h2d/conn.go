@@ -65,7 +65,7 @@ func newConn(s *Server, nc net.Conn) *Conn {
 // serve reads until the connection ends.
 func (c *Conn) serve() {
 	defer func() {
-		c.nc.Close() //nolint:errcheck // whatever is wrong with it, it is over
+		c.nc.Close()
 		c.mu.Lock()
 		c.closed = true
 		clear(c.streams)
@@ -124,7 +124,7 @@ func (c *Conn) flush() {
 		return
 	}
 	if _, err := c.nc.Write(c.out.Bytes()); err != nil {
-		c.nc.Close() //nolint:errcheck // the reader ends by it
+		c.nc.Close()
 	}
 	c.out.Reset()
 }
@@ -252,7 +252,7 @@ func (c *Conn) answer(id uint32, s *stream) error {
 			defer c.mu.Unlock()
 			if !c.closed && c.streams[id] == s {
 				if err := c.reply(id, s, reply); err != nil {
-					c.nc.Close() //nolint:errcheck // the reader ends by it
+					c.nc.Close()
 				}
 				c.flush()
 			}

@@ -107,8 +107,8 @@ func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	s.listener.Close()                     //nolint:errcheck // it is of no use any more
-	s.Each(func(c *Conn) { c.nc.Close() }) //nolint:errcheck // its reader ends by it
+	s.listener.Close() //nolint:errcheck // it is of no use any more
+	s.Each(func(c *Conn) { c.nc.Close() })
 	s.group.Wait()
 }
 
@@ -145,7 +145,7 @@ func (s *Server) accept() {
 		s.mu.Lock()
 		if s.closed {
 			s.mu.Unlock()
-			nc.Close() //nolint:errcheck // nothing was said on it yet
+			nc.Close()
 			return
 		}
 		s.conns[c] = struct{}{}

@@ -104,7 +104,7 @@ func hijackGarbage(w http.ResponseWriter) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	defer conn.Close() //nolint:errcheck // it is broken on purpose
+	defer conn.Close()
 	if _, err := conn.Write([]byte("\x16\x03\x01 this is not the protocol you are looking for\r\n\r\n")); err != nil {
 		return
 	}
