@@ -73,23 +73,29 @@ const bareSample = 60_000
 
 // bare inserts rows that the store has through clickhouse-go into the same tables in another database
 // of the same engine, and compares.
-func (rig *ingestRig) bare(ctx context.Context, total int64, full *phaseResult) ([]*table, error) {
+func (rig *ingestRig) bare(ctx context.Context, total int64, full *phaseResult) (_ []*table, did work, err error) {
 	n := rig.node
 	perInsert := max(int(full.perInsert), 1)
 	rig.s.say("bare insert of %d rows, %d at a time …", total, perInsert)
 	rows, err := rig.sample(ctx)
 	if err != nil {
-		return nil, err
+		return nil, did, err
 	}
 	t := &table{
 		Key: "bare", Title: fmt.Sprintf("Bare insert of the same rows into the same engine and the same tables, %s at a time", grouped(float64(perInsert), 0)),
 		Columns: []column{
-			{"run", "run", 0}, {"rows_per_s", "rows/s", 0}, {"us_client", "client µs", 1}, {"us_clickhouse", "clickhouse µs", 1}, {"us_total", "both µs", 1},
-			{"nudge_total", "nudge whole way µs", 1}, {"ratio", "CPU ratio", 2}, {"rows", "rows", 0}, {"load", "load", 2},
+			{"run", "run", 0},
+			{"rows_per_s", "rows/s", 0},
+			{"us_client", "client µs", 1},
+			{"us_clickhouse", "clickhouse µs", 1},
+			{"us_total", "both µs", 1},
+			{"nudge_total", "nudge whole way µs", 1},
+			{"ratio", "CPU ratio", 2},
+			{"rows", "rows", 0},
+			{"load", "load", 2},
 		},
 	}
 	tables := []*table{t}
-	var blocks map[string]float64
 	own := process{"client", os.Getpid()}
 	for _, way := range []struct {
 		name, database string
@@ -100,7 +106,7 @@ func (rig *ingestRig) bare(ctx context.Context, total int64, full *phaseResult) 
 	} {
 		store, err := clickhouse.On(ctx, n.store.Engine(), way.database, nil)
 		if err != nil {
-			return tables, err
+			return tables, did, err
 		}
 		err = store.Migrate(ctx, clickhouse.Layout{})
 		var used map[string]time.Duration
@@ -119,15 +125,15 @@ func (rig *ingestRig) bare(ctx context.Context, total int64, full *phaseResult) 
 			err = n.store.Conn().Exec(ctx, "DROP DATABASE "+way.database)
 		}
 		if err = errors.Join(err, store.Close()); err != nil {
-			return tables, fmt.Errorf("bare insert, %s: %w", way.name, err)
+			return tables, did, fmt.Errorf("bare insert, %s: %w", way.name, err)
 		}
-		blocks = minus(after, before)
+		did = work{"bare", minus(after, before), total}
 		client, engine := per(used["client"], total), per(used["clickhouse"], total)
 		t.row(way.name, float64(total)/took.Seconds(), client, engine, client+engine, full.nudge+full.engine,
 			(full.nudge+full.engine)/(client+engine), float64(total), loadNumber())
 	}
 	t.note("The whole way is nudge and ClickHouse of the sustained run: HTTP, plan, queue, identity, deduplication, all tables.")
-	return append(tables, workTable(full.work, blocks, float64(full.events), float64(total))), nil
+	return tables, did, nil
 }
 
 // sample reads rows of the store back.

@@ -89,8 +89,11 @@ func TestReadAnswer(t *testing.T) {
 
 func TestLags(t *testing.T) {
 	at := func(ms int64) time.Time { return time.UnixMilli(ms) }
-	w := &watch{points: []point{{at(0), 0, 0}, {at(100), 50, 0}, {at(200), 100, 50}, {at(500), 100, 100}}}
+	w := &watch{points: []point{
+		{at(0), 0, 0, at(0)}, {at(100), 50, 0, at(101)}, {at(200), 150, 50, at(210)}, {at(500), 150, 100, at(510)}, {at(600), 150, 150, at(620)},
+	}}
+	require.Equal(t, at(150), w.ackedAt(2, 100), "half of what came between two looks")
 	p50, p99 := w.lags()
-	require.InDelta(t, 100, ms(p50), 2, "the first fifty were acknowledged at 100 and seen at 200")
-	require.InDelta(t, 300, ms(p99), 6, "the others at 200, and seen at 500")
+	require.InDelta(t, 360, ms(p50), 8, "a hundred were acknowledged at 150 and seen at 510")
+	require.InDelta(t, 420, ms(p99), 8, "the last ones at 200, and seen at 620")
 }

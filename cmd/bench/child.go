@@ -48,7 +48,7 @@ func startChild(ctx context.Context, name string, args []string, logs io.Writer,
 	go func() {
 		dec := json.NewDecoder(stdout)
 		said <- dec.Decode(ready)
-		_, _ = io.Copy(io.Discard, stdout) //nolint:errcheck // nothing more is expected
+		_, _ = io.Copy(io.Discard, stdout)
 		c.ended <- c.cmd.Wait()
 	}()
 	t := time.NewTimer(startWithin)
@@ -86,8 +86,7 @@ func (c *child) stop() error {
 		return errors.Join(err, e)
 	case <-t.C:
 		err = errors.Join(err, fmt.Errorf("%s did not end within %s and was killed", c.name, stopWithin), c.cmd.Process.Kill())
-		<-c.ended
-		return err
+		return errors.Join(err, <-c.ended)
 	}
 }
 
@@ -95,7 +94,7 @@ func (c *child) stop() error {
 func untilEOF(ctx context.Context, in io.Reader) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
-		_, _ = io.Copy(io.Discard, in) //nolint:errcheck // its end is what counts
+		_, _ = io.Copy(io.Discard, in)
 		cancel()
 	}()
 	return ctx, cancel

@@ -65,7 +65,7 @@ func (g *generator) connection(ctx context.Context, n int) error {
 		}
 		return fmt.Errorf("connect to the node: %w", err)
 	}
-	defer conn.Close() //nolint:errcheck // every answer has been read
+	defer conn.Close()
 	source := newCalls(g.lane<<12|uint64(n), g.people)
 	r := bufio.NewReaderSize(conn, 4096)
 	var request, body []byte

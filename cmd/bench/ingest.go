@@ -94,10 +94,20 @@ func (o *ingestOptions) run(ctx context.Context, s *session) (_ []*table, err er
 	t := &table{
 		Key: "ingest", Title: "Ingest: HTTP to durable ack, and to queryable",
 		Columns: []column{
-			{"run", "run", 0}, {"acked_per_s", "events/s acked", 0}, {"p50_ms", "p50 ms", 1}, {"p99_ms", "p99 ms", 1},
-			{"stored_per_s", "queryable/s", 0}, {"lag_p50_ms", "lag p50 ms", 0}, {"lag_p99_ms", "lag p99 ms", 0},
-			{"us_nudge", "nudge µs", 1}, {"us_clickhouse", "clickhouse µs", 1}, {"us_load", "load tool µs", 1},
-			{"mb_nudge", "nudge MB", 0}, {"mb_clickhouse", "clickhouse MB", 0}, {"events", "events", 0}, {"load", "load", 2},
+			{"run", "run", 0},
+			{"acked_per_s", "events/s acked", 0},
+			{"p50_ms", "p50 ms", 1},
+			{"p99_ms", "p99 ms", 1},
+			{"stored_per_s", "queryable/s", 0},
+			{"lag_p50_ms", "lag p50 ms", 0},
+			{"lag_p99_ms", "lag p99 ms", 0},
+			{"us_nudge", "nudge µs", 1},
+			{"us_clickhouse", "clickhouse µs", 1},
+			{"us_load", "load tool µs", 1},
+			{"mb_nudge", "nudge MB", 0},
+			{"mb_clickhouse", "clickhouse MB", 0},
+			{"events", "events", 0},
+			{"load", "load", 2},
 		},
 	}
 	tables := []*table{t}
@@ -114,6 +124,7 @@ func (o *ingestOptions) run(ctx context.Context, s *session) (_ []*table, err er
 		{name: "singles, 64 connections: to ack", key: "singles", batch: 1, connections: singlesFrom, duration: o.burst},
 	}
 	results := map[string]*phaseResult{}
+	var works []work
 	for _, p := range phases {
 		if p.key == "half" {
 			p.rate = results["queryable"].storedRate / 2
@@ -124,6 +135,7 @@ func (o *ingestOptions) run(ctx context.Context, s *session) (_ []*table, err er
 			return tables, err
 		}
 		results[p.key] = r
+		works = append(works, work{p.key, r.work, r.events})
 		t.row(r.cells()...)
 	}
 	if err := rig.verify(ctx, t); err != nil {
@@ -131,13 +143,14 @@ func (o *ingestOptions) run(ctx context.Context, s *session) (_ []*table, err er
 	}
 	t.note("CPU (µs) is for each event, until all is stored and merges have settled; the load tool shares the machine's cores.")
 	if o.bare > 0 {
-		bare, err := rig.bare(ctx, min(o.bare, results["queryable"].events), results["queryable"])
+		bare, did, err := rig.bare(ctx, min(o.bare, results["queryable"].events), results["queryable"])
 		tables = append(tables, bare...)
 		if err != nil {
 			return tables, err
 		}
+		works = append(works, did)
 	}
-	return tables, nil
+	return append(tables, workTable(works)), nil
 }
 
 // ingestRig sends phases to one node and knows what its store must have.
@@ -307,10 +320,12 @@ type watch struct {
 	points []point
 }
 
-// point is how many events were acknowledged and stored at an instant.
+// point is how many events were acknowledged at an instant, and how many a look that was answered at
+// seen found in the store.
 type point struct {
 	at            time.Time
 	acked, stored int64
+	seen          time.Time
 }
 
 // watchEvery is how often; it bounds how exactly lags are known.
@@ -329,7 +344,7 @@ func (w *watch) run(ctx context.Context, n *node) error {
 		if err != nil {
 			return err
 		}
-		w.points = append(w.points, point{at, acked, stored - w.base})
+		w.points = append(w.points, point{at, acked, stored - w.base, time.Now()})
 		w.stored.Store(stored - w.base)
 		select {
 		case <-t.C:
@@ -366,16 +381,28 @@ func (w *watch) waitFor(ctx context.Context, n int64) error {
 // lags are percentiles of the time from an event's ack until a look saw it in the store.
 func (w *watch) lags() (p50, p99 time.Duration) {
 	var l latencies
-	i, seen := 0, int64(0)
+	i, had := 0, int64(0)
 	for _, p := range w.points {
-		if p.stored <= seen {
+		if p.stored <= had {
 			continue
 		}
 		for i+1 < len(w.points) && w.points[i].acked < p.stored {
 			i++
 		}
-		l.addN(max(p.at.Sub(w.points[i].at), 0), p.stored-seen)
-		seen = p.stored
+		l.addN(p.seen.Sub(w.ackedAt(i, p.stored)), p.stored-had)
+		had = p.stored
 	}
 	return l.quantile(0.5), l.quantile(0.99)
+}
+
+// ackedAt is when the n-th event was acknowledged, which was before the i-th look and after the one
+// before it.
+func (w *watch) ackedAt(i int, n int64) time.Time {
+	p := w.points[i]
+	if i == 0 || p.acked <= n {
+		return p.at
+	}
+	last := w.points[i-1]
+	share := float64(n-last.acked) / float64(p.acked-last.acked)
+	return last.at.Add(time.Duration(share * float64(p.at.Sub(last.at))))
 }

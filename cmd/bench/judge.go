@@ -121,8 +121,15 @@ func (o *judgeOptions) run(ctx context.Context, s *session) (_ []*table, err err
 	t := &table{
 		Key: "judge", Title: fmt.Sprintf("Judging: %s people, %s events, prefilter and VM", grouped(float64(people), 0), grouped(float64(o.events), 0)),
 		Columns: []column{
-			{"rule", "rule", 0}, {"look", "look", 0}, {"ms", "ms", 1}, {"people_per_s", "people/s", 0}, {"true", "true", 0}, {"queries", "queries", 0},
-			{"us_nudge", "nudge µs/person", 3}, {"us_clickhouse", "clickhouse µs/person", 3}, {"load", "load", 2},
+			{"rule", "rule", 0},
+			{"look", "look", 0},
+			{"ms", "ms", 1},
+			{"people_per_s", "people/s", 0},
+			{"true", "true", 0},
+			{"queries", "queries", 0},
+			{"us_nudge", "nudge µs/person", 3},
+			{"us_clickhouse", "clickhouse µs/person", 3},
+			{"load", "load", 2},
 		},
 	}
 	j := judging{
@@ -196,6 +203,7 @@ func (j *judging) rule(ctx context.Context, name string, whos []*segments.Who, n
 					r.yes++
 				case segments.Failed:
 					return fmt.Errorf("the condition failed for person %d: %w", a.Person, a.Err)
+				default:
 				}
 			}
 			return nil

@@ -71,7 +71,7 @@ func servePush(ctx context.Context, out io.Writer) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	srv := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(accepted{a.Accepted(), f.Accepted()}) //nolint:errcheck // whoever asked is gone
+		_ = json.NewEncoder(w).Encode(accepted{a.Accepted(), f.Accepted()})
 	})}
 	go srv.Serve(l)   //nolint:errcheck // it ends with Close
 	defer srv.Close() //nolint:errcheck // nobody asks any more

@@ -117,15 +117,23 @@ func (o *sendOptions) run(ctx context.Context, s *session) (_ []*table, err erro
 	t := &table{
 		Key: "send", Title: "Sending: to a local APNs and FCM in a process of their own",
 		Columns: []column{
-			{"run", "run", 0}, {"sends_per_s", "sends/s", 0}, {"p50_ms", "p50 ms", 1}, {"p99_ms", "p99 ms", 1},
-			{"us_nudge", "nudge µs", 1}, {"us_server", "server µs", 1}, {"sends", "sends", 0}, {"load", "load", 2},
+			{"run", "run", 0},
+			{"sends_per_s", "sends/s", 0},
+			{"p50_ms", "p50 ms", 1},
+			{"p99_ms", "p99 ms", 1},
+			{"us_nudge", "nudge µs", 1},
+			{"us_server", "server µs", 1},
+			{"sends", "sends", 0},
+			{"load", "load", 2},
 		},
 	}
 	tables := []*table{t}
 	for _, g := range []target{
 		{"APNs", "ios", apns.Spec(), servers.ready.APNs, channeltest.Token, func(a accepted) int64 { return a.APNs }},
-		{"FCM", "android", fcm.Spec(), servers.ready.FCM, func(i int) string { return fmt.Sprintf("fGx%d:APA91b%s", i, channeltest.Token(i)) },
-			func(a accepted) int64 { return a.FCM }},
+		{
+			"FCM", "android", fcm.Spec(), servers.ready.FCM, func(i int) string { return fmt.Sprintf("fGx%d:APA91b%s", i, channeltest.Token(i)) },
+			func(a accepted) int64 { return a.FCM },
+		},
 	} {
 		r := &sendRig{o: o, s: s, servers: servers, target: g, table: t}
 		if err := r.run(ctx); err != nil {

@@ -43,16 +43,30 @@ func worked(ctx context.Context, store *clickhouse.Store) (map[string]float64, e
 	return out, rows.Err()
 }
 
-// workTable compares what ClickHouse did for a phase with what it did for a bare insert.
-func workTable(full, bare map[string]float64, events, rows float64) *table {
+// work is what ClickHouse did for n events.
+type work struct {
+	name     string
+	counters map[string]float64
+	events   int64
+}
+
+// workTable compares what ClickHouse did in several runs.
+func workTable(works []work) *table {
 	t := &table{
-		Key: "work", Title: "What ClickHouse did, for each 1,000 events: the sustained run, and the bare insert of encoded blocks",
-		Columns: []column{{"what", "what", 0}, {"nudge", "nudge", 2}, {"bare", "bare", 2}},
+		Key: "work", Title: "What ClickHouse did, for each 1,000 events",
+		Columns: []column{{"what", "what", 0}},
+	}
+	for _, w := range works {
+		t.Columns = append(t.Columns, column{w.name, w.name, 2})
 	}
 	for _, c := range counters {
-		t.row(c.title, full[c.event]/events*1000, bare[c.event]/rows*1000)
+		cells := []any{c.title}
+		for _, w := range works {
+			cells = append(cells, w.counters[c.event]/float64(max(w.events, 1))*1000)
+		}
+		t.row(cells...)
 	}
-	t.note("The looks of this tool, one select every %s and while merges settle, are in both.", watchEvery)
+	t.note("The looks of this tool, one select every %s and while merges settle, are in all of them.", watchEvery)
 	return t
 }
 
