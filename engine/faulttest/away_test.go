@@ -2,6 +2,7 @@ package faulttest_test
 
 import (
 	"fmt"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -51,5 +52,5 @@ func TestStoreAwayDuringIngestAndTicks(t *testing.T) {
 	countMessages(t, in, hook, l)
 	require.EqualValues(t, 1, made(), "%d missed ticks are one", ticks)
 	require.Zero(t, ask(t, s, "SELECT count() FROM (SELECT at, uniqExact(user_id) AS n, count() AS c FROM decisions WHERE rule = 'digest' GROUP BY at HAVING n != "+
-		fmt.Sprint(subscribers)+" OR c != n)"), "a digest is for every subscriber, once")
+		strconv.Itoa(subscribers)+" OR c != n)"), "a digest is for every subscriber, once")
 }

@@ -120,7 +120,7 @@ func texts(t *testing.T, s *clickhouse.Store, query string) []string {
 	t.Helper()
 	rows, err := s.Conn().Query(t.Context(), query)
 	require.NoError(t, err)
-	defer rows.Close() //nolint:errcheck // a test's query
+	defer rows.Close()
 	var out []string
 	for rows.Next() {
 		var text string

@@ -85,7 +85,7 @@ func (d *disk) plug() error {
 	if err != nil {
 		return fmt.Errorf("mount FUSE: %w", err)
 	}
-	out, err := exec.Command("mount", "-o", "loop", filepath.Join(d.fuse, "disk"), d.mount).CombinedOutput() //nolint:noctx // seconds
+	out, err := exec.Command("mount", "-o", "loop", filepath.Join(d.fuse, "disk"), d.mount).CombinedOutput()
 	if err != nil {
 		return errors.Join(fmt.Errorf("mount the loop device: %w: %s", err, out), d.serve.Unmount())
 	}
@@ -98,12 +98,12 @@ func (d *disk) unplug() {
 		return
 	}
 	for _, args := range [][]string{{d.mount}, {"-l", d.mount}} {
-		if exec.Command("umount", args...).Run() == nil { //nolint:noctx // seconds
+		if exec.Command("umount", args...).Run() == nil {
 			break
 		}
 	}
 	if err := d.serve.Unmount(); err != nil {
-		_ = exec.Command("umount", "-l", d.fuse).Run() //nolint:noctx // seconds
+		_ = exec.Command("umount", "-l", d.fuse).Run()
 	}
 	d.serve = nil
 }

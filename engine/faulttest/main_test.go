@@ -41,7 +41,7 @@ func binary(t *testing.T) string {
 		if built.path = os.Getenv("NUDGE_BIN"); built.path != "" {
 			return
 		}
-		if built.dir, built.err = os.MkdirTemp("", "nudge-fault"); built.err != nil {
+		if built.dir, built.err = os.MkdirTemp("", "nudge-fault"); built.err != nil { //nolint:usetesting // it outlives the first test
 			return
 		}
 		built.path = filepath.Join(built.dir, "nudge")

@@ -76,7 +76,7 @@ func install(t *testing.T, data string, files map[string]string) *installation {
 			in.mu.Unlock()
 			if keep := os.Getenv("NUDGE_KEEP"); keep != "" {
 				_ = os.MkdirAll(keep, 0o755)
-				_ = exec.Command("cp", "-a", in.dir, in.data, keep).Run() //nolint:noctx // at the end
+				_ = exec.Command("cp", "-a", in.dir, in.data, keep).Run()
 			}
 		}
 		_ = in.logs.Close()
@@ -97,7 +97,7 @@ func (in *installation) workspace() *workspace.Workspace {
 // begin starts a process and does not wait for it.
 func (in *installation) begin() *process {
 	in.t.Helper()
-	cmd := exec.Command(in.bin, "serve", "--listen", "127.0.0.1:0", in.dir) //nolint:noctx // ended by what the test is about
+	cmd := exec.Command(in.bin, "serve", "--listen", "127.0.0.1:0", in.dir)
 	cmd.Env = in.env
 	stderr, err := cmd.StderrPipe()
 	require.NoError(in.t, err)
@@ -219,7 +219,7 @@ func children(pid int) []int {
 		if err != nil {
 			continue
 		}
-		for _, f := range strings.Fields(string(text)) {
+		for f := range strings.FieldsSeq(string(text)) {
 			if n, err := strconv.Atoi(f); err == nil {
 				out = append(out, n)
 			}
