@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -39,6 +40,7 @@ func (f failure) Unwrap() error { return f.error }
 func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	errOut = &shared{w: errOut}
 	cmd := root(in, out, errOut)
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
@@ -53,6 +55,19 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		fmt.Fprintf(errOut, "Error: %v\nTry:   bench --help\n", err)
 		return exitUsage
 	}
+}
+
+// shared is a writer that children's output and our own progress share.
+type shared struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+// Write implements io.Writer.
+func (s *shared) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(b)
 }
 
 func root(in io.Reader, out, errOut io.Writer) *cobra.Command {
