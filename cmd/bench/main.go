@@ -9,6 +9,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"runtime/pprof"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -190,6 +193,24 @@ type session struct {
 	dir      string // temporary
 	profile  string // "" for none
 	progress io.Writer
+}
+
+// profileSelf takes a CPU profile of this process until the function it returns is called.
+func (s *session) profileSelf(name string) (stop func() error, err error) {
+	if s.profile == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(filepath.Join(s.profile, strings.ReplaceAll(name, ", ", "-")+".pprof"))
+	if err != nil {
+		return nil, fmt.Errorf("write a CPU profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("take a CPU profile: %w", err), f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
 
 func (s *session) say(format string, args ...any) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -185,7 +186,11 @@ func (r *sendRig) counted(ctx context.Context, name string, n int, l *latencies,
 	if err != nil {
 		return err
 	}
-	if err := do(); err != nil {
+	profiled, err := r.s.profileSelf("send-" + strings.ToLower(r.target.name) + "-" + name)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(do(), profiled()); err != nil {
 		return err
 	}
 	took := time.Since(m.start)
@@ -259,7 +264,7 @@ func (r *sendRig) adapter(ctx context.Context, channel channels.Channel) error {
 func (r *sendRig) sender(ctx context.Context, channel channels.Channel, n int, rate float64) (err error) {
 	name := "sender"
 	if rate > 0 {
-		name = fmt.Sprintf("sender at %s/s", grouped(rate, 0))
+		name = "sender, paced"
 	}
 	dir, err := os.MkdirTemp(r.s.dir, "send-*")
 	if err != nil {

@@ -140,6 +140,8 @@ func connect(ctx context.Context, opts *clickhouse.Options, log *slog.Logger) (*
 var settings = clickhouse.Settings{
 	// An INSERT is answered when its rows are on disk, not when they are in a server's buffer.
 	"async_insert": 0,
+	// A query names the people that it is about, thousands of them, several times.
+	"max_query_size": 8 << 20,
 }
 
 func createDatabase(ctx context.Context, opts clickhouse.Options) error {

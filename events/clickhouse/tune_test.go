@@ -2,6 +2,7 @@ package clickhouse_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -28,4 +29,12 @@ func TestTuned(t *testing.T) {
 		require.NoError(t, s.Migrate(ctx, clickhouse.Layout{}))
 		require.Contains(t, settings("dedup"), "merge_selector_base = 12")
 	}
+}
+
+// A look at thousands of people names each of them in several parts of one query.
+func TestLongQueries(t *testing.T) {
+	ids := strings.Repeat("123456789012345,", 60_000) + "1"
+	var n uint64
+	require.NoError(t, clickhousetest.New(t).Conn().QueryRow(context.Background(), "SELECT count() FROM events WHERE person IN ("+ids+")").Scan(&n))
+	require.Zero(t, n)
 }
