@@ -41,9 +41,14 @@ const (
 	sectorSize = 512
 )
 
-// newDisk makes a disk and plugs it in. Where this machine cannot do it the test is skipped.
+// newDisk makes a disk and plugs it in. Where this machine cannot do it the test is skipped. It is done
+// by hand only: a loop device over a FUSE file that its own process serves can lock up the kernel's
+// writing, and with it every later mount.
 func newDisk(t *testing.T) *disk {
 	t.Helper()
+	if os.Getenv("NUDGE_POWER_CUTS") == "" {
+		t.Skip("power cuts are for a machine of their own: set NUDGE_POWER_CUTS=1")
+	}
 	for _, need := range []string{"/dev/fuse", "/dev/loop-control"} {
 		if _, err := os.Stat(need); err != nil {
 			t.Skipf("power cuts need FUSE and loop devices: %v", err)
