@@ -184,7 +184,7 @@ func insertAll(ctx context.Context, store *clickhouse.Store, rows []bareRow, tot
 		}
 	}
 	took = time.Since(m.start)
-	if err := settle(ctx, store); err != nil {
+	if err := settle(ctx, store, quietAfter(took)); err != nil {
 		return nil, 0, err
 	}
 	got, err := number(ctx, store, "SELECT count() FROM events")

@@ -252,7 +252,7 @@ func (rig *ingestRig) phase(ctx context.Context, p phase) (*phaseResult, error) 
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.name, err)
 	}
-	if err := settle(ctx, n.store); err != nil {
+	if err := settle(ctx, n.store, quietAfter(p.duration)); err != nil {
 		return nil, err
 	}
 	used, err := m.used()

@@ -262,7 +262,7 @@ func fillStore(ctx context.Context, ws *workspace.Workspace, now, count, people 
 	if err := fillEvents(ctx, store, now, count, people); err != nil {
 		return err
 	}
-	return settle(ctx, store)
+	return settle(ctx, store, 3*time.Second)
 }
 
 // fillPeople gives each person a user id and, one in twenty, some fixes of today.

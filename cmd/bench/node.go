@@ -250,17 +250,22 @@ func (n *node) profileFor(ctx context.Context, s *session, name string, seconds 
 
 const (
 	settleWithin = 10 * time.Minute
-	quietFor     = 3 // looks in a row at which no merge runs
 	lookEvery    = 500 * time.Millisecond
+	// ClickHouse merges a part that is older than ten seconds more readily, so that a pause between two
+	// merges is not yet their end.
+	longQuiet, shortQuiet = 12 * time.Second, time.Second
 )
 
-// settle waits until the store merges nothing any more.
-func settle(ctx context.Context, store *clickhouse.Store) error {
+// quietAfter is how long no merge may run after a load of some length until it counts as settled.
+func quietAfter(load time.Duration) time.Duration { return min(max(load/2, shortQuiet), longQuiet) }
+
+// settle waits until the store has merged nothing for a while.
+func settle(ctx context.Context, store *clickhouse.Store, quiet time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
 	t := time.NewTicker(lookEvery)
 	defer t.Stop()
-	for quiet := 0; quiet < quietFor; {
+	for since := time.Now(); time.Since(since) < quiet; {
 		select {
 		case <-t.C:
 		case <-ctx.Done():
@@ -270,8 +275,8 @@ func settle(ctx context.Context, store *clickhouse.Store) error {
 		if err != nil {
 			return err
 		}
-		if quiet++; n > 0 {
-			quiet = 0
+		if n > 0 {
+			since = time.Now()
 		}
 	}
 	return nil
