@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -84,9 +85,14 @@ func (d *disk) plug() error {
 	clear(d.cache)
 	d.mu.Unlock()
 	var err error
+	// No process that is started meanwhile may keep the connection: it must end with this one, or
+	// whoever reads the disk waits for ever.
+	syscall.ForkLock.RLock()
 	d.serve, err = fs.Mount(d.fuse, &diskFolder{disk: d}, &fs.Options{MountOptions: fuse.MountOptions{
-		DirectMount: true, Name: "nudge-disk", FsName: "nudge-disk", MaxWrite: 1 << 20,
+		DirectMountStrict: true, Name: "nudge-disk", FsName: "nudge-disk", MaxWrite: 1 << 20,
 	}})
+	keepToOurselves("/dev/fuse")
+	syscall.ForkLock.RUnlock()
 	if err != nil {
 		return fmt.Errorf("mount FUSE: %w", err)
 	}
@@ -95,6 +101,18 @@ func (d *disk) plug() error {
 		return errors.Join(fmt.Errorf("mount the loop device: %w: %s", err, out), d.serve.Unmount())
 	}
 	return nil
+}
+
+// keepToOurselves has the descriptors of a file closed in every process that this one starts.
+func keepToOurselves(path string) {
+	fds, _ := os.ReadDir("/proc/self/fd")
+	for _, e := range fds {
+		if to, err := os.Readlink(filepath.Join("/proc/self/fd", e.Name())); err == nil && to == path {
+			if fd, err := strconv.Atoi(e.Name()); err == nil {
+				syscall.CloseOnExec(fd)
+			}
+		}
+	}
 }
 
 // unplug unmounts everything. Whoever had files open on it has ended.

@@ -99,6 +99,7 @@ func (in *installation) begin() *process {
 	in.t.Helper()
 	cmd := exec.Command(in.bin, "serve", "--listen", "127.0.0.1:0", in.dir)
 	cmd.Env = in.env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // none outlives the test, whatever ends it
 	stderr, err := cmd.StderrPipe()
 	require.NoError(in.t, err)
 	require.NoError(in.t, cmd.Start())
