@@ -142,7 +142,7 @@ func (rig *ingestRig) sample(ctx context.Context) ([]bareRow, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read rows back: %w", err)
 	}
-	defer rows.Close() //nolint:errcheck // Err says it
+	defer rows.Close()
 	var out []bareRow
 	for rows.Next() {
 		var r bareRow

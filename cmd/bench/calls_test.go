@@ -88,7 +88,7 @@ func TestReadAnswer(t *testing.T) {
 }
 
 func TestLags(t *testing.T) {
-	at := func(ms int64) time.Time { return time.UnixMilli(ms) }
+	at := time.UnixMilli
 	w := &watch{points: []point{
 		{at(0), 0, 0, at(0)}, {at(100), 50, 0, at(101)}, {at(200), 150, 50, at(210)}, {at(500), 150, 100, at(510)}, {at(600), 150, 150, at(620)},
 	}}

@@ -284,7 +284,7 @@ var errEnough = errors.New("enough was sent")
 
 func loadNumber() float64 {
 	var v float64
-	_, _ = fmt.Sscan(load(), &v) //nolint:errcheck // 0 where there is none
+	_, _ = fmt.Sscan(load(), &v)
 	return v
 }
 

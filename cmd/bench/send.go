@@ -23,7 +23,6 @@ import (
 	"nudge/engine/render"
 	"nudge/engine/send"
 	"nudge/engine/workspace"
-	"nudge/events"
 	"nudge/events/queue"
 	"nudge/segments"
 )
@@ -419,7 +418,7 @@ func (p *sendRun) decide(ctx context.Context, first, upTo int) error {
 			return err
 		}
 		records = append(records, ledger.Record{Decision: &ledger.Decision{
-			Entry: fmt.Sprintf("%016x-%013d", i, now), Rule: p.rule.Name, Version: "bench", Person: events.PersonID(personOf(int64(i))),
+			Entry: fmt.Sprintf("%016x-%013d", i, now), Rule: p.rule.Name, Version: "bench", Person: personOf(int64(i)),
 			UserID: fmt.Sprintf("user-%08d", i), Value: fmt.Sprintf("%08d", i), Entered: now, At: now, Tick: "bench", Reason: ledger.Send,
 			Expires: now + 24*time.Hour.Milliseconds(), Category: p.rule.Category, Channels: []string{"push"},
 			With: ledger.Values{"product": "Linen shirt, blue", "others": int64(12)}, Profile: profile, Devices: []json.RawMessage{device},

@@ -30,7 +30,7 @@ func worked(ctx context.Context, store *clickhouse.Store) (map[string]float64, e
 	if err != nil {
 		return nil, fmt.Errorf("ask ClickHouse what it did: %w", err)
 	}
-	defer rows.Close() //nolint:errcheck // Err says it
+	defer rows.Close()
 	out := map[string]float64{}
 	for rows.Next() {
 		var event string
