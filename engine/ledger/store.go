@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -72,7 +73,35 @@ func (s *Store) Above(ctx context.Context, stream string, seq uint64) (Present, 
 			return nil, fmt.Errorf("ask %s for what follows message %d: %w", t, seq, err)
 		}
 	}
+	if stream == "deliveries" {
+		return have, nil
+	}
+	// Rows of ticks do not say their place. They go in before their log rows.
+	rows, err := s.conn.Query(ctx, "SELECT id, shard FROM ticks WHERE at >= (SELECT max(at) FROM shard_log WHERE seq <= @seq) - INTERVAL 1 HOUR",
+		driver.NamedValue{Name: "seq", Value: seq})
+	if err != nil {
+		return nil, fmt.Errorf("ask ticks for what follows message %d: %w", seq, err)
+	}
+	have["ticks"] = map[[2]uint64]bool{}
+	for rows.Next() {
+		var id string
+		var shard uint16
+		if err := rows.Scan(&id, &shard); err != nil {
+			return nil, errors.Join(fmt.Errorf("ask ticks for what follows: %w", err), rows.Close())
+		}
+		have["ticks"][tickPlace(id, int(shard))] = true
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, fmt.Errorf("ask ticks for what follows message %d: %w", seq, err)
+	}
 	return have, nil
+}
+
+// tickPlace stands for the place of a tick.
+func tickPlace(id string, shard int) [2]uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(id)) // never fails
+	return [2]uint64{h.Sum64(), uint64(shard)}
 }
 
 type batches struct {
@@ -103,7 +132,7 @@ func (b *batches) add(m Message, index int, r Record) error {
 	if b.have["shard_log"][place] {
 		return nil
 	}
-	if t := r.Tick; t != nil {
+	if t := r.Tick; t != nil && !b.have["ticks"][tickPlace(t.ID, m.Shard)] {
 		b.ticks = append(b.ticks, []any{t.ID, uint16(m.Shard), ms(t.T1), uint64(t.P1), t.Hash, t.Rules, ms(m.At)})
 	}
 	data, err := json.Marshal(r)
