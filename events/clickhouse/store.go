@@ -70,12 +70,22 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	store, err := On(ctx, engine, cfg.Database, cfg.Logger)
+	for range joinTries { // it ended just then: Dial waits for the next
+		if err == nil || !Unavailable(err) || ctx.Err() != nil {
+			break
+		}
+		store, err = On(ctx, engine, cfg.Database, cfg.Logger)
+	}
 	if err != nil {
 		return nil, errors.Join(err, engine.Close())
 	}
 	store.own = true
 	return store, nil
 }
+
+// joinTries is how often Open asks an engine again that ended while it was asked. Another process may
+// own it, and be starting it again.
+const joinTries = 3
 
 // On is a store in one database of an engine that runs already. Closing it leaves the engine be.
 func On(ctx context.Context, engine *embedded.Engine, name string, log *slog.Logger) (*Store, error) {

@@ -62,6 +62,7 @@ func MaybeRunChild() {
 	// Ctrl-C in a terminal reaches the whole process group; the engine must outlive its parent's
 	// last writes, and ends when the pipe does.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	beNice()
 	opts := Options{Parent: os.Stdin, Said: os.Stdout, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	err := json.Unmarshal([]byte(os.Args[2]), &opts)
 	if err == nil {
