@@ -10,7 +10,8 @@ import (
 
 // Deduplication: by message id within a source, first arrival wins. The table of what was seen is
 // in the store; in memory is a filter before it, which answers nearly every new event, and the
-// exact keys of what is not stored yet.
+// exact keys of what is not stored yet and of the last that was, since a client that repeats a request
+// mostly does so at once.
 //
 // What an event is compared with depends on the stream only (its position and the day on which its
 // message was appended), never on when this process looks, so that writing again after the
@@ -53,13 +54,21 @@ type dedup struct {
 	// loadImported adds all imported keys of the store up to the checkpoint.
 	loadImported func(ctx context.Context, add func(k idKey)) error
 
-	// recent holds what is not yet stored: the newest live and the newest imported row of a key.
+	// recent holds what is not yet stored, and what is on the shelf: the newest live and the newest
+	// imported row of a key.
 	recent struct{ live, imported map[idKey]dedupRow }
-	asked  []idKey
+	// shelf is a ring of the rows that were stored last, shelved the number of those that ever were.
+	shelf   []dedupRow
+	shelved int
+	room    int // of the shelf
+	asked   []idKey
 }
 
+// shelfRows bounds what of the store is kept at hand, about 100 bytes each.
+const shelfRows = 1 << 17
+
 func newDedup(s salt, look lookup, loadImported func(context.Context, func(idKey)) error) *dedup {
-	d := &dedup{salt: s, look: look, loadImported: loadImported}
+	d := &dedup{salt: s, look: look, loadImported: loadImported, room: shelfRows}
 	d.recent.live, d.recent.imported = map[idKey]dedupRow{}, map[idKey]dedupRow{}
 	return d
 }
@@ -96,7 +105,7 @@ func (d *dedup) judge(ctx context.Context, as []arrival, duplicate []bool, rows 
 			}
 		}
 		if d.isRecent(a) {
-			continue // what is not stored yet is answered without asking
+			continue // answered without asking
 		}
 		if d.live.has(a.key) || a.imported && d.imported.has(a.key) {
 			d.asked = append(d.asked, a.key)
@@ -126,7 +135,7 @@ func (d *dedup) judge(ctx context.Context, as []arrival, duplicate []bool, rows 
 	return rows, nil
 }
 
-// isRecent says whether what is not stored yet makes a duplicate of a.
+// isRecent says whether what is at hand makes a duplicate of a.
 func (d *dedup) isRecent(a *arrival) bool {
 	if r, ok := d.recent.live[a.key]; ok && r.before(a) {
 		return true
@@ -159,16 +168,31 @@ func (d *dedup) startImport(ctx context.Context) error {
 	return nil
 }
 
-// stored forgets the exact keys of rows that the table has now.
+// stored puts rows that the table has now on the shelf, and forgets the exact keys of those that were
+// there longest.
 func (d *dedup) stored(rows []dedupRow) {
 	for _, r := range rows {
-		recent := d.recent.live
-		if r.day == importDay {
-			recent = d.recent.imported
+		switch {
+		case d.room == 0:
+			d.forget(r)
+		case len(d.shelf) < d.room:
+			d.shelf = append(d.shelf, r)
+		default:
+			oldest := &d.shelf[d.shelved%d.room]
+			d.forget(*oldest)
+			*oldest = r
 		}
-		if recent[r.key].pos == r.pos {
-			delete(recent, r.key)
-		}
+		d.shelved++
+	}
+}
+
+func (d *dedup) forget(r dedupRow) {
+	recent := d.recent.live
+	if r.day == importDay {
+		recent = d.recent.imported
+	}
+	if recent[r.key].pos == r.pos {
+		delete(recent, r.key)
 	}
 }
 

@@ -83,6 +83,8 @@ func TestDedup(t *testing.T) {
 
 		table := &shelf{}
 		d := table.dedup()
+		room := rapid.IntRange(0, 3).Draw(t, "room")
+		d.room = room
 		inTable := map[events.Position]bool{}
 		var waiting []dedupRow
 		for i := 0; i < len(evs); {
@@ -112,6 +114,7 @@ func TestDedup(t *testing.T) {
 				}
 				waiting = nil
 				d = table.loaded(events.EndOf(uint64(i)))
+				d.room = room
 				if i == 0 && rapid.Bool().Draw(t, "go on") || len(evs) == 0 {
 					continue
 				}
@@ -147,6 +150,7 @@ func TestDedupStoreAway(t *testing.T) {
 	away := errors.New("away")
 	table := &shelf{}
 	d := table.dedup()
+	d.room = 0 // what is stored is asked for
 	first := []arrival{{key: d.key("s", "1"), pos: 1, day: 1}}
 	rows, err := d.judge(context.Background(), first, make([]bool, 1), nil)
 	require.NoError(t, err)

@@ -82,6 +82,7 @@ func (w *Writer) insert(ctx context.Context, from events.Position, in <-chan *ba
 
 func (w *Writer) note(b *batch, start time.Time) {
 	now := w.now()
+	w.took.Store(int64(now.Sub(start)))
 	w.metrics.batches.Inc()
 	w.metrics.events.Add(float64(len(b.rows)))
 	w.metrics.duplicates.Add(float64(b.duplicates))

@@ -56,8 +56,8 @@ type Options struct {
 	// goroutine. It must not wait for the writer.
 	OnStored func(Stored)
 
-	// MaxRows and MaxBytes bound a batch; FlushEvery is how long its first event waits at most while
-	// the store is keeping up. 0: DefaultMaxRows, DefaultMaxBytes, DefaultFlushEvery.
+	// MaxRows and MaxBytes bound a batch; FlushEvery is how long its first event waits while
+	// the store is quick, and up to four times as long while it is not. 0: DefaultMaxRows, DefaultMaxBytes, DefaultFlushEvery.
 	MaxRows    int
 	MaxBytes   int
 	FlushEvery time.Duration

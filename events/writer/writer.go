@@ -45,6 +45,7 @@ type Writer struct {
 
 	ready    chan struct{}
 	resolved atomic.Uint64
+	took     atomic.Int64 // nanoseconds that the store took for the last batch
 
 	progress struct {
 		sync.Mutex
@@ -237,7 +238,9 @@ func (w *Writer) read(ctx context.Context, after uint64, out chan<- queue.Messag
 var errGap = errors.New("the queue has lost messages")
 
 // collect resolves messages as they come and hands on batches as the inserting goroutine is ready
-// for them: while that is busy, the batch at hand grows, up to its bounds.
+// for them: while that is busy, the batch at hand grows, up to its bounds. The longer the store took
+// for the last batch, the longer the next waits for more: a batch costs the store much the same
+// whatever its size, so on a busy machine fewer and larger ones leave more of it to everything else.
 func (w *Writer) collect(ctx context.Context, in <-chan queue.Message, out chan<- *batch) error {
 	b := &batch{}
 	timer := time.NewTimer(w.opts.FlushEvery)
@@ -257,7 +260,7 @@ func (w *Writer) collect(ctx context.Context, in <-chan queue.Message, out chan<
 		case m := <-from:
 			if b.empty() {
 				due = false
-				timer.Reset(w.opts.FlushEvery)
+				timer.Reset(w.flushAfter())
 			}
 			group = drain(append(group[:0], m), in, w.opts.MaxRows-b.size())
 			if err := w.resolve(ctx, group, b); err != nil {
@@ -271,6 +274,12 @@ func (w *Writer) collect(ctx context.Context, in <-chan queue.Message, out chan<
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// flushAfter is how long the first event of a batch waits for others.
+func (w *Writer) flushAfter() time.Duration {
+	const patience, most = 2, 4 // of what the last took; of FlushEvery
+	return max(w.opts.FlushEvery, min(patience*time.Duration(w.took.Load()), most*w.opts.FlushEvery))
 }
 
 // drain adds the messages that wait already, up to the capacity of group and some rows.
