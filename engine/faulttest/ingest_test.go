@@ -80,6 +80,7 @@ func upset(t *testing.T, in *installation, chance *rand.Rand, n int, progress fu
 			if hasty {
 				wait(t, time.Duration(chance.IntN(2500))*time.Millisecond)
 			} else {
+				in.revive()
 				advance(t, progress, 1+chance.Int64N(most))
 			}
 			in.kill()
