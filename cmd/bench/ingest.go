@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -16,10 +18,14 @@ type ingestOptions struct {
 	duration, burst     time.Duration
 	connections, people int
 	window, warm, bare  int64
+	runs                []string
 }
 
+// runs of ingest, in their order.
+func ingestRuns() []string { return []string{"ack", "queryable", "half", "singles"} }
+
 func ingestDefaults() *ingestOptions {
-	return &ingestOptions{duration: 20 * time.Second, burst: 10 * time.Second, connections: 32, people: 50_000, window: 150_000, warm: 200_000, bare: 1_000_000}
+	return &ingestOptions{duration: 20 * time.Second, burst: 10 * time.Second, connections: 32, people: 50_000, window: 150_000, warm: 200_000, bare: 1_000_000, runs: ingestRuns()}
 }
 
 func ingestCommand(f *common) *cobra.Command {
@@ -30,10 +36,10 @@ func ingestCommand(f *common) *cobra.Command {
 		Long: `Starts what nudge serve starts, with a tracking plan, in a process of its own, and sends it track calls
 of 1.1 KB over HTTP from this process:
 
-  to ack        batches of 100 as fast as they are answered, for --burst; the store falls behind
-  to queryable  the same, but never more than --window events ahead of the store, for --duration: the
+  ack           batches of 100 as fast as they are answered, for --burst; the store falls behind
+  queryable     the same, but never more than --window events ahead of the store, for --duration: the
                 rate at which the backlog does not grow
-  at half       half that rate: how long an event takes from its ack until a query sees it
+  half          half that rate: how long an event takes from its ack until a query sees it
   singles       one event a request from 64 connections, for --burst
   bare insert   the same rows through clickhouse-go into the same engine and the same tables, in
                 inserts as large as nudge's, for as many events: once by the driver's own batches,
@@ -57,6 +63,7 @@ ClickHouse merges nothing any more.`,
 	cmd.Flags().IntVar(&o.people, "people", o.people, "people whose events are sent")
 	cmd.Flags().Int64Var(&o.window, "window", o.window, "events that the store may be behind in the sustained run")
 	cmd.Flags().Int64Var(&o.warm, "warm", o.warm, "events sent before anything is measured")
+	cmd.Flags().StringSliceVar(&o.runs, "runs", o.runs, "which of them to do; half and the bare insert need queryable")
 	cmd.Flags().Int64Var(&o.bare, "bare", o.bare, "most rows of the bare insert; it takes as many as the sustained run had, if fewer; 0 leaves it out")
 	return cmd
 }
@@ -73,6 +80,13 @@ func (o *ingestOptions) check() error {
 		return errors.New("--window must be at least 1")
 	case o.warm < 0 || o.bare < 0:
 		return errors.New("--warm and --bare cannot be negative")
+	case slices.Contains(o.runs, "half") && !slices.Contains(o.runs, "queryable"):
+		return errors.New("--runs: half sends half of what queryable could: ask for both")
+	}
+	for _, run := range o.runs {
+		if !slices.Contains(ingestRuns(), run) {
+			return fmt.Errorf("--runs: there is no %q, only %s", run, strings.Join(ingestRuns(), ", "))
+		}
 	}
 	return nil
 }
@@ -126,6 +140,9 @@ func (o *ingestOptions) run(ctx context.Context, s *session) (_ []*table, err er
 	results := map[string]*phaseResult{}
 	var works []work
 	for _, p := range phases {
+		if !slices.Contains(o.runs, p.key) {
+			continue
+		}
 		if p.key == "half" {
 			p.rate = results["queryable"].storedRate / 2
 		}
@@ -142,7 +159,7 @@ func (o *ingestOptions) run(ctx context.Context, s *session) (_ []*table, err er
 		return tables, err
 	}
 	t.note("CPU (µs) is for each event, until all is stored and merges have settled; the load tool shares the machine's cores.")
-	if o.bare > 0 {
+	if o.bare > 0 && results["queryable"] != nil {
 		bare, did, err := rig.bare(ctx, min(o.bare, results["queryable"].events), results["queryable"])
 		tables = append(tables, bare...)
 		if err != nil {
@@ -203,7 +220,10 @@ func (rig *ingestRig) phase(ctx context.Context, p phase) (*phaseResult, error) 
 	rig.phases++
 	base := rig.fresh
 	g := &generator{addr: n.ready.Addr, key: writeKey, connections: p.connections, batch: p.batch, people: rig.o.people, lane: rig.phases, rate: p.rate}
-	watch := &watch{acked: &g.fresh, base: base}
+	watch := &watch{acked: &g.fresh, base: base, every: watchLoosely}
+	if p.rate > 0 {
+		watch.every = watchClosely
+	}
 	g.gate = watch.gate(p.window)
 	if p.events > 0 {
 		ahead := g.gate
@@ -316,6 +336,7 @@ func (rig *ingestRig) verify(ctx context.Context, t *table) error {
 type watch struct {
 	acked  *atomic.Int64 // events acknowledged in this phase, each message id once
 	base   int64         // events in the store before it
+	every  time.Duration
 	stored atomic.Int64
 	points []point
 }
@@ -328,11 +349,15 @@ type point struct {
 	seen          time.Time
 }
 
-// watchEvery is how often; it bounds how exactly lags are known.
-const watchEvery = 50 * time.Millisecond
+// How often it looks: where lags are what a run is for it bounds how exactly they are known; elsewhere
+// looks only cost what they measure.
+const (
+	watchClosely = 50 * time.Millisecond
+	watchLoosely = 250 * time.Millisecond
+)
 
 func (w *watch) run(ctx context.Context, n *node) error {
-	t := time.NewTicker(watchEvery)
+	t := time.NewTicker(w.every)
 	defer t.Stop()
 	for {
 		acked := w.acked.Load()

@@ -66,7 +66,7 @@ func workTable(works []work) *table {
 		}
 		t.row(cells...)
 	}
-	t.note("The looks of this tool, one select every %s and while merges settle, are in all of them.", watchEvery)
+	t.note("The looks of this tool, one select every %s (%s at half rate) and while merges settle, are in all of them.", watchLoosely, watchClosely)
 	return t
 }
 
