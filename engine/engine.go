@@ -215,6 +215,7 @@ func (e *Engine) replayDeliveries(ctx context.Context, shards ...*shard) error {
 			moved := *d
 			moved.Person = person
 			s.state.Apply(ledger.Record{Delivery: &moved})
+			e.gaveBack(s.state, &moved)
 		}
 	}
 	// An entry is with the person of the decision, or with whom merges have brought it to so far.

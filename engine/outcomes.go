@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"nudge/engine/decide"
 	"nudge/engine/ledger"
@@ -66,10 +68,14 @@ func (e *Engine) outcome(ctx context.Context, d ledger.Delivery, now int64) erro
 		d.Person = e.holder(d.Person)
 	}
 	return e.decide(ctx, e.shardOf(d.Person), func(st *ledger.State, commit func([]ledger.Record) error) error {
-		st.Apply(ledger.Record{Delivery: &d})
 		p := st.Person(d.Person)
 		if p == nil {
 			return nil
+		}
+		counted := len(p.Uses)
+		st.Apply(ledger.Record{Delivery: &d})
+		if len(p.Uses) < counted {
+			wakeAtCap(st, p, now)
 		}
 		sent := p.Sent[d.Entry]
 		if sent == nil || sent.Next() == "" {
@@ -78,6 +84,40 @@ func (e *Engine) outcome(ctx context.Context, d ledger.Delivery, now int64) erro
 		return commit([]ledger.Record{afterOutcome(sent, now)})
 	})
 }
+
+// wakeAtCap makes due at now what of the person waits for room under a cap: some was given back. They
+// come to one walk, where priority says who takes it.
+func wakeAtCap(st *ledger.State, p *ledger.PersonState, now int64) {
+	for _, slot := range p.Slots {
+		for _, o := range slot.Open {
+			if decide.AtCap(o) && (o.Due == 0 || o.Due > now) {
+				st.Defer(o, now)
+			}
+		}
+	}
+}
+
+// gaveBack wakes, in a state that is loaded again, what a final delivery may have made room for: who was
+// woken is in no record. An entry that entered later was decided with that room in sight, but for what
+// the loop had not heard by then.
+func (e *Engine) gaveBack(st *ledger.State, d *ledger.Delivery) {
+	if d.Status == ledger.Accepted || !d.Status.Final() {
+		return
+	}
+	p := st.Person(d.Person)
+	if p == nil {
+		return
+	}
+	for _, slot := range p.Slots {
+		if slices.ContainsFunc(slot.Open, func(o *ledger.Open) bool { return o.Entered <= d.At+heardWithin }) {
+			wakeAtCap(st, p, e.since)
+			return
+		}
+	}
+}
+
+// heardWithin is how much later than it happened the loop may hear of an outcome, at most, in ms.
+const heardWithin = int64(time.Minute / time.Millisecond)
 
 // holder is who holds what the person had, going by the merges that the shards have applied.
 func (e *Engine) holder(id events.PersonID) events.PersonID {

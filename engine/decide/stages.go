@@ -103,16 +103,27 @@ func (w *walk) releasedBySendAt(c *contest) bool {
 	if c.Open == nil || c.Open.By == unknownZone || strings.HasSuffix(c.Open.By, detail(unknownZone)) {
 		return false
 	}
-	why := string(c.Open.Reason)
-	if c.Open.Reason == ledger.Held {
-		why, _, _ = strings.Cut(c.Open.By, ":")
-	}
-	switch why {
+	switch waitsFor(c.Open) {
 	case sendAt, ByFallback, string(ledger.QuietHours), string(ledger.FrequencyCap), string(ledger.Outranked):
 		return true
 	default:
 		return false
 	}
+}
+
+// waitsFor is what stopped an open entry for now: the reason of its answer, or of what it is held for.
+func waitsFor(o *ledger.Open) string {
+	if o.Reason != ledger.Held {
+		return string(o.Reason)
+	}
+	why, _, _ := strings.Cut(o.By, ":")
+	return why
+}
+
+// AtCap says whether an open entry waits for room under a cap.
+func AtCap(o *ledger.Open) bool {
+	why := waitsFor(o)
+	return why == string(ledger.FrequencyCap) || why == string(ledger.Outranked)
 }
 
 // unknownZone is By of an entry that waits for the person's zone.
