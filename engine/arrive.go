@@ -47,10 +47,13 @@ func (e *Engine) Stored(upTo events.Position, names map[string]int, zones bool) 
 }
 
 // Arrived judges the `on:` rules for what the store has got since the last call, at now (Unix ms).
-// It never waits for a tick: the two take turns on a shard between chunks.
+// It never waits for a tick: the two take turns on a shard between chunks. While the clock stands before
+// where it was, they are judged as of there.
 func (e *Engine) Arrived(ctx context.Context, now int64) error {
 	e.arriving.Lock()
 	defer e.arriving.Unlock()
+	now = max(now, e.lastNow.Load(), e.heardAt)
+	e.heardAt = now
 	e.enter(&e.inArrival, &e.inTick)
 	defer func() { e.inArrival.Store(e.cutArrival != nil) }()
 	if e.cutArrival != nil {

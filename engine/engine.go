@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -105,7 +106,8 @@ type Engine struct {
 	moving     sync.Mutex // one merge or erasure at a time
 	ticking    sync.Mutex
 	arriving   sync.Mutex
-	lastNow    atomic.Int64    // of Step
+	lastNow    atomic.Int64    // of Step; at first, what the shards have recorded
+	heardAt    int64           // of the newest arrivals
 	cut        *ledger.Tick    // failed, and repeated before any other
 	cutArrival *ledger.Tick    // the same of arrivals
 	arrived    events.Position // `on:` rules have heard everything up to here
@@ -131,9 +133,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		planner: o.Planner, people: o.People, ledger: o.Ledger, deliveries: o.Deliveries,
 		log: o.Logger.With("component", "engine"), metrics: newMetrics(o.Registerer), exits: newExitTail(), since: o.Since,
 	}
-	if err := e.Reload(o.Workspace); err != nil {
-		return nil, err
-	}
+	e.live.Store(newLive(o.Workspace)) // says what the shards keep
 	e.settled = make([]atomic.Uint64, o.Shards)
 	for i := range o.Shards {
 		e.shards = append(e.shards, &shard{id: i, decisions: o.Decisions})
@@ -150,6 +150,10 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("load the shards: %w", err)
 	}
+	e.begins()
+	if err := e.Reload(o.Workspace); err != nil {
+		return nil, err
+	}
 	if err := e.replayDeliveries(ctx, e.shards...); err != nil {
 		return nil, err
 	}
@@ -157,6 +161,24 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		return nil, err
 	}
 	return e, e.resume(ctx, o.From)
+}
+
+// begins takes up time where the shards left it: nothing is decided as of an instant before the newest
+// that one of them has recorded, whatever the clock shows now.
+func (e *Engine) begins() {
+	var newest int64
+	for _, s := range e.shards {
+		for _, kind := range []string{ledger.TickSchedule, ledger.TickArrival} {
+			if t, ok := s.state.Last(kind); ok {
+				newest = max(newest, t.T1)
+			}
+		}
+	}
+	e.lastNow.Store(newest)
+	if e.since < newest {
+		e.log.Warn("the clock stands before what was decided; ticks wait until it has passed", "decided", time.UnixMilli(newest).UTC())
+		e.since = newest
+	}
 }
 
 // resume finishes what a stop cut short: people handed over between shards, sends whose outcome was

@@ -60,6 +60,7 @@ func (e *Engine) settle(ctx context.Context, stream int, m queue.Record, now int
 
 // outcome folds one outcome into the state of the person as known now.
 func (e *Engine) outcome(ctx context.Context, d ledger.Delivery, now int64) error {
+	now = max(now, e.lastNow.Load())
 	if e.people.Canonical(d.Person) != d.Person {
 		// Merges reach the shards later than the identity writer, and the entry is with whom they have
 		// brought it to. It does not move meanwhile.

@@ -74,7 +74,7 @@ func (e *Engine) Next(ctx context.Context) (int64, bool, error) {
 			}
 		}
 	}
-	return next, any, nil
+	return max(next, e.lastNow.Load()), any, nil
 }
 
 func (e *Engine) nextOf(l *live, r *workspace.Rule, loc *time.Location) (int64, bool) {
@@ -87,7 +87,8 @@ func (e *Engine) nextOf(l *live, r *workspace.Rule, loc *time.Location) (int64, 
 func (e *Engine) Due() (int64, bool) {
 	e.ticking.Lock()
 	defer e.ticking.Unlock()
-	return e.nextDue()
+	next, ok := e.nextDue()
+	return max(next, e.lastNow.Load()), ok
 }
 
 // nextDue is the earliest due time of any shard.
