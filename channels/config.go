@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"nudge/internal/suggest"
 )
 
 // fieldTypes are the words that Field.Type may be.
@@ -125,7 +127,7 @@ func check(fields []Field, values map[string]any, as reading) Problems {
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if !slices.Contains(names, name) {
-			problems = append(problems, Problem{Field: name, Summary: "is not a field", Suggest: didYouMean(nearest(name, names), names)})
+			problems = append(problems, Problem{Field: name, Summary: "is not a field", Suggest: didYouMean(suggest.Nearest(name, names), names)})
 		}
 	}
 	for _, f := range fields {
@@ -262,7 +264,7 @@ func (f Field) checkActions(value any) Problems {
 		}
 		for _, k := range slices.Sorted(maps.Keys(action)) {
 			if !slices.Contains(parts, k) {
-				problems = append(problems, Problem{Field: at + "." + k, Summary: "is not a field", Suggest: didYouMean(nearest(k, parts), parts)})
+				problems = append(problems, Problem{Field: at + "." + k, Summary: "is not a field", Suggest: didYouMean(suggest.Nearest(k, parts), parts)})
 			} else if _, ok := action[k].(string); !ok {
 				problems = append(problems, Problem{Field: at + "." + k, Summary: "is " + article(typeName(action[k])) + ", not a string"})
 			}

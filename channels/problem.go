@@ -53,38 +53,3 @@ func didYouMean(near string, all []string) string {
 	slices.Sort(all)
 	return "there are " + strings.Join(all, ", ")
 }
-
-// nearest returns the candidate with the least edits to word, "" if all are too far to be meant.
-func nearest(word string, candidates []string) string {
-	best, least := "", max(1, len(word)/3)+1
-	for _, c := range candidates {
-		if d := edits(word, c); d < least {
-			best, least = c, d
-		}
-	}
-	return best
-}
-
-// edits is the number of insertions, deletions, replacements and swaps of neighbours between two
-// words (optimal string alignment).
-func edits(a, b string) int {
-	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-		before, last, row = last, row, before
-	}
-	return last[len(b)]
-}

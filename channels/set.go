@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"nudge/internal/suggest"
 )
 
 // nameForm is the form of adapter names: they are words of nudge.yaml and metric labels.
@@ -68,7 +70,7 @@ func (s Set) Suggest(name string) string {
 	for _, spec := range s.List() {
 		names = append(names, spec.Name)
 	}
-	return nearest(name, names)
+	return suggest.Nearest(name, names)
 }
 
 // MessageFields returns the message fields that the adapters of a kind know, sorted by name, each
@@ -93,7 +95,7 @@ func (s Set) MessageFields(kind string) []Field {
 // template fields may be templates. No problems is nil.
 func (s Set) CheckMessage(kind string, message map[string]any) Problems {
 	if !slices.Contains(s.Kinds(), kind) {
-		return Problems{{Field: kind, Summary: "is not a kind of message", Suggest: didYouMean(nearest(kind, s.Kinds()), s.Kinds())}}
+		return Problems{{Field: kind, Summary: "is not a kind of message", Suggest: didYouMean(suggest.Nearest(kind, s.Kinds()), s.Kinds())}}
 	}
 	for _, spec := range s.List() {
 		if spec.Kind == kind && spec.Any {

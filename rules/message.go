@@ -38,7 +38,7 @@ func (p *ruleParser) message(n *yamlfile.Node) []ChannelMessage {
 			for _, c := range p.o.Channels {
 				known = append(known, c.Name)
 			}
-			x := suggest(pair.Key, "message/unknown-channel", fmt.Sprintf("there is no channel %q", pair.Key.Text), "nudge.yaml has", known)
+			x := instead(pair.Key, "message/unknown-channel", fmt.Sprintf("there is no channel %q", pair.Key.Text), "nudge.yaml has", known)
 			if len(known) == 0 {
 				x.Detail = "nudge.yaml has no channels: add it under `channels`."
 			}
@@ -72,7 +72,7 @@ func (p *ruleParser) channel(spec *ChannelSpec, pair yamlfile.Pair) ChannelMessa
 		case i >= 0:
 			field = spec.Fields[i]
 		case !spec.Any:
-			p.r.Add(suggest(fp.Key, "message/unknown-field", fmt.Sprintf("%s has no field %q", spec.Name, fp.Key.Text), spec.Name+" has", known))
+			p.r.Add(instead(fp.Key, "message/unknown-field", fmt.Sprintf("%s has no field %q", spec.Name, fp.Key.Text), spec.Name+" has", known))
 			continue
 		case field.Name == "html" || isFile(fp.Value):
 			field.Type = "string"

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"nudge/events"
-	"nudge/rules/finding"
+	"nudge/internal/suggest"
 	"nudge/rules/yamlfile"
 )
 
@@ -441,10 +441,10 @@ func merge(base, over []ChannelMessage) []ChannelMessage {
 	return out
 }
 
-// suggest makes a finding with what was probably meant, or what there is.
-func suggest(n *yamlfile.Node, check, summary, have string, known []string) Finding {
+// instead makes a finding with what was probably meant, or what there is.
+func instead(n *yamlfile.Node, check, summary, have string, known []string) Finding {
 	f := n.Finding(check, summary)
-	f.Suggest = finding.Nearest(n.Text, known)
+	f.Suggest = suggest.Nearest(n.Text, known)
 	if f.Suggest == "" && len(known) > 0 {
 		f.Detail = have + ": " + strings.Join(slices.Sorted(slices.Values(known)), ", ") + "."
 	}

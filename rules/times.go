@@ -65,7 +65,7 @@ func ReadZone(r *yamlfile.Reader, n *yamlfile.Node) string {
 		return s
 	}
 	if _, err := LoadZone(s); err != nil {
-		f := suggest(n, "rule/unknown-zone", fmt.Sprintf("%q is not a time zone", s), "", nil)
+		f := instead(n, "rule/unknown-zone", fmt.Sprintf("%q is not a time zone", s), "", nil)
 		f.Detail = "Write workspace, person, or a name of the IANA database such as Europe/Berlin."
 		r.Add(f)
 		return ZoneWorkspace

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"nudge/events"
+	"nudge/internal/suggest"
 
 	"github.com/expr-lang/expr/ast"
 )
@@ -120,7 +121,7 @@ func (lw *lowerer) occurrenceField(v *node, links []link) (*node, int) {
 		}
 		return field(v, "context."+joinNames(links[1:]), typAny, true), len(links)
 	}
-	return lw.report(Problem{From: l.from, To: l.to, ID: idField, Summary: fmt.Sprintf("An occurrence has no %q.", l.name), Suggest: nearest(l.name, occurrenceFields), Detail: "It has at, ago, event, properties.… and context.…."}), 1
+	return lw.report(Problem{From: l.from, To: l.to, ID: idField, Summary: fmt.Sprintf("An occurrence has no %q.", l.name), Suggest: suggest.Nearest(l.name, occurrenceFields), Detail: "It has at, ago, event, properties.… and context.…."}), 1
 }
 
 // fromHistory reports whether an occurrence is a history's first or last, so that its absence says
@@ -198,7 +199,7 @@ func (lw *lowerer) property(p *props, path string, from, to int) (events.Propert
 
 // undeclared is an error where something declared is nearly the same, else a warning.
 func (lw *lowerer) undeclared(name string, known []string, from, to int, id, summary string) *node {
-	p := Problem{From: from, To: to, ID: id, Summary: summary, Suggest: nearest(name, known), Warning: true}
+	p := Problem{From: from, To: to, ID: id, Summary: summary, Suggest: suggest.Nearest(name, known), Warning: true}
 	p.Detail = "Declare it in events.yaml; undeclared values keep their JSON type, and a string never equals a number."
 	if p.Suggest != "" {
 		p.Warning = false
@@ -260,7 +261,7 @@ func (lw *lowerer) user(v *node, links []link) (*node, int) {
 		n.op, n.name, n.typ, n.declared, n.elem = opTrait, d.Path, typeOf(d.Type), d.Type, elemOf(d)
 		return n, used + 1
 	}
-	p := Problem{From: l.from, To: l.to, ID: idField, Summary: fmt.Sprintf("user has no %q.", l.name), Suggest: nearest(l.name, userFields), Detail: "It has id, created_at, timezone and traits.…."}
+	p := Problem{From: l.from, To: l.to, ID: idField, Summary: fmt.Sprintf("user has no %q.", l.name), Suggest: suggest.Nearest(l.name, userFields), Detail: "It has id, created_at, timezone and traits.…."}
 	if lw.schema.plan != nil {
 		if _, ok := lw.schema.plan.Traits[l.name]; ok {
 			p.Suggest = "traits." + l.name
@@ -292,7 +293,7 @@ func (lw *lowerer) local(l link) *node {
 	case "date":
 		n.typ = typTime
 	default:
-		return lw.report(Problem{From: l.from, To: l.to, ID: idField, Summary: fmt.Sprintf("local has no %q.", l.name), Suggest: nearest(l.name, localFields), Detail: "It has hour, weekday, date, month and day."})
+		return lw.report(Problem{From: l.from, To: l.to, ID: idField, Summary: fmt.Sprintf("local has no %q.", l.name), Suggest: suggest.Nearest(l.name, localFields), Detail: "It has hour, weekday, date, month and day."})
 	}
 	return n
 }
@@ -308,7 +309,7 @@ func (lw *lowerer) placeAccess(v *node, links []link) (*node, int) {
 				return lw.placeField(v, "fence.properties."+joinNames(links[1:])), len(links)
 			}
 		}
-		return lw.report(Problem{From: l.from, To: l.to, ID: idField, Summary: fmt.Sprintf("A fence has no %q.", l.name), Suggest: nearest(l.name, []string{"id", "properties"}), Detail: "It has id and properties.…, from the GeoJSON file."}), 1
+		return lw.report(Problem{From: l.from, To: l.to, ID: idField, Summary: fmt.Sprintf("A fence has no %q.", l.name), Suggest: suggest.Nearest(l.name, []string{"id", "properties"}), Detail: "It has id and properties.…, from the GeoJSON file."}), 1
 	}
 	switch l.name {
 	case "now", "entered", "dwell", "distance":
@@ -325,7 +326,7 @@ func (lw *lowerer) placeAccess(v *node, links []link) (*node, int) {
 		out, used := lw.placeAccess(&n, links[1:])
 		return out, used + 1
 	}
-	return lw.report(Problem{From: l.from, To: l.to, ID: idField, Summary: fmt.Sprintf("A place has no %q.", l.name), Suggest: nearest(l.name, []string{"now", "entered", "dwell", "distance", "fence"}), Detail: "It has now, entered, dwell, distance, fence.id and fence.properties.…."}), 1
+	return lw.report(Problem{From: l.from, To: l.to, ID: idField, Summary: fmt.Sprintf("A place has no %q.", l.name), Suggest: suggest.Nearest(l.name, []string{"now", "entered", "dwell", "distance", "fence"}), Detail: "It has now, entered, dwell, distance, fence.id and fence.properties.…."}), 1
 }
 
 func (lw *lowerer) placeField(v *node, name string) *node {

@@ -6,6 +6,8 @@ import (
 	"sort"
 
 	"github.com/expr-lang/expr/ast"
+
+	"nudge/internal/suggest"
 )
 
 func (lw *lowerer) arity(args []ast.Node, least, most, from, to int, example string) bool {
@@ -40,7 +42,7 @@ func (lw *lowerer) method(n *ast.CallNode, callee *ast.MemberNode, name *ast.Str
 	case recv.op == opSpace && recv.name == "everyone" && name.Value == "event":
 		return lw.eventCall("everyone.event", n.Arguments, from, to, true)
 	case recv.op == opSpace && recv.name == "everyone":
-		return lw.report(Problem{From: nameFrom, To: nameTo, ID: idField, Summary: fmt.Sprintf("everyone has no %q.", name.Value), Suggest: nearest(name.Value, []string{"event"})})
+		return lw.report(Problem{From: nameFrom, To: nameTo, ID: idField, Summary: fmt.Sprintf("everyone has no %q.", name.Value), Suggest: suggest.Nearest(name.Value, []string{"event"})})
 	}
 	return lw.problem(nameFrom, nameTo, idFunction, fmt.Sprintf("There is no method %q here.", name.Value), "Functions are written before what they act on: lower(x), len(list).")
 }
@@ -108,7 +110,7 @@ func (lw *lowerer) near(n *ast.CallNode, name string, from, to int) *node {
 	case err != nil:
 		return lw.problem(pFrom, pTo, idFence, fmt.Sprintf("%q is not a pattern: %v.", pattern, err), "Write a fence's id, with * for any part: \"stores/*\".")
 	case !found:
-		return lw.report(Problem{From: pFrom, To: pTo, ID: idFence, Summary: fmt.Sprintf("No fence matches %q.", pattern), Suggest: nearest(pattern, lw.schema.fences), Detail: "Fences are the files under fences/; their ids are file and feature: stores/berlin."})
+		return lw.report(Problem{From: pFrom, To: pTo, ID: idFence, Summary: fmt.Sprintf("No fence matches %q.", pattern), Suggest: suggest.Nearest(pattern, lw.schema.fences), Detail: "Fences are the files under fences/; their ids are file and feature: stores/berlin."})
 	}
 	ref := &PlaceRef{Pattern: pattern, Inside: name == "inside"}
 	if name == "near" {
@@ -170,13 +172,13 @@ func (lw *lowerer) function(name string, args []ast.Node, from, to int) *node {
 		}
 		sort.Strings(known)
 		detail := unavailable[name]
-		suggest := ""
+		meant := ""
 		if detail == "" {
 			detail = "docs/language.md lists the functions."
-			suggest = nearest(name, known)
+			meant = suggest.Nearest(name, known)
 		}
 		nameTo := min(from+len(name), to)
-		return lw.report(Problem{From: from, To: nameTo, ID: idFunction, Summary: fmt.Sprintf("There is no function %s(…).", name), Suggest: suggest, Detail: detail})
+		return lw.report(Problem{From: from, To: nameTo, ID: idFunction, Summary: fmt.Sprintf("There is no function %s(…).", name), Suggest: meant, Detail: detail})
 	}
 	if !lw.arity(args, fn.least, fn.most, from, to, fn.example) {
 		return &node{op: opBad}

@@ -3,6 +3,8 @@ package segments
 import (
 	"fmt"
 	"strings"
+
+	"nudge/internal/suggest"
 )
 
 // people reads everyone.event(…).within(…).people.
@@ -50,7 +52,7 @@ func (lw *lowerer) outsideValue(filter *lowerer, path string, from, to int) *nod
 		known = append(known, n)
 	}
 	if _, earlier := lw.earlier[root]; !earlier && root != "it" && root != "trigger" && root != "user" {
-		s := nearest(root, known)
+		s := suggest.Nearest(root, known)
 		if s != "" {
 			s = "$" + s
 		}

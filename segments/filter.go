@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"nudge/events"
+	"nudge/internal/suggest"
 
 	"github.com/expr-lang/expr/ast"
 )
@@ -99,7 +100,7 @@ func (lw *lowerer) filterName(name string, from, to int) *node {
 		}
 		return &node{op: opSpace, typ: typSpace, name: name}
 	}
-	suggest := nearest(name, []string{"properties", "context", "at"})
+	suggest := suggest.Nearest(name, []string{"properties", "context", "at"})
 	if suggest == "" && lw.occurrence != nil {
 		if _, ok := lw.occurrence.declared[name]; ok {
 			suggest = "properties." + name
@@ -145,7 +146,7 @@ func (lw *lowerer) entry(path string, from, to int) *node {
 		n.typ = typTime
 	default:
 		name := strings.TrimPrefix(path, "entry.")
-		return lw.report(Problem{From: from, To: to, ID: idField, Summary: fmt.Sprintf("entry has no %q.", name), Suggest: nearest(name, []string{"value", "at", "since"}), Detail: "It has value, at and since."})
+		return lw.report(Problem{From: from, To: to, ID: idField, Summary: fmt.Sprintf("entry has no %q.", name), Suggest: suggest.Nearest(name, []string{"value", "at", "since"}), Detail: "It has value, at and since."})
 	}
 	return n
 }

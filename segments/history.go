@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"nudge/events"
+	"nudge/internal/suggest"
 
 	"github.com/expr-lang/expr/ast"
 )
@@ -39,7 +40,7 @@ func (lw *lowerer) eventName(name string, from, to int) bool {
 	if _, ok := lw.schema.declared(name); ok {
 		return true
 	}
-	p := Problem{From: from, To: to, ID: idEvent, Summary: fmt.Sprintf("The tracking plan has no event %q.", name), Suggest: nearest(name, lw.schema.eventNames()), Warning: true}
+	p := Problem{From: from, To: to, ID: idEvent, Summary: fmt.Sprintf("The tracking plan has no event %q.", name), Suggest: suggest.Nearest(name, lw.schema.eventNames()), Warning: true}
 	p.Detail = "Declare it in events.yaml if apps send it."
 	if p.Suggest != "" {
 		p.Warning = false
@@ -116,7 +117,7 @@ func (lw *lowerer) message(n *ast.CallNode, from, to int) *node {
 		for r := range lw.schema.rules {
 			known = append(known, r)
 		}
-		return lw.report(Problem{From: f, To: t, ID: idRule, Summary: fmt.Sprintf("There is no rule %q.", rule), Suggest: nearest(rule, known), Detail: "message(\"…\") names a rule; message(\"*\") is any of ours."})
+		return lw.report(Problem{From: f, To: t, ID: idRule, Summary: fmt.Sprintf("There is no rule %q.", rule), Suggest: suggest.Nearest(rule, known), Detail: "message(\"…\") names a rule; message(\"*\") is any of ours."})
 	}
 	h := &history{feat: Feature{Event: events.MessageSent, Message: rule}, props: lw.propsOf(events.MessageSent)}
 	return &node{op: opHistory, typ: typHistory, hist: h}
@@ -135,7 +136,7 @@ func (lw *lowerer) historyField(h *node, name string, from, to int) *node {
 		if name == "people" {
 			return lw.people(h)
 		}
-		return lw.report(Problem{From: from, To: to, ID: idField, Summary: fmt.Sprintf("Of everyone's history there is no %q.", name), Suggest: nearest(name, []string{"people", "within"}), Detail: "Only .people is told: how many did it."})
+		return lw.report(Problem{From: from, To: to, ID: idField, Summary: fmt.Sprintf("Of everyone's history there is no %q.", name), Suggest: suggest.Nearest(name, []string{"people", "within"}), Detail: "Only .people is told: how many did it."})
 	}
 	switch name {
 	case "count":
@@ -173,7 +174,7 @@ func (lw *lowerer) historyField(h *node, name string, from, to int) *node {
 	if hs.it {
 		known = append([]string{"value"}, known...)
 	}
-	return lw.report(Problem{From: from, To: to, ID: idField, Summary: fmt.Sprintf("A history has no %q.", name), Suggest: nearest(name, known), Detail: "It has " + strings.Join(known, ", ") + "."})
+	return lw.report(Problem{From: from, To: to, ID: idField, Summary: fmt.Sprintf("A history has no %q.", name), Suggest: suggest.Nearest(name, known), Detail: "It has " + strings.Join(known, ", ") + "."})
 }
 
 var methodExamples = map[string]string{

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/expr-lang/expr/ast"
+
+	"nudge/internal/suggest"
 )
 
 // place in a rule decides which names exist.
@@ -222,7 +224,7 @@ func (lw *lowerer) identifier(name string, from, to int) *node {
 		names = append(names, e)
 	}
 	return lw.report(Problem{
-		From: from, To: to, ID: idName, Summary: fmt.Sprintf("There is no %q.", name), Suggest: nearest(name, names),
+		From: from, To: to, ID: idName, Summary: fmt.Sprintf("There is no %q.", name), Suggest: suggest.Nearest(name, names),
 		Detail: "Known are now, user, local, segment(…), event(…), did(…), message(…), near(…), inside(…), and it or trigger where the rule has for_each or on.",
 	})
 }
@@ -383,7 +385,7 @@ func (lw *lowerer) segment(n *ast.CallNode, from, to int) *node {
 			known = append(known, s)
 		}
 		sort.Strings(known)
-		return lw.report(Problem{From: nameFrom, To: nameTo, ID: idSegment, Summary: fmt.Sprintf("There is no segment %q.", name), Suggest: nearest(name, known), Detail: "Segments are the files under segments/."})
+		return lw.report(Problem{From: nameFrom, To: nameTo, ID: idSegment, Summary: fmt.Sprintf("There is no segment %q.", name), Suggest: suggest.Nearest(name, known), Detail: "Segments are the files under segments/."})
 	}
 	for i, open := range lw.segments {
 		if open == name {

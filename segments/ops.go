@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/expr-lang/expr/ast"
+
+	"nudge/internal/suggest"
 )
 
 func not(n *node) *node {
@@ -222,7 +224,7 @@ func (lw *lowerer) weekdays(a, b *node) bool {
 	if !ok || slices.Contains(weekdayNames, s) {
 		return true
 	}
-	lw.report(Problem{From: b.from, To: b.to, ID: idNeverTrue, Summary: fmt.Sprintf("%q is no weekday.", s), Suggest: nearest(s, weekdayNames), Detail: "They are monday, tuesday, wednesday, thursday, friday, saturday, sunday."})
+	lw.report(Problem{From: b.from, To: b.to, ID: idNeverTrue, Summary: fmt.Sprintf("%q is no weekday.", s), Suggest: suggest.Nearest(s, weekdayNames), Detail: "They are monday, tuesday, wednesday, thursday, friday, saturday, sunday."})
 	return false
 }
 
@@ -236,7 +238,7 @@ func (lw *lowerer) enumerated(a, b *node) bool {
 	if len(allowed) == 0 || slices.Contains(allowed, s) {
 		return true
 	}
-	p := Problem{From: b.from, To: b.to, ID: idNeverTrue, Summary: fmt.Sprintf("The tracking plan does not allow the value %q.", s), Suggest: nearest(s, allowed), Warning: true}
+	p := Problem{From: b.from, To: b.to, ID: idNeverTrue, Summary: fmt.Sprintf("The tracking plan does not allow the value %q.", s), Suggest: suggest.Nearest(s, allowed), Warning: true}
 	p.Warning = p.Suggest == ""
 	lw.report(p)
 	return p.Warning

@@ -3,7 +3,6 @@ package segments
 import (
 	"fmt"
 	"sort"
-	"strings"
 )
 
 // Problem is one thing that is wrong (or, as a Warning, doubtful) in a condition's source text.
@@ -97,47 +96,4 @@ func sortProblems(ps []Problem) []Problem {
 		}
 	}
 	return out
-}
-
-// nearest is the known name closest to what was written, or "" when none is close enough for a
-// "did you mean" (a third of its length, at most three edits).
-func nearest(written string, known []string) string {
-	best, bestCost := "", 4
-	limit := len(written) / 3
-	for _, k := range known {
-		if k == written {
-			continue
-		}
-		cost := distance(strings.ToLower(written), strings.ToLower(k))
-		if cost <= limit && (cost < bestCost || cost == bestCost && k < best) {
-			best, bestCost = k, cost
-		}
-	}
-	return best
-}
-
-// distance counts insertions, deletions, replacements and swaps of neighbours.
-func distance(a, b string) int {
-	x, y := []rune(a), []rune(b)
-	prev2 := make([]int, len(y)+1)
-	prev := make([]int, len(y)+1)
-	cur := make([]int, len(y)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(x); i++ {
-		cur[0] = i
-		for j := 1; j <= len(y); j++ {
-			cost := 1
-			if x[i-1] == y[j-1] {
-				cost = 0
-			}
-			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && x[i-1] == y[j-2] && x[i-2] == y[j-1] {
-				cur[j] = min(cur[j], prev2[j-2]+1)
-			}
-		}
-		prev2, prev, cur = prev, cur, prev2
-	}
-	return prev[len(y)]
 }

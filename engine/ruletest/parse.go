@@ -12,8 +12,8 @@ import (
 	"nudge/engine/schedule"
 	"nudge/engine/workspace"
 	"nudge/events"
+	"nudge/internal/suggest"
 	"nudge/rules"
-	"nudge/rules/finding"
 	"nudge/rules/yamlfile"
 )
 
@@ -276,7 +276,7 @@ func (p *parser) ruleAt(n *yamlfile.Node, from, to int) *workspace.Rule {
 	r := p.l.rule(name)
 	if r == nil {
 		f := n.FindingIn(from, to, "test/unknown-rule", fmt.Sprintf("there is no rule %q", name))
-		if f.Suggest = finding.Nearest(name, p.l.ruleNames()); f.Suggest == "" {
+		if f.Suggest = suggest.Nearest(name, p.l.ruleNames()); f.Suggest == "" {
 			f.Detail = "There are " + strings.Join(p.l.ruleNames(), ", ") + "."
 		}
 		p.r.Add(f)
@@ -293,7 +293,7 @@ func (p *parser) userAt(n *yamlfile.Node, from, to int) string {
 			names = append(names, who.name)
 		}
 		f := n.FindingIn(from, to, "test/unknown-user", fmt.Sprintf("nobody in the test is called %q", name))
-		if f.Suggest = finding.Nearest(name, names); f.Suggest == "" {
+		if f.Suggest = suggest.Nearest(name, names); f.Suggest == "" {
 			f.Detail = "There are " + strings.Join(names, ", ") + "."
 		}
 		p.r.Add(f)

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"nudge/events"
+	"nudge/internal/suggest"
 	"nudge/rules"
-	"nudge/rules/finding"
 	"nudge/rules/yamlfile"
 )
 
@@ -288,7 +288,7 @@ func (p *parser) nameKnown(h happening) bool {
 		}
 	}
 	f := h.text.FindingIn(h.name.from, h.name.to, "test/unknown-event", fmt.Sprintf(what, name))
-	f.Suggest = finding.Nearest(name, names)
+	f.Suggest = suggest.Nearest(name, names)
 	f.Detail = "If it is meant, write the full form with `off_plan: true`."
 	p.r.Add(f)
 	return false
@@ -375,7 +375,7 @@ var platforms = []string{"ios", "android", "web"}
 func (p *parser) platform(user string, n *yamlfile.Node, w word) (events.Event, bool) {
 	if !slices.Contains(platforms, w.text) {
 		f := n.FindingIn(w.from, w.to, "test/bad-value", fmt.Sprintf("%q is not one of %s", w.text, strings.Join(platforms, ", ")))
-		f.Suggest = finding.Nearest(w.text, platforms)
+		f.Suggest = suggest.Nearest(w.text, platforms)
 		p.r.Add(f)
 		return events.Event{}, false
 	}

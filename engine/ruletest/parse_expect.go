@@ -7,7 +7,7 @@ import (
 
 	"nudge/engine/ledger"
 	"nudge/engine/workspace"
-	"nudge/rules/finding"
+	"nudge/internal/suggest"
 	"nudge/rules/yamlfile"
 )
 
@@ -111,7 +111,7 @@ func (p *parser) details(e *Expectation, f *yamlfile.Fields, r *workspace.Rule) 
 				where = " on " + e.Channel
 			}
 			x := pair.Key.Finding("test/unknown-field", fmt.Sprintf("the message of %s%s has no field %q", r.Name, where, pair.Key.Text))
-			if x.Suggest = finding.Nearest(pair.Key.Text, names); x.Suggest == "" {
+			if x.Suggest = suggest.Nearest(pair.Key.Text, names); x.Suggest == "" {
 				x.Detail = "It has " + strings.Join(names, ", ") + "."
 			}
 			p.r.Add(x)
@@ -146,7 +146,7 @@ func fieldsOf(r *workspace.Rule, channel string) []string {
 func (p *parser) reason(n *yamlfile.Node, w word) ledger.Reason {
 	if !slices.Contains(reasons(), w.text) {
 		f := n.FindingIn(w.from, w.to, "test/unknown-reason", fmt.Sprintf("there is no reason %q", w.text))
-		if f.Suggest = finding.Nearest(w.text, reasons()); f.Suggest == "" {
+		if f.Suggest = suggest.Nearest(w.text, reasons()); f.Suggest == "" {
 			f.Detail = "There are " + strings.Join(reasons(), ", ") + "."
 		}
 		p.r.Add(f)

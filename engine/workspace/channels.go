@@ -9,8 +9,8 @@ import (
 
 	"nudge/channels"
 	"nudge/engine/decide"
+	"nudge/internal/suggest"
 	"nudge/rules"
-	"nudge/rules/finding"
 	"nudge/rules/yamlfile"
 )
 
@@ -97,7 +97,7 @@ func (p *configParser) adapter(c *channelConfig, f *yamlfile.Fields, name *yamlf
 		for _, s := range p.l.o.Adapters.List() {
 			known = append(known, s.Name)
 		}
-		x.Suggest = finding.Nearest(word, known)
+		x.Suggest = suggest.Nearest(word, known)
 		if x.Suggest == "" {
 			x.Detail = "There are " + strings.Join(known, ", ") + "."
 		}

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 
 	"nudge/events"
+	"nudge/internal/suggest"
 	"nudge/rules"
-	"nudge/rules/finding"
 	"nudge/rules/yamlfile"
 	"nudge/segments"
 )
@@ -155,7 +155,7 @@ func (l *loader) event(name string, at *yamlfile.Node, rule string) {
 	}
 	f := at.Finding("expr/unknown-event", fmt.Sprintf("the tracking plan has no event %q", name))
 	f.Rule = rule
-	f.Suggest = finding.Nearest(name, slices.Concat(stored, slices.Collect(maps.Keys(plan.Events))))
+	f.Suggest = suggest.Nearest(name, slices.Concat(stored, slices.Collect(maps.Keys(plan.Events))))
 	if f.Suggest == "" {
 		f.Severity, f.Detail = rules.Warning, "Declare it in events.yaml if apps send it."
 	}
@@ -177,7 +177,7 @@ func (l *loader) property(g *rules.Goal, r *rules.Rule) {
 	if !found {
 		f := at.Finding("expr/unknown-property", fmt.Sprintf("%q declares no property %q", g.Event, path))
 		f.Rule = r.Name
-		f.Suggest = finding.Nearest(path, slices.Collect(maps.Keys(d.Properties)))
+		f.Suggest = suggest.Nearest(path, slices.Collect(maps.Keys(d.Properties)))
 		if f.Suggest == "" {
 			f.Severity, f.Detail = rules.Warning, "Declare it in events.yaml."
 		}

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"nudge/engine/decide"
+	"nudge/internal/suggest"
 	"nudge/rules"
-	"nudge/rules/finding"
 	"nudge/rules/yamlfile"
 )
 
@@ -340,7 +340,7 @@ func (p *configParser) known(n *yamlfile.Node, what string, there []string) {
 		return
 	}
 	f := n.Finding("workspace/unknown-"+what, fmt.Sprintf("there is no %s %q", what, n.Text))
-	f.Suggest = finding.Nearest(n.Text, there)
+	f.Suggest = suggest.Nearest(n.Text, there)
 	if f.Suggest == "" {
 		f.Detail = "There are " + strings.Join(there, ", ") + "."
 	}

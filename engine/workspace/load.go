@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"nudge/channels"
+	"nudge/internal/suggest"
 	"nudge/rules"
-	"nudge/rules/finding"
 	"nudge/rules/yamlfile"
 	"nudge/segments"
 	"nudge/segments/geo"
@@ -289,7 +289,7 @@ func (l *loader) checkCapRules() {
 		for _, item := range items {
 			if item.Text != "" && !slices.Contains(names, item.Text) {
 				f := item.Finding("workspace/unknown-rule", fmt.Sprintf("there is no rule %q", item.Text))
-				f.Suggest = finding.Nearest(item.Text, names)
+				f.Suggest = suggest.Nearest(item.Text, names)
 				l.add(f)
 			}
 		}

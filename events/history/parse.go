@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 	"github.com/minio/highwayhash"
 
 	"nudge/events"
+	"nudge/internal/suggest"
 )
 
 // ParseMapping reads a mapping; file is its name in errors.
@@ -127,47 +129,12 @@ func pairsOf(n ast.Node) ([]*ast.MappingValueNode, bool) {
 }
 
 func nearest[V any](key string, members map[string]V) string {
-	best, distance := "", 3
-	names := make([]string, 0, len(members))
-	for name := range members {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		if d := editDistance(strings.ToLower(key), strings.ToLower(name)); d < distance {
-			best, distance = name, d
-		}
-	}
+	names := slices.Sorted(maps.Keys(members))
+	best := suggest.Nearest(key, names)
 	if best == "" {
 		return "; known are " + strings.Join(names, ", ")
 	}
 	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// editDistance counts the letters to insert, remove, change or swap with their neighbour.
-func editDistance(a, b string) int {
-	rows := make([][]int, len(a)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(b)+1)
-		rows[i][0] = i
-	}
-	for j := range rows[0] {
-		rows[0][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		for j := 1; j <= len(b); j++ {
-			change := 1
-			if a[i-1] == b[j-1] {
-				change = 0
-			}
-			d := min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+change)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				d = min(d, rows[i-2][j-2]+1)
-			}
-			rows[i][j] = d
-		}
-	}
-	return rows[len(a)][len(b)]
 }
 
 func (p *parse) list(n ast.Node, what string, each func(ast.Node)) {

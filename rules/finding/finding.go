@@ -4,7 +4,6 @@ package finding
 import (
 	"cmp"
 	"slices"
-	"unicode/utf8"
 )
 
 // Severity says what a finding means for the files it is about.
@@ -93,61 +92,3 @@ func Count(fs []Finding) Counts {
 
 // HasErrors says whether one of the findings is an Error.
 func HasErrors(fs []Finding) bool { return Count(fs).Errors > 0 }
-
-// Nearest is the candidate that name was probably meant to be, or "" when none is near enough. Of
-// equally near ones it is the first in alphabetical order. Letter case is not a difference.
-func Nearest(name string, candidates []string) string {
-	limit := max(1, utf8.RuneCountInString(name)/3)
-	best, bestAt := "", limit+1
-	sorted := slices.Sorted(slices.Values(candidates))
-	for _, c := range sorted {
-		if c == name || c == "" {
-			continue
-		}
-		if d := distance(fold(name), fold(c)); d < bestAt {
-			best, bestAt = c, d
-		}
-	}
-	return best
-}
-
-// fold makes spellings that people mix up equal: case, and "-", "_" and " " between words.
-func fold(s string) []rune {
-	out := make([]rune, 0, len(s))
-	for _, r := range s {
-		switch {
-		case r == '-' || r == ' ':
-			r = '_'
-		case 'A' <= r && r <= 'Z':
-			r += 'a' - 'A'
-		}
-		out = append(out, r)
-	}
-	return out
-}
-
-// distance is the number of letters to insert, remove, replace or swap with the neighbour (optimal
-// string alignment).
-func distance(a, b []rune) int {
-	prev2 := make([]int, len(b)+1)
-	prev := make([]int, len(b)+1)
-	cur := make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		cur[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				cur[j] = min(cur[j], prev2[j-2]+1)
-			}
-		}
-		prev2, prev, cur = prev, cur, prev2
-	}
-	return prev[len(b)]
-}

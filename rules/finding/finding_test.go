@@ -98,28 +98,6 @@ func TestSortIsOfPlaces(t *testing.T) {
 	})
 }
 
-func TestNearest(t *testing.T) {
-	cases := []struct {
-		name, word string
-		known      []string
-		want       string
-	}{
-		{"a letter too few", "shedule", []string{"schedule", "start"}, "schedule"},
-		{"two swapped", "hodlout", []string{"holdout"}, "holdout"},
-		{"dash for underscore", "for-each", []string{"for_each"}, "for_each"},
-		{"case", "Priority", []string{"priority"}, "priority"},
-		{"blank for underscore", "send at", []string{"send_at"}, "send_at"},
-		{"too far", "colour", []string{"owner", "about"}, ""},
-		{"short words need to be near", "at", []string{"on"}, ""},
-		{"of two the first in the alphabet", "bat", []string{"cat", "hat"}, "cat"},
-		{"never itself", "when", []string{"when"}, ""},
-		{"other scripts", "größe", []string{"grösse", "größen"}, "größen"},
-	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) { require.Equal(t, c.want, finding.Nearest(c.word, c.known)) })
-	}
-}
-
 func TestSeverity(t *testing.T) {
 	require.True(t, finding.Error.AtLeast(finding.Warning))
 	require.True(t, finding.Warning.AtLeast(finding.Warning))

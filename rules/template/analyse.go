@@ -11,7 +11,7 @@ import (
 	"github.com/osteele/liquid/expressions"
 	"github.com/osteele/liquid/parser"
 
-	"nudge/rules/finding"
+	"nudge/internal/suggest"
 )
 
 var parserLoc = parser.SourceLoc{LineNo: 1}
@@ -193,7 +193,7 @@ func (a *analysis) tag(from, to int, name string, nameAt int, args [2]int) {
 				}
 			}
 		default:
-			a.problem(nameAt, nameEnd, "template/unknown-tag", fmt.Sprintf("there is no tag %q", name), "", finding.Nearest(name, tagNames()))
+			a.problem(nameAt, nameEnd, "template/unknown-tag", fmt.Sprintf("there is no tag %q", name), "", suggest.Nearest(name, tagNames()))
 			return
 		}
 	}
@@ -367,7 +367,7 @@ func (a *analysis) filter(name string, hasArgs bool, from int, toks []lexeme, i 
 	spec, ok := filters[name]
 	if !ok {
 		a.problem(start, start+len(name), "template/unknown-filter", fmt.Sprintf("there is no filter %q", name), "",
-			finding.Nearest(name, slices.Sorted(maps.Keys(filters))))
+			suggest.Nearest(name, slices.Sorted(maps.Keys(filters))))
 		return
 	}
 	n := 0

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"nudge/events"
-	"nudge/rules/finding"
+	"nudge/internal/suggest"
 )
 
 // Names that every template may use, beside those of the rule's `with`.
@@ -57,7 +57,7 @@ func (s Scope) check(v Var) (Problem, bool) {
 	default:
 		return problem("template/unknown-name", fmt.Sprintf("%q is not a name of this rule's `with`", root),
 			"A message may use the names of `with`, user.… and message.…: add the value to `with`.",
-			finding.Nearest(root, slices.Concat(s.With, roots)))
+			suggest.Nearest(root, slices.Concat(s.With, roots)))
 	}
 	field, trait, hasTrait := strings.Cut(rest, ".")
 	switch {
@@ -65,7 +65,7 @@ func (s Scope) check(v Var) (Problem, bool) {
 		return problem("template/group", fmt.Sprintf("%q is a group of values", v.Path), "Name one of them.", "")
 	case !slices.Contains(fields, field):
 		return problem("template/unknown-name", fmt.Sprintf("%s has no %q", root, field),
-			fmt.Sprintf("It has %s.", strings.Join(fields, ", ")), finding.Nearest(field, fields))
+			fmt.Sprintf("It has %s.", strings.Join(fields, ", ")), suggest.Nearest(field, fields))
 	case root == rootUser && field == "traits":
 		return s.trait(v, trait)
 	}
@@ -93,7 +93,7 @@ func (s Scope) trait(v Var, trait string) (Problem, bool) {
 		}
 	}
 	// As in conditions: an error where a declared one is nearly the same, else a warning.
-	near := finding.Nearest(trait, slices.Collect(maps.Keys(s.Plan.Traits)))
+	near := suggest.Nearest(trait, slices.Collect(maps.Keys(s.Plan.Traits)))
 	return Problem{
 		v.From, v.To, "template/unknown-trait", fmt.Sprintf("the trait %q is not declared", trait),
 		"Declare it under `traits` in events.yaml.", near, near == "",

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"nudge/internal/suggest"
 	"nudge/rules/finding"
 )
 
@@ -116,7 +117,7 @@ func (f *Fields) Done() {
 		}
 		x := p.Key.Finding(f.r.id("unknown-key"), fmt.Sprintf("unknown key %q", p.Key.Text))
 		free := slices.DeleteFunc(slices.Clone(f.known), f.Has)
-		x.Suggest = finding.Nearest(p.Key.Text, free)
+		x.Suggest = suggest.Nearest(p.Key.Text, free)
 		if x.Suggest == "" {
 			x.Detail = "Known here: " + strings.Join(f.known, ", ") + "."
 		}
@@ -201,7 +202,7 @@ func (r *Reader) OneOf(n *Node, allowed ...string) string {
 	}
 	if !slices.Contains(allowed, n.Text) {
 		f := n.Finding(r.id("bad-value"), fmt.Sprintf("%q is not one of %s", n.Text, strings.Join(allowed, ", ")))
-		f.Suggest = finding.Nearest(n.Text, allowed)
+		f.Suggest = suggest.Nearest(n.Text, allowed)
 		r.Add(f)
 		return ""
 	}
