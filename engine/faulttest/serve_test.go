@@ -69,7 +69,9 @@ func install(t *testing.T, data string, files map[string]string) *installation {
 	in.logs, err = os.Create(filepath.Join(in.dir, "serve.log"))
 	require.NoError(t, err)
 	t.Cleanup(func() {
+		engine := in.engine()
 		in.kill()
+		in.gone(engine) // it ends when it sees the end of its parent, and writes until then
 		if t.Failed() {
 			in.mu.Lock()
 			t.Logf("end of the log of serve:\n%s", strings.Join(in.tail, "\n"))
