@@ -256,7 +256,7 @@ func (a *App) openEngine(ctx context.Context) (err error) {
 		Fences: func() *geo.Fences { return a.Workspace().Fences }, Changed: a.people().Changed,
 	})
 	store := ledger.NewStore(a.Store.Conn())
-	a.Ledger = ledger.NewReader(store, a.decisions, a.deliveries, a.Writer.Erased, a.log)
+	a.Ledger = ledger.NewReader(store, a.decisions, a.deliveries, a.Writer, a.log)
 	if err := a.Ledger.Flush(ctx); err != nil {
 		return err //nolint:wrapcheck // says what it was doing
 	}

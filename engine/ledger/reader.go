@@ -24,8 +24,17 @@ const insertBytes = 16 << 20
 type Reader struct {
 	store   *Store
 	streams []*copied
-	erased  func(events.PersonID) bool
+	people  People
 	log     *slog.Logger
+}
+
+// People is what the reader needs of the identity writer.
+type People interface {
+	// Erased says that nothing may be kept about a person.
+	Erased(id events.PersonID) bool
+	// Steady runs fn, which asks Erased and then inserts: what it inserts about somebody who is erased
+	// meanwhile is cleaned behind it.
+	Steady(fn func() error) error
 }
 
 type copied struct {
@@ -36,11 +45,11 @@ type copied struct {
 	have   Present       // beyond the checkpoint at start
 }
 
-// NewReader returns a reader of the two streams. Of people for whom erased is true, rows stay as counts
-// without the person.
-func NewReader(store *Store, decisions, deliveries Source, erased func(events.PersonID) bool, log *slog.Logger) *Reader {
+// NewReader returns a reader of the two streams. Of people who are erased, rows stay as counts without the
+// person.
+func NewReader(store *Store, decisions, deliveries Source, people People, log *slog.Logger) *Reader {
 	return &Reader{
-		store: store, erased: erased, log: log.With("component", "ledger"),
+		store: store, people: people, log: log.With("component", "ledger"),
 		streams: []*copied{{name: "decisions", source: decisions}, {name: "deliveries", source: deliveries}},
 	}
 }
@@ -69,7 +78,7 @@ func (r *Reader) Run(ctx context.Context, tick <-chan time.Time) {
 // Flush copies everything that is in the streams now. One caller at a time.
 func (r *Reader) Flush(ctx context.Context) error {
 	for _, c := range r.streams {
-		if err := r.copy(ctx, c); err != nil {
+		if err := r.people.Steady(func() error { return r.copy(ctx, c) }); err != nil {
 			return fmt.Errorf("copy %s to the ledger: %w", c.name, err)
 		}
 	}
@@ -125,8 +134,8 @@ func (r *Reader) copy(ctx context.Context, c *copied) error {
 		if err != nil {
 			return fmt.Errorf("message %d: %w", m.Seq, err)
 		}
-		for _, rec := range chunk.Records {
-			rec.anonymise(r.erased)
+		for i := range chunk.Records {
+			chunk.Records[i].anonymise(r.people.Erased)
 		}
 		msgs = append(msgs, Message{Shard: m.Shard, Seq: m.Seq, At: m.At, Records: chunk.Records})
 		if size += len(m.Data); size >= insertBytes {
@@ -140,16 +149,22 @@ func (r *Reader) copy(ctx context.Context, c *copied) error {
 	return insert(msgs[len(msgs)-1].Seq)
 }
 
-// anonymise takes the person out of a record about somebody who was erased.
-func (r Record) anonymise(erased func(events.PersonID) bool) {
+// anonymise takes the person out of a record about somebody who was erased: of a decision and of a delivery
+// stays what is counted (clickhouse.EraseFromLedger does the same to rows), of any other nothing.
+func (r *Record) anonymise(erased func(events.PersonID) bool) {
 	switch {
 	case r.Decision != nil && erased(r.Decision.Person):
 		d := r.Decision
-		d.Person, d.UserID, d.Value, d.Zone = 0, "", "", ""
+		d.Person, d.UserID, d.Value, d.Zone, d.Trigger, d.Since = 0, "", "", "", 0, 0
 		d.Features, d.With, d.Profile, d.Devices = nil, nil, nil, nil
-	case r.Move != nil && (erased(r.Move.From) || erased(r.Move.To)):
-		r.Move.State = nil
+		if d.Reason == ConditionError || d.Reason == TemplateFailed {
+			d.By = ""
+		}
 	case r.Delivery != nil && erased(r.Delivery.Person):
-		r.Delivery.Person, r.Delivery.Device, r.Delivery.Text = 0, "", nil
+		d := r.Delivery
+		d.Person, d.Device, d.Provider, d.Error, d.Text = 0, "", "", "", nil
+	case r.Flip != nil && erased(r.Flip.Person), r.Forget != nil && erased(r.Forget.Person),
+		r.Move != nil && (erased(r.Move.From) || erased(r.Move.To)):
+		*r = Record{}
 	}
 }

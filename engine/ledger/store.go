@@ -129,7 +129,7 @@ func (b *batches) add(m Message, index int, r Record) error {
 		})
 		return nil
 	}
-	if b.have["shard_log"][place] {
+	if r == (Record{}) || b.have["shard_log"][place] {
 		return nil
 	}
 	if t := r.Tick; t != nil && !b.have["ticks"][tickPlace(t.ID, m.Shard)] {

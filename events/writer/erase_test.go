@@ -2,6 +2,8 @@ package writer
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -91,4 +93,76 @@ func TestEraseIsResumed(t *testing.T) {
 	r.flush()
 	require.EqualValues(t, 1, r.count("events"))
 	require.NotEqual(t, "65536", r.rows("SELECT person FROM events")[0])
+}
+
+// An erasure that was cut short after what made one person of two was gone finds both numbers in its record.
+func TestEraseIsResumedWithoutMerges(t *testing.T) {
+	r := newRig(t)
+	r.send(
+		events.Event{Kind: events.KindTrack, MessageID: "1", AnonymousID: "a", Name: "seen"},
+		events.Event{Kind: events.KindTrack, MessageID: "2", UserID: "u", Name: "seen"},
+		events.Event{Kind: events.KindIdentify, MessageID: "3", UserID: "u", AnonymousID: "a"},
+		events.Event{Kind: events.KindErase, UserID: "u"},
+	)
+	r.flush()
+	done := func() bool { return r.rowsCount("SELECT countIf(done_at > toDateTime64(1, 3)) FROM erasures") == 1 }
+	r.until("the erasure is done", done)
+	for _, table := range []string{"events", "identities", "merges", "dedup"} {
+		require.EqualValues(t, 0, r.count(table), table)
+	}
+	require.Equal(t, []string{"65536", "65537"}, r.rows("SELECT person FROM (SELECT DISTINCT person FROM erasures ORDER BY person)"))
+	r.stop()
+	exec := func(q string) { require.NoError(t, r.store.Conn().Exec(context.Background(), q)) }
+	exec("ALTER TABLE erasures DELETE WHERE done_at > toDateTime64(1, 3) SETTINGS mutations_sync = 2")
+	exec("INSERT INTO identities (kind, id, person, pos) VALUES ('anonymous', 'a', 65536, 65536)")
+	exec("INSERT INTO decisions (entry, person, at) VALUES ('e', 65536, now64(3))")
+	r.start()
+	r.until("the erasure is done", done)
+	require.EqualValues(t, 0, r.count("identities"))
+	require.Equal(t, []string{"e 0"}, r.rows("SELECT entry; person FROM decisions"))
+	require.True(t, r.w.Erased(65536))
+	require.True(t, r.w.Erased(65537))
+}
+
+// What the ledger's copier writes about somebody who is erased meanwhile is cleaned behind it.
+func TestEraseWaitsForTheCopier(t *testing.T) {
+	r := newRig(t)
+	r.send(events.Event{Kind: events.KindTrack, MessageID: "1", UserID: "u", Name: "seen"})
+	r.flush()
+	require.NoError(t, r.w.Steady(func() error {
+		require.False(t, r.w.Erased(65536))
+		r.send(events.Event{Kind: events.KindErase, UserID: "u"})
+		r.until("the events are gone", func() bool { return r.count("events") == 0 })
+		return r.store.Conn().Exec(context.Background(), "INSERT INTO decisions (entry, person, user_id, at) VALUES ('e', 65536, 'u', now64(3))")
+	}))
+	r.until("the erasure is done", func() bool {
+		return r.rowsCount("SELECT countIf(done_at > toDateTime64(1, 3)) FROM erasures") == 1
+	})
+	require.Equal(t, []string{"e 0 "}, r.rows("SELECT entry; person; user_id FROM decisions"))
+}
+
+func TestSpellings(t *testing.T) {
+	for name, c := range map[string]struct {
+		id  string
+		raw []string
+		not []string
+	}{
+		"plain":      {"ann", []string{`{"userId":"ann"}`}, []string{`{"userId":"anna"}`, `{"userId":"joann"}`}},
+		"escaped":    {`a<"b">\c`, []string{`"a<\"b\">\\c"`, `"a\u003c\"b\"\u003e\\c"`}, nil},
+		"not ASCII":  {"zoë😀", []string{`"zoë😀"`, `"zo\u00eb\ud83d\ude00"`, `"zo\u00EB\uD83D\uDE00"`}, nil},
+		"a number":   {"12", []string{`{"userId":12}`, `{"userId": 12,"x":1}`, `{"userId":"12"}`}, []string{`{"userId":123}`, `{"userId":312}`}},
+		"not a word": {"true", []string{`"true"`}, []string{`{"a":true}`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			found := func(raw string) bool {
+				return slices.ContainsFunc(spellings(c.id), func(s string) bool { return strings.Contains(raw, s) })
+			}
+			for _, raw := range c.raw {
+				require.True(t, found(raw), raw)
+			}
+			for _, raw := range c.not {
+				require.False(t, found(raw), raw)
+			}
+		})
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"math"
 
 	"github.com/minio/highwayhash"
@@ -336,15 +337,13 @@ func (s *identity) isErased(p events.PersonID) bool {
 	return gone
 }
 
-// merged lists everybody who became one of the given canonical people, and those people.
-func (s *identity) merged(people map[events.PersonID]bool) map[events.PersonID][]events.PersonID {
-	all := make(map[events.PersonID][]events.PersonID, len(people))
-	for p := range people {
-		all[p] = append(all[p], p)
-	}
+// merged is everybody who became one of the given canonical people, and those people, each with what was
+// given for whom they became.
+func (s *identity) merged(people map[events.PersonID]erasure) map[events.PersonID]erasure {
+	all := maps.Clone(people)
 	for p := range s.parent {
-		if c := s.canonical(p); people[c] {
-			all[c] = append(all[c], p)
+		if e, ok := people[s.canonical(p)]; ok {
+			all[p] = e
 		}
 	}
 	return all

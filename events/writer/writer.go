@@ -34,6 +34,8 @@ type Writer struct {
 
 	mu  sync.RWMutex // guards ids; written by the resolving goroutine only
 	ids *identity
+	// copying is held for reading by who copies the ledger (Steady), and for writing while people leave it.
+	copying sync.RWMutex
 
 	dedup  *dedup
 	derive *derive
