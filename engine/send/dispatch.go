@@ -27,7 +27,11 @@ func (s *Sender) pick(p *provider, now int64) (out picked) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, j := range p.expired(now) {
-		out.ended = append(out.ended, &outcome{job: j, status: ledger.StoppedExpired, at: now})
+		o := &outcome{job: j, status: ledger.StoppedExpired, at: now}
+		if j.aside > 0 {
+			o.failed = exitUnknown()
+		}
+		out.ended = append(out.ended, o)
 	}
 	for _, j := range p.waiting.due(now) {
 		p.push(j)
@@ -76,25 +80,16 @@ func (s *Sender) unpick(p *provider, lane, n int) {
 }
 
 // dispatch sends what a provider may send now: ends what needs no attempt, writes the intents, and
-// starts the calls. It says whether there was anything; wg covers everything it starts.
-func (s *Sender) dispatch(ctx context.Context, p *provider, now int64, wg *sync.WaitGroup) (bool, error) {
+// starts the calls. It says whether there was anything; wg covers everything it starts. Asking about
+// exits ends with feed.
+func (s *Sender) dispatch(ctx, feed context.Context, p *provider, now int64, wg *sync.WaitGroup) (bool, error) {
 	got := s.pick(p, now)
 	if got.empty() {
 		return false, nil
 	}
 	for lane, jobs := range got.lanes {
-		gone, err := s.exited(ctx, jobs, now)
-		if err != nil {
-			return true, err
-		}
-		keep := jobs[:0]
-		for i, j := range jobs {
-			if o := ends(j, gone[i], now); o != nil {
-				got.ended = append(got.ended, o)
-			} else {
-				keep = append(keep, j)
-			}
-		}
+		keep, ended := s.check(ctx, feed, p, jobs, now, wg)
+		got.ended = append(got.ended, ended...)
 		s.unpick(p, lane, len(jobs)-len(keep))
 		got.lanes[lane] = keep
 	}
@@ -116,36 +111,16 @@ func (s *Sender) dispatch(ctx context.Context, p *provider, now int64, wg *sync.
 	return true, nil
 }
 
-// exited asks the exit check about every job. The check may wait until it knows, at most until ctx
-// ends.
-func (s *Sender) exited(ctx context.Context, jobs []*job, now int64) ([]bool, error) {
-	gone := make([]bool, len(jobs))
-	if s.opts.Exited == nil {
-		return gone, nil
-	}
-	for i, j := range jobs {
-		var err error
-		if gone[i], err = s.opts.Exited(ctx, j.unit.decision, now); err != nil {
-			return nil, err
-		}
-	}
-	return gone, nil
-}
-
-// ends says how a job ends without being sent, nil when it is to be sent.
-func ends(j *job, gone bool, now int64) *outcome {
-	switch {
-	case j.begun && j.provider.conf.Spec.Repeat == channels.RepeatDoubles && j.unit.route.AfterCrash == GiveUp:
-		// It may have been sent. Counting it as sent keeps every cap, and nothing falls back.
-		return &outcome{job: j, status: ledger.Accepted, at: now, failed: &channels.DeliveryError{
-			Class: channels.ClassCancelled, Code: "outcome_lost",
-			Err: errors.New("a crash lost the outcome of this attempt; it counts as sent and is not repeated (after_crash: give_up)"),
-		}}
-	case gone:
-		return &outcome{job: j, status: ledger.StoppedExited, at: now}
-	default:
+// givenUp is the end of a job whose outcome a crash has lost and which is not repeated, nil for others.
+func givenUp(j *job, now int64) *outcome {
+	if !j.begun || j.provider.conf.Spec.Repeat != channels.RepeatDoubles || j.unit.route.AfterCrash != GiveUp {
 		return nil
 	}
+	// It may have been sent. Counting it as sent keeps every cap, and nothing falls back.
+	return &outcome{job: j, status: ledger.Accepted, at: now, failed: &channels.DeliveryError{
+		Class: channels.ClassCancelled, Code: "outcome_lost",
+		Err: errors.New("a crash lost the outcome of this attempt; it counts as sent and is not repeated (after_crash: give_up)"),
+	}}
 }
 
 // intend writes the intents of an attempt, each shard's in one message.
@@ -192,12 +167,10 @@ func (s *Sender) call(ctx context.Context, p *provider, lane int, batch []*job) 
 	var sending []*job
 	var messages []channels.Message
 	now := s.clock()
-	var gone []bool
+	var instead []*outcome
 	if ok {
-		// Again: the batch may have waited for a free call.
-		var err error
-		gone, err = s.exited(ctx, batch, now)
-		ok = err == nil
+		instead = s.recheck(ctx, p, batch, now)
+		ok = ctx.Err() == nil
 	}
 	for i, j := range batch {
 		switch {
@@ -206,8 +179,8 @@ func (s *Sender) call(ctx context.Context, p *provider, lane int, batch []*job) 
 			outs = append(outs, &outcome{job: j, status: ledger.Retrying, at: now, next: now, failed: &channels.DeliveryError{
 				Class: channels.ClassCancelled, Err: errors.New("stopped before it was sent"),
 			}})
-		case gone[i]:
-			outs = append(outs, &outcome{job: j, status: ledger.StoppedExited, at: now})
+		case instead[i] != nil:
+			outs = append(outs, instead[i])
 		default:
 			m, err := s.message(j)
 			if err != nil {

@@ -1,6 +1,9 @@
 package send
 
-import "container/heap"
+import (
+	"container/heap"
+	"slices"
+)
 
 // fair is a queue of jobs that takes from one rule after the other, so that a rule with a million
 // messages does not make one with ten wait. Within a rule the order is kept. It is not safe for
@@ -20,6 +23,25 @@ func (f *fair) push(j *job) {
 		f.turns = append(f.turns, rule)
 	}
 	f.rules[rule] = append(f.rules[rule], j)
+	f.n++
+}
+
+// pushFront lets a job that had its turn go before those of its rule that had none, and its rule before
+// others where it had left. Among such jobs the older decision goes first.
+func (f *fair) pushFront(j *job) {
+	rule := j.unit.decision.Rule
+	if f.rules == nil {
+		f.rules = map[string][]*job{}
+	}
+	q := f.rules[rule]
+	if len(q) == 0 {
+		f.turns = slices.Insert(f.turns, 0, rule)
+	}
+	i := 0
+	for i < len(q) && q[i].cleared != 0 && q[i].unit.seq <= j.unit.seq {
+		i++
+	}
+	f.rules[rule] = slices.Insert(q, i, j)
 	f.n++
 }
 

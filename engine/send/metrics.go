@@ -12,6 +12,7 @@ import (
 type metrics struct {
 	attempts *prometheus.CounterVec
 	outcomes *prometheus.CounterVec
+	aside    *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 }
 
@@ -25,6 +26,10 @@ func newMetrics(reg prometheus.Registerer, s *Sender) (*metrics, error) {
 			Name: "nudge_send_outcomes_total",
 			Help: "Delivery records written, by status.",
 		}, []string{"channel", "status"}),
+		aside: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "nudge_send_aside_total",
+			Help: "Times a message was put aside because it could not be known whether its exit had arrived.",
+		}, []string{"channel", "provider"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "nudge_send_call_seconds",
 			Help:    "Time of one call of an adapter.",
@@ -36,6 +41,9 @@ func newMetrics(reg prometheus.Registerer, s *Sender) (*metrics, error) {
 		return nil, err
 	}
 	if m.outcomes, err = registered(reg, m.outcomes); err != nil {
+		return nil, err
+	}
+	if m.aside, err = registered(reg, m.aside); err != nil {
 		return nil, err
 	}
 	if m.seconds, err = registered(reg, m.seconds); err != nil {
@@ -53,6 +61,7 @@ func newMetrics(reg prometheus.Registerer, s *Sender) (*metrics, error) {
 		} {
 			m.attempts.WithLabelValues(p.route.word, p.name, string(c))
 		}
+		m.aside.WithLabelValues(p.route.word, p.name)
 		m.seconds.WithLabelValues(p.route.word, p.name)
 	}
 	return m, nil

@@ -116,6 +116,12 @@ func (p *provider) push(j *job) {
 	p.mayExpire(j)
 }
 
+// pushFront makes a job ready that had its turn already.
+func (p *provider) pushFront(j *job) {
+	p.lanes[p.lane(j.unit)].pushFront(j)
+	p.mayExpire(j)
+}
+
 func (p *provider) mayExpire(j *job) {
 	if p.expiry == 0 || j.unit.expires < p.expiry {
 		p.expiry = j.unit.expires

@@ -114,7 +114,7 @@ func (s *Sender) saveLoop(ctx context.Context) {
 func (s *Sender) pump(feed, run context.Context, p *provider, calls *sync.WaitGroup, stop context.CancelCauseFunc) {
 	for feed.Err() == nil {
 		now := s.clock()
-		did, err := s.dispatch(run, p, now, calls)
+		did, err := s.dispatch(run, feed, p, now, calls)
 		if err != nil {
 			stop(err)
 			return
@@ -169,6 +169,8 @@ func (s *Sender) Settle(ctx context.Context, now int64) error {
 	defer stop(nil)
 	release := s.begin(run, func() int64 { return now }, stop)
 	defer release()
+	s.stepped = true
+	defer func() { s.stepped = false }()
 	if err := s.recover(run); err != nil {
 		return err
 	}
@@ -211,7 +213,7 @@ func (s *Sender) round(ctx context.Context, now int64) (did bool, err error) {
 	var calls sync.WaitGroup
 	defer calls.Wait()
 	for _, p := range s.all {
-		d, err := s.dispatch(ctx, p, now, &calls)
+		d, err := s.dispatch(ctx, ctx, p, now, &calls)
 		if err != nil {
 			return true, err
 		}

@@ -71,8 +71,9 @@ type Rendered struct {
 type Renderer func(d *ledger.Decision, channel string) (Rendered, error)
 
 // ExitCheck says whether an exit of the decision's entry has arrived by now (Unix ms). It is asked
-// before every attempt, concurrently. It may wait until it knows, at most until ctx ends; an error means
-// that it does not know, and the message is not sent by this attempt.
+// before every attempt, concurrently. It may wait until it knows, at most until ctx ends; what it knows
+// it says even when ctx has ended before. An error means that it does not know: the message is put aside
+// and asked about again, until it expires, while others go on.
 type ExitCheck func(ctx context.Context, d *ledger.Decision, now int64) (bool, error)
 
 // AfterCrash says what becomes of an attempt whose outcome was lost and whose repeat would double
@@ -134,6 +135,9 @@ type Options struct {
 	Hold int
 	// Timeout of one call of an adapter; 0 is one minute.
 	Timeout time.Duration
+	// Patience is how long the exit check may take about a message before that is put aside; 0 is 2 s.
+	// Settle waits for as long as it takes.
+	Patience time.Duration
 	// GiveUpAfter ends what a decision without an expiry cannot deliver; 0 is 24 hours.
 	GiveUpAfter time.Duration
 	// Grace is how long outcomes are still written after Run's context has ended; 0 is 10 s.
@@ -155,6 +159,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = time.Minute
+	}
+	if o.Patience <= 0 {
+		o.Patience = 2 * time.Second
 	}
 	if o.GiveUpAfter <= 0 {
 		o.GiveUpAfter = 24 * time.Hour

@@ -35,7 +35,8 @@ type Sender struct {
 	drain    chan struct{}
 	drained  sync.Once
 	ended    chan struct{}
-	settled  int // calls of Settle that did something
+	settled  int  // calls of Settle that did something
+	stepped  bool // by Settle: whoever must wait does
 
 	mu        sync.Mutex
 	shards    map[int]*shard
@@ -45,6 +46,7 @@ type Sender struct {
 	units     map[unitKey]*unit
 	pasts     map[unitKey]*past
 	lines     map[lineKey]*line
+	blind     bool // the last patient question about exits had no answer
 }
 
 // New checks the options and makes a Sender. Nothing is read or sent before Run or Settle.

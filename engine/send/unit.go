@@ -46,6 +46,10 @@ type job struct {
 	next     int64 // when waiting
 	// begun says that an intent stands without an outcome, from before a crash.
 	begun bool
+	// cleared is when it was last asked whether its exit had arrived, and it had not; aside how often
+	// in a row that could not be known.
+	cleared int64
+	aside   int
 	// closed: no more attempts, and not because of this run.
 	closed bool
 }
