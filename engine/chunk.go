@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 
 	"nudge/engine/decide"
@@ -170,16 +169,11 @@ type chunk struct {
 
 func (c *chunk) add(r ledger.Record) {
 	c.records = append(c.records, r)
-	c.size += 256
-	if d := r.Decision; d != nil {
-		c.size += 512 + len(d.Profile) + 64*(len(d.Features)+len(d.With))
-		for _, dev := range d.Devices {
-			c.size += len(dev)
-		}
-		if data, err := json.Marshal(d.With); err == nil {
-			c.size += len(data)
-		}
+	if r.Decision != nil {
+		c.size += decide.Weight(r.Decision)
+		return
 	}
+	c.size += 256
 }
 
 // commitAll commits everything in messages of bounded size.

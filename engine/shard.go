@@ -40,7 +40,7 @@ func (s *shard) commit(ctx context.Context, records []ledger.Record) error {
 	if err != nil {
 		return err
 	}
-	if len(data) > queue.MaxPayload && len(records) > 1 {
+	if len(data) > ledger.MaxChunk && len(records) > 1 {
 		half := len(records) / 2
 		if err := s.commit(ctx, records[:half]); err != nil {
 			return err

@@ -114,8 +114,7 @@ func (w *walk) before(c *contest) bool {
 			return false
 		}
 		if c.Answer.Truth == segments.Failed {
-			// Once for a schedule, not at every tick; each occurrence has an answer of its own.
-			if r.On != nil || slot == nil || slot.Block != ledger.UntilEvaluated {
+			if !w.failedBefore(c) {
 				w.end(c, ledger.ConditionError, fmt.Sprint(c.Answer.Err))
 			}
 			return false
@@ -250,19 +249,27 @@ func (w *walk) send(c *contest, variant string, chosen []string) {
 	if d.Expires == 0 {
 		d.Expires = w.in.At + c.Rule.Expire.Milliseconds()
 	}
+	devices := map[string]bool{}
 	for _, ch := range chosen {
 		for _, dev := range c.devices[ch] {
-			if raw, err := json.Marshal(dev); err == nil && !slices.ContainsFunc(d.Devices, func(x json.RawMessage) bool { return string(x) == string(raw) }) {
+			if raw, err := json.Marshal(dev); err == nil && !devices[string(raw)] {
+				devices[string(raw)] = true
 				d.Devices = append(d.Devices, raw)
 			}
 		}
-		u := ledger.Use{Entry: d.Entry, Rule: d.Rule, Channel: ch, Category: d.Category, At: w.in.At}
-		w.uses = append(w.uses, usage{Use: u, walk: c.Rule.Name})
 	}
 	if raw, err := json.Marshal(c.profile); err == nil {
 		d.Profile = raw
 	}
-	w.add(c, d)
+	if why := tooLarge(d); why != "" { // before it takes anything from those who follow
+		w.refuse(c, why)
+		return
+	}
+	for _, ch := range chosen {
+		u := ledger.Use{Entry: d.Entry, Rule: d.Rule, Channel: ch, Category: d.Category, At: w.in.At}
+		w.uses = append(w.uses, usage{Use: u, walk: c.Rule.Name})
+	}
+	w.put(c, d)
 }
 
 // blocked answers an entry that a stage stops for now, by the rule's choice.
@@ -342,7 +349,7 @@ func (w *walk) expires(c *contest) int64 {
 
 // end closes the entry.
 func (w *walk) end(c *contest, reason ledger.Reason, by string) {
-	d := w.decision(c, reason, by)
+	d := w.decision(c, reason, clip(by, maxDetail))
 	if reason == ledger.TemplateFailed {
 		d.Message = c.Rule.Hash
 	}
@@ -382,7 +389,37 @@ func (w *walk) entryID(c *contest) string {
 	return EntryID(c.Rule.Name, cmp.Or(c.Answer.Person, w.in.Person), c.Answer.Value, w.in.At, c.trigger())
 }
 
+// failedBefore says of a new entry that it ends as condition_error like the one before it: one answer is
+// enough for a schedule, not one at every tick. Each occurrence has an answer of its own.
+func (w *walk) failedBefore(c *contest) bool {
+	slot := w.in.State.Slot(c.Rule.Name, c.Answer.Value)
+	return c.Open == nil && c.Rule.On == nil && slot != nil && slot.Block == ledger.UntilEvaluated
+}
+
+// refuse ends an entry whose answer cannot be written for its size.
+func (w *walk) refuse(c *contest, why string) {
+	if w.failedBefore(c) {
+		return
+	}
+	d := w.decision(c, ledger.ConditionError, why)
+	d.Features, d.With = nil, nil
+	w.put(c, d)
+}
+
 func (w *walk) add(c *contest, d *ledger.Decision) {
+	if why := tooLarge(d); why != "" {
+		switch {
+		case d.Open, d.Reason == ledger.Held, d.Reason == ledger.Holdout, d.Reason == ledger.Shadow:
+			w.refuse(c, why)
+			return
+		default: // the entry is over: its answer stands without them
+			d.Features, d.With = nil, nil
+		}
+	}
+	w.put(c, d)
+}
+
+func (w *walk) put(c *contest, d *ledger.Decision) {
 	w.records = append(w.records, ledger.Record{Decision: d})
 	if c.Rule.On != nil && (d.Reason.UsesAgain() || d.Reason == ledger.Held || d.Reason == ledger.Shadow) {
 		used := ledger.Usage{Used: true, At: d.Entered}
