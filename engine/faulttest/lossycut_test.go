@@ -106,6 +106,14 @@ func TestWhatACutLeaves(t *testing.T) {
 			files{"a": "", "b": "text"},
 		},
 		{
+			"a file that is synced by each write is there", func(f folder) {
+				f.write("a", "text", os.O_SYNC, false)
+				f.write("b", "text", syscall.O_DSYNC, false)
+			},
+			files{"a": "text", "b": "text"},
+			files{"a": "text", "b": "text"},
+		},
+		{
 			"what is appended after the sync is lost", func(f folder) {
 				f.write("a", "text", 0, true)
 				f.write("a", " and more", os.O_APPEND, false)

@@ -146,11 +146,13 @@ func (fs *lossyFS) truncate(n *lossyNode, size int64) {
 
 // sync is an fsync.
 func (fs *lossyFS) sync(n *lossyNode) {
-	fs.syncs++
 	upTo := fs.committed + uint64(len(fs.journal))
 	if !n.dirty() {
-		upTo = max(n.changed, fs.committed)
+		if upTo = max(n.changed, fs.committed); upTo == fs.committed {
+			return // nothing to be done
+		}
 	}
+	fs.syncs++
 	fs.journal = slices.Delete(fs.journal, 0, int(upTo-fs.committed))
 	fs.committed = upTo
 	clear(n.unsynced)
