@@ -323,7 +323,7 @@ func (a *App) Reload(ctx context.Context, ws *workspace.Workspace) error {
 	}
 	// Before the engine decides by it: what it decides is rendered from here.
 	running := a.workspace.Load()
-	a.former.keep(running)
+	a.former.keep(running.Rules)
 	a.workspace.Store(ws)
 	if err := a.Engine.Reload(ws); err != nil {
 		a.workspace.Store(running)

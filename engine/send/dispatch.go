@@ -183,7 +183,11 @@ func (s *Sender) call(ctx context.Context, p *provider, lane int, batch []*job) 
 			outs = append(outs, instead[i])
 		default:
 			m, err := s.message(j)
-			if err != nil {
+			switch {
+			case errors.Is(err, ErrLater):
+				outs = append(outs, s.judge(j, "", &channels.DeliveryError{Class: channels.ClassTemporary, Code: "later", Err: err}, Rendered{}, now))
+				continue
+			case err != nil:
 				outs = append(outs, &outcome{job: j, status: ledger.Unrendered, at: now, failed: &channels.DeliveryError{
 					Class: channels.ClassMessage, Code: "template", Err: err,
 				}})

@@ -20,6 +20,7 @@ package send
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -67,8 +68,12 @@ type Rendered struct {
 
 // Renderer renders the message of a decision for one of its channels. It must be pure (the same
 // decision gives the same text whenever it is rendered) and safe for concurrent use. An error ends
-// the message as template_failed.
+// the message as template_failed, but for one that wraps ErrLater: then it is tried again, until it
+// expires.
 type Renderer func(d *ledger.Decision, channel string) (Rendered, error)
+
+// ErrLater says that a message cannot be rendered now and may be later.
+var ErrLater = errors.New("the message cannot be rendered now")
 
 // ExitCheck says whether an exit of the decision's entry has arrived by now (Unix ms). It is asked
 // before every attempt, concurrently. It may wait until it knows, at most until ctx ends; what it knows

@@ -449,3 +449,35 @@ func TestOneDeviceRetriesAloneAfterTheOtherTookIt(t *testing.T) {
 	slices.Sort(names)
 	require.Equal(t, []string{"Message Sent e1/push/accepted"}, slices.Compact(names), "told again after a restart, under the same id")
 }
+
+// TestWhatCannotBeRenderedYetIsTriedAgain has a renderer that must ask for the message.
+func TestWhatCannotBeRenderedYetIsTriedAgain(t *testing.T) {
+	for name, tc := range map[string]struct {
+		knows  int64 // from when on
+		status ledger.Status
+	}{
+		"until it can":     {t0 + 10*second, ledger.Accepted},
+		"until it expires": {t0 + hour, ledger.StoppedExpired},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hook := &channeltest.Recorder{}
+			b := newBench(t, map[string]send.Route{"webhook": one("hook", hook)})
+			b.opts.Render = func(d *ledger.Decision, channel string) (send.Rendered, error) {
+				if b.now < tc.knows {
+					return send.Rendered{}, fmt.Errorf("%w: the store is away", send.ErrLater)
+				}
+				return renderTitle(d, channel)
+			}
+			b.start()
+			d := decision("e1", "webhook")
+			d.Expires = t0 + 30*minute
+			b.decide(0, d)
+			b.settle(t0)
+			for next, ok := b.sender.Next(); ok; next, ok = b.sender.Next() {
+				b.settle(next)
+			}
+			require.Equal(t, map[string]ledger.Status{"e1 webhook": tc.status}, b.final())
+			require.Less(t, len(b.deliveriesOf()), 30)
+		})
+	}
+}

@@ -2,6 +2,7 @@ package send
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -30,9 +31,10 @@ type unit struct {
 	accepted bool // a device took it, and the outcome is written or being written
 	last     *outcome
 
-	once     sync.Once // guards the rest
-	rendered Rendered
-	err      error
+	rendering sync.Mutex // guards the rest
+	done      bool
+	rendered  Rendered
+	err       error
 }
 
 // job is one message to one address.
@@ -147,8 +149,13 @@ func (u *unit) providers() string {
 	return strings.Join(names, "+")
 }
 
-// render renders once a unit, however many devices it has.
+// render renders once a unit, however many devices it has; again only what could not be rendered yet.
 func (u *unit) render(r Renderer) (Rendered, error) {
-	u.once.Do(func() { u.rendered, u.err = r(u.decision, u.channel) })
+	u.rendering.Lock()
+	defer u.rendering.Unlock()
+	if !u.done {
+		u.rendered, u.err = r(u.decision, u.channel)
+		u.done = !errors.Is(u.err, ErrLater)
+	}
 	return u.rendered, u.err
 }
