@@ -201,6 +201,9 @@ func (e *Engine) resume(ctx context.Context, from events.Position) error {
 		}
 		s.state.WakeAll(e.since)
 	}
+	if err := e.each(func(s *shard) error { return e.endDoubles(ctx, s) }); err != nil {
+		return err
+	}
 	if err := e.answerOutcomes(ctx); err != nil {
 		return err
 	}
@@ -262,6 +265,25 @@ func (e *Engine) replayDeliveries(ctx context.Context, shards ...*shard) error {
 			applyTo(r.Delivery, known)
 		}
 	}
+	// As in shard.load: the streams first, then the ledger as far as it has come by then.
+	from, err := e.ledger.Checkpoint(ctx, "deliveries")
+	if err != nil {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	tails := make([][]message, len(e.shards))
+	for i := range e.shards {
+		err = e.deliveries.Replay(ctx, i, from, func(m queue.Record) error {
+			chunk, err := ledger.DecodeChunk(m.Data)
+			if err != nil {
+				return fmt.Errorf("deliveries of shard %d, message %d: %w", i, m.Seq, err)
+			}
+			tails[i] = append(tails[i], message{m.Seq, chunk.Records})
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("replay the deliveries of shard %d: %w", i, err)
+		}
+	}
 	present, err := e.ledger.Checkpoint(ctx, "deliveries")
 	if err != nil {
 		return err //nolint:wrapcheck // says what it was doing
@@ -270,24 +292,18 @@ func (e *Engine) replayDeliveries(ctx context.Context, shards ...*shard) error {
 		if err := e.ledger.LoadDeliveries(ctx, i, present, apply); err != nil {
 			return err
 		}
-		if len(only) == len(e.shards) {
-			e.settled[i].Store(present)
-		}
-		err = e.deliveries.Replay(ctx, i, present, func(m queue.Record) error {
-			chunk, err := ledger.DecodeChunk(m.Data)
-			if err != nil {
-				return fmt.Errorf("deliveries of shard %d, message %d: %w", i, m.Seq, err)
+		settled := present
+		for _, m := range tails[i] {
+			if m.seq <= present {
+				continue
 			}
-			for _, r := range chunk.Records {
+			for _, r := range m.records {
 				apply(r)
 			}
-			if len(only) == len(e.shards) {
-				e.settled[i].Store(m.Seq)
-			}
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("replay the deliveries of shard %d: %w", i, err)
+			settled = m.seq
+		}
+		if len(only) == len(e.shards) {
+			e.settled[i].Store(settled)
 		}
 	}
 	return nil

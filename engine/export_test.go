@@ -23,3 +23,11 @@ func (e *Engine) Snapshot() map[events.PersonID]string {
 	}
 	return out
 }
+
+// Between puts something between the engine and its two streams.
+func (e *Engine) Between(decisions, deliveries func(Stream) Stream) {
+	for _, s := range e.shards {
+		s.decisions = decisions(s.decisions)
+	}
+	e.deliveries = deliveries(e.deliveries)
+}

@@ -59,28 +59,39 @@ func (s *shard) commit(ctx context.Context, records []ledger.Record) error {
 	return nil
 }
 
+// message is one of a stream.
+type message struct {
+	seq     uint64
+	records []ledger.Record
+}
+
 // load rebuilds the state from the ledger up to its newest message, and from the streams after it.
-// The caller holds mu. Deliveries of people who have moved here from other shards are in the streams
+// The caller holds mu, and clears doubt when all is in. Deliveries of people who have moved here from other shards are in the streams
 // of those: the engine replays deliveries for all shards after all have loaded.
 func (s *shard) load(ctx context.Context, store *ledger.Store, keepUses int64) error {
-	present, err := store.Checkpoint(ctx, "decisions")
+	from, err := store.Checkpoint(ctx, "decisions")
 	if err != nil {
 		return err
 	}
-	// The stream first: while the ledger is read, what it has by then may leave the stream.
+	// The stream first, and then the ledger as far as it has come by then: meanwhile what it has may
+	// leave the stream.
 	var last uint64
-	var tail []ledger.Record
-	err = s.decisions.Replay(ctx, s.id, present, func(r queue.Record) error {
+	var tail []message
+	err = s.decisions.Replay(ctx, s.id, from, func(r queue.Record) error {
 		chunk, err := ledger.DecodeChunk(r.Data)
 		if err != nil {
 			return fmt.Errorf("shard %d, message %d: %w", s.id, r.Seq, err)
 		}
-		tail = append(tail, chunk.Records...)
+		tail = append(tail, message{r.Seq, chunk.Records})
 		last = r.Seq
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("replay the decisions of shard %d: %w", s.id, err)
+	}
+	present, err := store.Checkpoint(ctx, "decisions")
+	if err != nil {
+		return err
 	}
 	state := ledger.NewState(keepUses)
 	if present > 0 {
@@ -88,19 +99,25 @@ func (s *shard) load(ctx context.Context, store *ledger.Store, keepUses int64) e
 			return err
 		}
 	}
-	for _, r := range tail {
-		state.Apply(r)
+	for _, m := range tail {
+		if m.seq <= present {
+			continue
+		}
+		for _, r := range m.records {
+			state.Apply(r)
+		}
 	}
 	// The stream keeps the last message of every subject, so that this is 0 only where nothing was
-	// ever decided.
+	// ever decided. One that is in neither was written just now, by another process or by a commit of
+	// ours that failed: left out here, it refuses the next commit, and that loads again.
 	newest, err := s.decisions.Last(ctx, s.id)
 	if err != nil {
 		return err
 	}
-	if newest > last {
-		last = newest
+	if newest <= present {
+		last = max(last, newest)
 	}
-	s.state, s.last, s.doubt = state, last, false
+	s.state, s.last = state, last
 	return nil
 }
 
@@ -118,6 +135,7 @@ func (e *Engine) decide(ctx context.Context, s *shard, fn func(*ledger.State, fu
 				return err
 			}
 			s.state.WakeAll(e.since) // who had been woken is in no record
+			s.doubt = false
 		}
 		err := fn(s.state, func(records []ledger.Record) error { return s.commit(ctx, records) })
 		if !errors.Is(err, queue.ErrFenced) || try == maxFenced {
