@@ -27,6 +27,8 @@ const (
 	copyEvery = 500 * time.Millisecond
 	// tidyEvery is how often what nobody needs leaves the streams.
 	tidyEvery = time.Minute
+	// lookToPrune is how often it is asked whether the ledger is to be pruned, which it is once a day.
+	lookToPrune = time.Hour
 	// drainFor bounds how long a stop waits for what is under way.
 	drainFor = 15 * time.Second
 	// leaseFor is how long a process that died keeps others out of a shared queue.
@@ -69,6 +71,7 @@ func (a *App) Run(ctx context.Context, l net.Listener, gatherer prometheus.Gathe
 		return nil
 	})
 	part("tidying", a.tidying)
+	part("pruning", a.pruning)
 	if lease != nil {
 		part("the lease", func(ctx context.Context) error { return renew(ctx, lease) })
 	}
@@ -209,6 +212,22 @@ func (a *App) tidying(ctx context.Context) error {
 		}
 		if err := a.Tidy(ctx); err != nil && ctx.Err() == nil {
 			a.log.Warn("cannot tidy the streams", "error", err)
+		}
+	}
+}
+
+// pruning takes out of the ledger what nothing is decided by any more.
+func (a *App) pruning(ctx context.Context) error {
+	t := time.NewTicker(lookToPrune)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		if err := a.Ledger.Prune(ctx, a.opts.Now(), a.Workspace().Retention); err != nil && ctx.Err() == nil {
+			a.log.Warn("cannot prune the ledger; it is tried again", "error", err)
 		}
 	}
 }

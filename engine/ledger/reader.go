@@ -85,6 +85,11 @@ func (r *Reader) Flush(ctx context.Context) error {
 	return nil
 }
 
+// Prune is Store.Prune.
+func (r *Reader) Prune(ctx context.Context, now time.Time, keep time.Duration) error {
+	return r.store.Prune(ctx, now, keep)
+}
+
 // Written is the sequence of a stream up to which ClickHouse has everything, synced.
 func (r *Reader) Written(stream string) uint64 {
 	for _, c := range r.streams {

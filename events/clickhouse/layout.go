@@ -23,8 +23,8 @@ type Layout struct {
 	// Distributed table NAME; small tables are replicated whole to every node. The servers need
 	// the macros {shard} and {replica}. This form is rendered and parsed in tests, not run.
 	Cluster string
-	// Retention is how long events, fixes, dead letters and decisions are kept after they
-	// happened, in whole days; 0 keeps them for ever. Changing it changes existing tables.
+	// Retention is how long events, fixes, dead letters and the values of decisions are kept after
+	// they happened, in whole days; 0 keeps them for ever. Changing it changes existing tables.
 	Retention time.Duration
 }
 
@@ -146,6 +146,13 @@ func (l Layout) words() template.FuncMap {
 			}
 			return ""
 		},
+		// emptied follows a column whose values go before the row does.
+		"emptied": func(table string) string {
+			if l.days() > 0 {
+				return " TTL " + l.ttl(emptied[table].since)
+			}
+			return ""
+		},
 		"settings": func() string { return tableSettings },
 	}
 }
@@ -179,8 +186,17 @@ var retained = map[string]struct {
 	"fixes":        {"time", true},
 	"dead_letters": {"received_at", false},
 	"ticks":        {"t1", false},
-	"decisions":    {"at", true},
-	"deliveries":   {"at", true},
+}
+
+// emptied are the columns with a TTL in tables that have none, both sharded, and what it counts from. A row
+// of decisions goes on deciding whether somebody may enter a rule again. A held entry needs its values
+// until it is due, at the latest when it expires.
+var emptied = map[string]struct {
+	columns []string
+	since   string
+}{
+	"decisions":  {[]string{"features", "with", "profile", "devices"}, "greatest(at, due, expires)"},
+	"deliveries": {[]string{"provider_id", "error", "text"}, "at"},
 }
 
 // Migrate brings the tables to the layout: it applies the migrations that the store does not have
@@ -248,13 +264,15 @@ func (s *Store) applied(ctx context.Context) (map[int]bool, error) {
 	return out, nil
 }
 
-// retain changes the TTL of tables that were made with another one.
+// retain changes the TTL of tables and columns that were made with another one. Existing parts are looked at
+// when they are merged, not rewritten now.
 func (s *Store) retain(ctx context.Context, l Layout) error {
 	var tables []struct {
 		Name   string `ch:"name"`
 		Engine string `ch:"engine_full"`
+		Made   string `ch:"create_table_query"`
 	}
-	if err := s.conn.Select(ctx, &tables, "SELECT name, engine_full FROM system.tables WHERE database = currentDatabase()"); err != nil {
+	if err := s.conn.Select(ctx, &tables, "SELECT name, engine_full, create_table_query FROM system.tables WHERE database = currentDatabase()"); err != nil {
 		return fmt.Errorf("migrate: read the retention: %w", err)
 	}
 	on := ""
@@ -262,26 +280,55 @@ func (s *Store) retain(ctx context.Context, l Layout) error {
 		on = " ON CLUSTER " + quoteName(l.Cluster)
 	}
 	for _, table := range tables {
-		kept, ok := retained[strings.TrimSuffix(table.Name, "_local")]
-		if !ok || kept.sharded && table.Name != l.local(strings.TrimSuffix(table.Name, "_local")) {
-			continue
+		plain := strings.TrimSuffix(table.Name, "_local")
+		var changes []string
+		if kept, ok := retained[plain]; ok && (!kept.sharded || table.Name == l.local(plain)) {
+			changes = append(changes, l.retention(strings.Contains(table.Engine, " TTL "), table.Engine, kept.column, ""))
 		}
-		has := strings.Contains(table.Engine, " TTL ")
-		var change string
-		switch {
-		case l.days() == 0 && has:
-			change = "REMOVE TTL"
-		case l.days() > 0 && !strings.Contains(table.Engine, l.ttl(kept.column)):
-			// Existing parts are looked at when they are merged, not rewritten now.
-			change = "MODIFY TTL " + l.ttl(kept.column) + " SETTINGS materialize_ttl_after_modify = 0"
-		default:
-			continue
+		if values, ok := emptied[plain]; ok && table.Name == l.local(plain) {
+			if strings.Contains(table.Engine, " TTL ") { // as former versions made it
+				changes = append(changes, "REMOVE TTL")
+			}
+			for _, column := range values.columns {
+				made := definition(table.Made, column)
+				changes = append(changes, l.retention(strings.Contains(made, " TTL "), made, values.since, "MODIFY COLUMN "+quoteName(column)+" "))
+			}
 		}
-		if err := s.conn.Exec(ctx, "ALTER TABLE "+quoteName(table.Name)+on+" "+change); err != nil {
-			return fmt.Errorf("migrate: retention of %s: %w", table.Name, err)
+		for _, change := range changes {
+			if change == "" {
+				continue
+			}
+			if err := s.conn.Exec(ctx, "ALTER TABLE "+quoteName(table.Name)+on+" "+change); err != nil {
+				return fmt.Errorf("migrate: retention of %s: %w", table.Name, err)
+			}
 		}
 	}
 	return nil
+}
+
+// retention is how to change the TTL of a table (what is "") or of a column that was made in this way, "" where
+// it is as it should be.
+func (l Layout) retention(has bool, made, since, what string) string {
+	switch {
+	case l.days() == 0 && has:
+		return what + "REMOVE TTL"
+	case l.days() > 0 && !strings.Contains(made, l.ttl(since)):
+		if what == "" {
+			what = "MODIFY "
+		}
+		return what + "TTL " + l.ttl(since) + " SETTINGS materialize_ttl_after_modify = 0"
+	default:
+		return ""
+	}
+}
+
+// definition is what the text of a table says of a column.
+func definition(table, column string) string {
+	_, rest, _ := strings.Cut(table, quoteName(column)+" ")
+	for _, next := range []string{", `", ", INDEX ", ") ENGINE"} {
+		rest, _, _ = strings.Cut(rest, next)
+	}
+	return rest
 }
 
 func quote(s string) string {

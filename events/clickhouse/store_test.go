@@ -3,6 +3,7 @@ package clickhouse_test
 import (
 	"bytes"
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 // tables are what readers and writers of the store rely on.
 var tables = []string{
 	"checkpoints", "consents", "dead_letters", "decisions", "dedup", "deliveries", "devices", "erasures", "events", "fixes",
-	"identities", "merges", "sources", "ticks", "traits", "zones",
+	"identities", "merges", "pruned", "shard_log", "sources", "ticks", "traits", "zones",
 	"consents_current", "devices_current", "ledger", "people", "person_map", "person_paths", "traits_current",
 }
 
@@ -33,7 +34,7 @@ func TestMigrate(t *testing.T) {
 		}
 		var versions []uint32
 		require.NoError(t, s.Conn().QueryRow(ctx, "SELECT groupArray(version) FROM (SELECT version FROM schema_migrations ORDER BY version)").Scan(&versions))
-		require.Equal(t, []uint32{1, 2, 3}, versions)
+		require.Equal(t, []uint32{1, 2, 3, 4}, versions)
 	}
 }
 
@@ -41,7 +42,7 @@ func TestMigrateRefusesANewerStore(t *testing.T) {
 	s := clickhousetest.New(t)
 	ctx := context.Background()
 	require.NoError(t, s.Conn().Exec(ctx, "INSERT INTO schema_migrations (version, name) VALUES (9999, 'later')"))
-	require.ErrorContains(t, s.Migrate(ctx, store.Layout{}), "the store has version 9999, this program knows up to 3: use the newer nudge")
+	require.ErrorContains(t, s.Migrate(ctx, store.Layout{}), "the store has version 9999, this program knows up to 4: use the newer nudge")
 }
 
 func TestRetention(t *testing.T) {
@@ -69,6 +70,42 @@ func TestRetention(t *testing.T) {
 	var positions []uint64
 	require.NoError(t, s.Conn().QueryRow(ctx, "SELECT groupArray(pos) FROM events").Scan(&positions))
 	require.Equal(t, []uint64{2}, positions)
+}
+
+// Values of the ledger go, its rows stay. A store of a version that let the rows go is changed.
+func TestRetentionOfTheLedger(t *testing.T) {
+	s := clickhousetest.NewUnmigrated(t)
+	ctx := context.Background()
+	const day = 24 * time.Hour
+	exec := func(q string) { require.NoError(t, s.Conn().Exec(ctx, q), q) }
+	made := func(table string) (q string) {
+		require.NoError(t, s.Conn().QueryRow(ctx, "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = '"+table+"'").Scan(&q))
+		return q
+	}
+	require.NoError(t, s.Migrate(ctx, store.Layout{}))
+	fresh := made("decisions")
+	for _, table := range []string{"decisions", "deliveries"} {
+		exec("ALTER TABLE " + table + " MODIFY TTL toDateTime(at) + toIntervalDay(90)")
+	}
+	require.NoError(t, s.Migrate(ctx, store.Layout{Retention: 90 * day}))
+	require.Equal(t, 4, strings.Count(made("decisions"), " TTL toDateTime(greatest(at, due, expires)) + toIntervalDay(90)"))
+	require.Equal(t, 4, strings.Count(made("decisions"), " TTL "))
+	require.NoError(t, s.Migrate(ctx, store.Layout{}))
+	require.Equal(t, fresh, made("decisions"))
+	exec("ALTER TABLE decisions MODIFY COLUMN features TTL toDateTime(at) + toIntervalDay(1)") // cut short
+	require.NoError(t, s.Migrate(ctx, store.Layout{Retention: 30 * day}))
+	require.Equal(t, 4, strings.Count(made("decisions"), "toIntervalDay(30)"))
+	require.Equal(t, 3, strings.Count(made("deliveries"), " TTL toDateTime(at) + toIntervalDay(30)"))
+
+	exec("INSERT INTO decisions (entry, at, expires, features, `with`, profile, devices) SELECT 'old', now64(3) - INTERVAL 60 DAY, 0, 'f', 'w', 'p', ['d'] UNION ALL " +
+		"SELECT 'held', now64(3) - INTERVAL 60 DAY, now64(3) - INTERVAL 10 DAY, 'f', 'w', 'p', ['d'] UNION ALL SELECT 'new', now64(3), 0, 'f', 'w', 'p', ['d']")
+	exec("INSERT INTO deliveries (entry, at, text) SELECT 'old', now64(3) - INTERVAL 60 DAY, 't'")
+	exec("OPTIMIZE TABLE decisions FINAL")
+	exec("OPTIMIZE TABLE deliveries FINAL")
+	var rows []string
+	require.NoError(t, s.Conn().QueryRow(ctx, "SELECT groupArray(r) FROM (SELECT concat(entry, features, `with`, profile, arrayStringConcat(devices)) AS r FROM decisions ORDER BY entry "+
+		"UNION ALL SELECT concat(entry, text) FROM deliveries) SETTINGS max_threads = 1").Scan(&rows))
+	require.ElementsMatch(t, []string{"heldfwpd", "newfwpd", "old", "old"}, rows)
 }
 
 func TestCheckpoints(t *testing.T) {

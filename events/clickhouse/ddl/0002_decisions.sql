@@ -1,5 +1,6 @@
 -- What was decided and what became of it: copies of the decision and delivery streams, append-only.
--- (shard, seq, index) is the record's place in its stream.
+-- (shard, seq, index) is the record's place in its stream. Retention empties the columns of values; whole rows
+-- go when they decide nothing any more (ledger.Store.Prune), which a TTL cannot know.
 
 CREATE TABLE IF NOT EXISTS ticks{{onCluster}}
 (
@@ -44,10 +45,10 @@ CREATE TABLE IF NOT EXISTS {{local "decisions"}}{{onCluster}}
     watch    Bool COMMENT 'a false answer at a later look matters to again',
     zone     LowCardinality(String) COMMENT 'of the person, as used',
     message  LowCardinality(String) COMMENT 'template_failed: hash of the message',
-    features String COMMENT 'JSON: what the condition read' CODEC(ZSTD(1)),
-    `with`   String COMMENT 'JSON: the values for the message' CODEC(ZSTD(1)),
-    profile  String COMMENT 'JSON' CODEC(ZSTD(1)),
-    devices  Array(String) COMMENT 'JSON of each address chosen' CODEC(ZSTD(1)),
+    features String COMMENT 'JSON: what the condition read' CODEC(ZSTD(1)){{emptied "decisions"}},
+    `with`   String COMMENT 'JSON: the values for the message' CODEC(ZSTD(1)){{emptied "decisions"}},
+    profile  String COMMENT 'JSON' CODEC(ZSTD(1)){{emptied "decisions"}},
+    devices  Array(String) COMMENT 'JSON of each address chosen' CODEC(ZSTD(1)){{emptied "decisions"}},
     shard    UInt16,
     seq      UInt64 CODEC(ZSTD(1)),
     `index`  UInt32,
@@ -56,7 +57,6 @@ CREATE TABLE IF NOT EXISTS {{local "decisions"}}{{onCluster}}
 ENGINE = {{sharded "decisions"}}
 PARTITION BY toYYYYMM(at)
 ORDER BY (person, rule, entry, at, seq, `index`)
-{{ttl "at"}}
 SETTINGS {{settings}}
 ;
 {{distributed "decisions"}}
@@ -73,10 +73,10 @@ CREATE TABLE IF NOT EXISTS {{local "deliveries"}}{{onCluster}}
     at          DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     attempt     UInt32,
     next        DateTime64(3, 'UTC') COMMENT '1970: none' CODEC(ZSTD(1)),
-    provider_id String CODEC(ZSTD(1)),
-    error       String CODEC(ZSTD(1)),
+    provider_id String CODEC(ZSTD(1)){{emptied "deliveries"}},
+    error       String CODEC(ZSTD(1)){{emptied "deliveries"}},
     class       LowCardinality(String),
-    text        String COMMENT 'JSON: what was sent' CODEC(ZSTD(1)),
+    text        String COMMENT 'JSON: what was sent' CODEC(ZSTD(1)){{emptied "deliveries"}},
     shard       UInt16,
     seq         UInt64 CODEC(ZSTD(1)),
     `index`     UInt32,
@@ -85,7 +85,6 @@ CREATE TABLE IF NOT EXISTS {{local "deliveries"}}{{onCluster}}
 ENGINE = {{sharded "deliveries"}}
 PARTITION BY toYYYYMM(at)
 ORDER BY (person, entry, channel, at, seq, `index`)
-{{ttl "at"}}
 SETTINGS {{settings}}
 ;
 {{distributed "deliveries"}}

@@ -249,10 +249,10 @@ CREATE TABLE IF NOT EXISTS decisions_local ON CLUSTER `nudge`
     watch    Bool COMMENT 'a false answer at a later look matters to again',
     zone     LowCardinality(String) COMMENT 'of the person, as used',
     message  LowCardinality(String) COMMENT 'template_failed: hash of the message',
-    features String COMMENT 'JSON: what the condition read' CODEC(ZSTD(1)),
-    `with`   String COMMENT 'JSON: the values for the message' CODEC(ZSTD(1)),
-    profile  String COMMENT 'JSON' CODEC(ZSTD(1)),
-    devices  Array(String) COMMENT 'JSON of each address chosen' CODEC(ZSTD(1)),
+    features String COMMENT 'JSON: what the condition read' CODEC(ZSTD(1)) TTL toDateTime(greatest(at, due, expires)) + toIntervalDay(400),
+    `with`   String COMMENT 'JSON: the values for the message' CODEC(ZSTD(1)) TTL toDateTime(greatest(at, due, expires)) + toIntervalDay(400),
+    profile  String COMMENT 'JSON' CODEC(ZSTD(1)) TTL toDateTime(greatest(at, due, expires)) + toIntervalDay(400),
+    devices  Array(String) COMMENT 'JSON of each address chosen' CODEC(ZSTD(1)) TTL toDateTime(greatest(at, due, expires)) + toIntervalDay(400),
     shard    UInt16,
     seq      UInt64 CODEC(ZSTD(1)),
     `index`  UInt32,
@@ -261,7 +261,6 @@ CREATE TABLE IF NOT EXISTS decisions_local ON CLUSTER `nudge`
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/decisions', '{replica}')
 PARTITION BY toYYYYMM(at)
 ORDER BY (person, rule, entry, at, seq, `index`)
-TTL toDateTime(at) + toIntervalDay(400)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS decisions ON CLUSTER `nudge` AS decisions_local
@@ -279,10 +278,10 @@ CREATE TABLE IF NOT EXISTS deliveries_local ON CLUSTER `nudge`
     at          DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     attempt     UInt32,
     next        DateTime64(3, 'UTC') COMMENT '1970: none' CODEC(ZSTD(1)),
-    provider_id String CODEC(ZSTD(1)),
-    error       String CODEC(ZSTD(1)),
+    provider_id String CODEC(ZSTD(1)) TTL toDateTime(at) + toIntervalDay(400),
+    error       String CODEC(ZSTD(1)) TTL toDateTime(at) + toIntervalDay(400),
     class       LowCardinality(String),
-    text        String COMMENT 'JSON: what was sent' CODEC(ZSTD(1)),
+    text        String COMMENT 'JSON: what was sent' CODEC(ZSTD(1)) TTL toDateTime(at) + toIntervalDay(400),
     shard       UInt16,
     seq         UInt64 CODEC(ZSTD(1)),
     `index`     UInt32,
@@ -291,7 +290,6 @@ CREATE TABLE IF NOT EXISTS deliveries_local ON CLUSTER `nudge`
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/deliveries', '{replica}')
 PARTITION BY toYYYYMM(at)
 ORDER BY (person, entry, channel, at, seq, `index`)
-TTL toDateTime(at) + toIntervalDay(400)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS deliveries ON CLUSTER `nudge` AS deliveries_local
@@ -410,4 +408,16 @@ CREATE OR REPLACE VIEW ledger ON CLUSTER `nudge` AS
 SELECT * FROM decisions
 ORDER BY at DESC, seq DESC, `index` DESC
 LIMIT 1 BY entry;
+
+-- 0004_pruned
+
+CREATE TABLE IF NOT EXISTS pruned ON CLUSTER `nudge`
+(
+    entry   String CODEC(ZSTD(1)),
+    seq     UInt64,
+    `index` UInt32
+)
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/all/{database}/pruned', '{shard}-{replica}')
+ORDER BY entry
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1;
 

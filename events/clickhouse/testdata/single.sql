@@ -381,3 +381,15 @@ SELECT * FROM decisions
 ORDER BY at DESC, seq DESC, `index` DESC
 LIMIT 1 BY entry;
 
+-- 0004_pruned
+
+CREATE TABLE IF NOT EXISTS pruned
+(
+    entry   String CODEC(ZSTD(1)),
+    seq     UInt64,
+    `index` UInt32
+)
+ENGINE = MergeTree
+ORDER BY entry
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1;
+
