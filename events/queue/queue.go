@@ -97,6 +97,9 @@ type Queue struct {
 	stream jetstream.Stream
 	state  jetstream.KeyValue
 
+	overflow  overflow
+	heartbeat time.Duration // how often the server tells a reader that it is there; 0 is the client's default
+
 	backlog backlog
 	buffers sync.Pool     // of *[]byte, for Append
 	kick    chan struct{} // asks the keeper to tidy now
@@ -160,6 +163,10 @@ func (q *Queue) connect() (err error) {
 		nats.MaxReconnects(-1),
 		nats.ReconnectBufSize(-1), // a publish while away fails at once, it is not kept in memory
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrSlowConsumer) {
+				q.overflow.happened()
+				return
+			}
 			q.log.Warn("queue connection", "error", err)
 		}),
 	}
