@@ -61,6 +61,19 @@ func (e *Engine) oldestChange() events.Position {
 	return oldest
 }
 
+// catchUpChanges brings every shard to the newest merge or erasure that one of them has: a stop may have
+// come before the tick for which it was applied, and the ticks that are repeated find two people where it
+// is one by now.
+func (e *Engine) catchUpChanges(ctx context.Context) error {
+	var newest events.Position
+	for _, s := range e.shards {
+		s.mu.Lock()
+		newest = max(newest, s.state.UpTo())
+		s.mu.Unlock()
+	}
+	return e.applyChanges(ctx, newest)
+}
+
 // move unites two people. Where they are on two shards the losing one writes everything it knows
 // first; a stop in between is mended at the next start.
 func (e *Engine) move(ctx context.Context, m ledger.Move) error {
@@ -70,9 +83,9 @@ func (e *Engine) move(ctx context.Context, m ledger.Move) error {
 	if from == to {
 		return e.decide(ctx, to, func(st *ledger.State, commit func([]ledger.Record) error) error {
 			if st.Person(m.From) == nil {
-				return nil
+				return e.unite(st, commit, m.To)
 			}
-			return e.unite(st, commit, m, st.Person(m.From))
+			return e.unite(st, commit, m.To, ledger.Record{Move: &m})
 		})
 	}
 	out := m
@@ -100,32 +113,54 @@ func (e *Engine) takeIn(ctx context.Context, to *shard, m ledger.Move) error {
 	m.Out = false
 	return e.decide(ctx, to, func(st *ledger.State, commit func([]ledger.Record) error) error {
 		if st.Taken(m.From) {
-			return nil
+			return e.unite(st, commit, m.To)
 		}
-		return e.unite(st, commit, m, m.State)
+		return e.unite(st, commit, m.To, ledger.Record{Move: &m})
 	})
 }
 
-// unite writes the move and what ends by it as one message: a stop in between would leave entries side
-// by side. What waits for an address or a consent may have got the other's.
-func (e *Engine) unite(st *ledger.State, commit func([]ledger.Record) error, m ledger.Move, from *ledger.PersonState) error {
-	if err := commit(append([]ledger.Record{{Move: &m}}, mergedEntries(m.To, st.Person(m.To), from)...)); err != nil {
+// unite writes the records by which somebody takes in another, and ends what then stands side by side. A
+// try that was cut short goes on with the latter: nothing is decided about them in between, and a start
+// ends what a stop has left (endDoubles). What waits for an address or a consent may have got the other's.
+func (e *Engine) unite(st *ledger.State, commit func([]ledger.Record) error, id events.PersonID, records ...ledger.Record) error {
+	if err := commit(records); err != nil {
 		return err
 	}
-	st.Wake(m.To, e.since)
+	if p := st.Person(id); p != nil {
+		var out chunk
+		for _, r := range mergedEntries(id, p) {
+			out.add(r)
+		}
+		if err := out.commitAll(commit); err != nil {
+			return err
+		}
+	}
+	st.Wake(id, e.since)
 	return nil
+}
+
+// endDoubles ends on one shard what merges before the last stop have left side by side.
+func (e *Engine) endDoubles(ctx context.Context, s *shard) error {
+	return e.decide(ctx, s, func(st *ledger.State, commit func([]ledger.Record) error) error {
+		var out chunk
+		st.Each(func(id events.PersonID, p *ledger.PersonState) {
+			for _, r := range mergedEntries(id, p) {
+				out.add(r)
+			}
+		})
+		return out.commitAll(commit)
+	})
 }
 
 // mergedEntries ends all but the oldest open entry of each slot, as merged. Entries of `on:` rules
 // stand side by side, since each has an occurrence of its own.
-func mergedEntries(id events.PersonID, to, from *ledger.PersonState) []ledger.Record {
+func mergedEntries(id events.PersonID, p *ledger.PersonState) []ledger.Record {
 	var out []ledger.Record
-	for _, slot := range from.Slots {
-		open := slices.Clone(slot.Open)
-		if have := to.Slot(slot.Rule, slot.Value); have != nil {
-			open = append(open, have.Open...)
+	for _, slot := range p.Slots {
+		if len(slot.Open) < 2 {
+			continue
 		}
-		open = slices.DeleteFunc(open, func(o *ledger.Open) bool { return o.Trigger != 0 })
+		open := slices.DeleteFunc(slices.Clone(slot.Open), func(o *ledger.Open) bool { return o.Trigger != 0 })
 		slices.SortFunc(open, func(a, b *ledger.Open) int {
 			return cmp.Or(cmp.Compare(a.Entered, b.Entered), cmp.Compare(a.Entry, b.Entry))
 		})

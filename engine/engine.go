@@ -204,6 +204,9 @@ func (e *Engine) resume(ctx context.Context, from events.Position) error {
 	if err := e.each(func(s *shard) error { return e.endDoubles(ctx, s) }); err != nil {
 		return err
 	}
+	if err := e.catchUpChanges(ctx); err != nil {
+		return err
+	}
 	if err := e.answerOutcomes(ctx); err != nil {
 		return err
 	}
