@@ -375,10 +375,10 @@ func TestACutTearsWhatWasNotSynced(t *testing.T) {
 			}
 		}
 		written := bytes.Count(got, []byte("b"))
-		switch {
-		case written == 0:
+		switch written {
+		case 0:
 			old++
-		case written == size-blockSize:
+		case size - blockSize:
 			kept++
 		default:
 			torn++

@@ -264,18 +264,17 @@ func (fs *lossyFS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (res fus
 
 // Write implements fuse.RawFileSystem.
 func (fs *lossyFS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
-	do := func(n *lossyNode) syscall.Errno {
+	if in.Flags&syscall.O_DSYNC != 0 { // a part of O_SYNC; newer kernels ask for the fsync, too
+		return uint32(len(data)), fs.change(in.NodeId, func(n *lossyNode) syscall.Errno {
+			n.write(data, int64(in.Offset))
+			fs.sync(n)
+			return 0
+		})
+	}
+	return uint32(len(data)), fs.look(in.NodeId, func(n *lossyNode) syscall.Errno {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.write(data, int64(in.Offset))
-		return 0
-	}
-	if in.Flags&syscall.O_DSYNC == 0 { // a part of O_SYNC
-		return uint32(len(data)), fs.look(in.NodeId, do)
-	}
-	return uint32(len(data)), fs.change(in.NodeId, func(n *lossyNode) syscall.Errno {
-		do(n)
-		fs.sync(n) // newer kernels ask for it themselves, after this
 		return 0
 	})
 }

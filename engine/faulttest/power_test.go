@@ -19,7 +19,7 @@ func TestPowerCuts(t *testing.T) {
 	d := newDisk(t)
 	hook := receive(t, 5)
 	in := install(t, filepath.Join(d.mount, "data"), wanted(hook.URL))
-	t.Cleanup(in.kill) // before the disk is unplugged
+	t.Cleanup(in.killAll) // before the disk is unplugged
 	chance := seeded(t)
 	l := &load{in: in, body: everything, events: 2 * perBatch}
 	l.hold = func() bool { return l.acked.Load()*paidPerBatch > hook.accepted.Load()+2000 }
@@ -39,13 +39,8 @@ func TestPowerCuts(t *testing.T) {
 		if chance.IntN(2) == 0 {
 			keeps = chance
 		}
-		engine := in.engine()
 		d.cut(keeps)
-		if engine != 0 {
-			_ = syscall.Kill(engine, syscall.SIGKILL)
-		}
-		in.kill()
-		in.gone(engine)
+		in.killAll()
 		d.unplug()
 		require.NoError(t, d.plug())
 		in.begin()
@@ -68,11 +63,16 @@ func everything(buf []byte, batch string) []byte {
 	return append(buf, mixed(nil, batch)[len(`{"batch":[`):]...)
 }
 
-// gone waits for the end of a process that is not ours.
-func (in *installation) gone(pid int) {
+// killAll ends the process and its embedded ClickHouse.
+func (in *installation) killAll() {
 	in.t.Helper()
+	engine := in.engine()
+	if engine != 0 {
+		_ = syscall.Kill(engine, syscall.SIGKILL)
+	}
+	in.kill()
 	eventually(in.t, startWithin, func() bool {
-		_, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
-		return pid == 0 || err != nil
-	}, func() string { return fmt.Sprintf("process %d lives on", pid) })
+		_, err := os.Stat(fmt.Sprintf("/proc/%d", engine))
+		return engine == 0 || err != nil
+	}, func() string { return fmt.Sprintf("process %d lives on", engine) })
 }
