@@ -42,7 +42,7 @@ type copied struct {
 	source Source
 	ready  bool
 	at     atomic.Uint64 // checkpoint
-	have   Present       // beyond the checkpoint at start
+	have   Present       // beyond the checkpoint at start; nil once that is copied
 }
 
 // NewReader returns a reader of the two streams. Of people who are erased, rows stay as counts without the
@@ -148,10 +148,13 @@ func (r *Reader) copy(ctx context.Context, c *copied) error {
 		}
 		return nil
 	})
-	if err != nil || len(msgs) == 0 {
-		return err //nolint:wrapcheck // says what it was doing
+	if err == nil && len(msgs) > 0 {
+		err = insert(msgs[len(msgs)-1].Seq)
 	}
-	return insert(msgs[len(msgs)-1].Seq)
+	if err == nil {
+		c.have = nil // the stream was read behind what was there
+	}
+	return err //nolint:wrapcheck // says what it was doing
 }
 
 // anonymise takes the person out of a record about somebody who was erased: of a decision and of a delivery

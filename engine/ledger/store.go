@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -31,9 +34,15 @@ type Message struct {
 }
 
 // Insert writes messages of one stream. Rows in have are left out: they are there from an insert that
-// was cut short.
+// was cut short. A nil have says that none was.
 func (s *Store) Insert(ctx context.Context, msgs []Message, have Present) error {
 	b := batches{have: have}
+	if have != nil {
+		var err error
+		if b.haveTicks, err = s.ticksPresent(ctx, msgs); err != nil {
+			return err
+		}
+	}
 	for _, m := range msgs {
 		for i, r := range m.Records {
 			if err := b.add(m, i, r); err != nil {
@@ -73,39 +82,58 @@ func (s *Store) Above(ctx context.Context, stream string, seq uint64) (Present, 
 			return nil, fmt.Errorf("ask %s for what follows message %d: %w", t, seq, err)
 		}
 	}
-	if stream == "deliveries" {
-		return have, nil
-	}
-	// Rows of ticks do not say their place. They go in before their log rows.
-	rows, err := s.conn.Query(ctx, "SELECT id, shard FROM ticks WHERE at >= (SELECT max(at) FROM shard_log WHERE seq <= @seq) - INTERVAL 1 HOUR",
-		driver.NamedValue{Name: "seq", Value: seq})
-	if err != nil {
-		return nil, fmt.Errorf("ask ticks for what follows message %d: %w", seq, err)
-	}
-	have["ticks"] = map[[2]uint64]bool{}
-	for rows.Next() {
-		var id string
-		var shard uint16
-		if err := rows.Scan(&id, &shard); err != nil {
-			return nil, errors.Join(fmt.Errorf("ask ticks for what follows: %w", err), rows.Close())
+	return have, nil
+}
+
+// tickKey stands for a tick on a shard, whose row does not say which record it is of: ticks of one instant
+// have one id, and come further each time.
+type tickKey struct {
+	id    string
+	shard int
+	upTo  events.Position
+}
+
+// ticksPresent lists those ticks of the messages that are in the table, whose rows go in before those of their
+// records.
+func (s *Store) ticksPresent(ctx context.Context, msgs []Message) (map[tickKey]bool, error) {
+	set := map[int64]bool{}
+	for _, m := range msgs {
+		for _, r := range m.Records {
+			if r.Tick != nil {
+				set[r.Tick.T1] = true
+			}
 		}
-		have["ticks"][tickPlace(id, int(shard))] = true
 	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return nil, fmt.Errorf("ask ticks for what follows message %d: %w", seq, err)
+	have := map[tickKey]bool{}
+	const together = 5000 // bounds the text of a query
+	for some := range slices.Chunk(slices.Sorted(maps.Keys(set)), together) {
+		instants := make([]string, len(some))
+		for i, t1 := range some {
+			instants[i] = strconv.FormatInt(t1, 10)
+		}
+		rows, err := s.conn.Query(ctx, "SELECT id, shard, p1 FROM ticks WHERE t1 IN (SELECT fromUnixTimestamp64Milli(arrayJoin([toInt64("+strings.Join(instants, "), toInt64(")+")])))")
+		if err != nil {
+			return nil, fmt.Errorf("ask for ticks that are there: %w", err)
+		}
+		for rows.Next() {
+			var id string
+			var shard uint16
+			var p1 uint64
+			if err := rows.Scan(&id, &shard, &p1); err != nil {
+				return nil, errors.Join(fmt.Errorf("ask for ticks that are there: %w", err), rows.Close())
+			}
+			have[tickKey{id, int(shard), events.Position(p1)}] = true
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return nil, fmt.Errorf("ask for ticks that are there: %w", err)
+		}
 	}
 	return have, nil
 }
 
-// tickPlace stands for the place of a tick.
-func tickPlace(id string, shard int) [2]uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(id)) // never fails
-	return [2]uint64{h.Sum64(), uint64(shard)}
-}
-
 type batches struct {
 	have                              Present
+	haveTicks                         map[tickKey]bool
 	decisions, deliveries, ticks, log [][]any
 }
 
@@ -132,7 +160,7 @@ func (b *batches) add(m Message, index int, r Record) error {
 	if r == (Record{}) || b.have["shard_log"][place] {
 		return nil
 	}
-	if t := r.Tick; t != nil && !b.have["ticks"][tickPlace(t.ID, m.Shard)] {
+	if t := r.Tick; t != nil && !b.haveTicks[tickKey{t.ID, m.Shard, t.P1}] {
 		b.ticks = append(b.ticks, []any{t.ID, uint16(m.Shard), ms(t.T1), uint64(t.P1), t.Hash, t.Rules, ms(m.At)})
 	}
 	data, err := json.Marshal(r)
