@@ -21,8 +21,8 @@ import (
 //     point of it.
 //   - What is written to a file is durable from the file's next fsync on, and nobody else's fsync will
 //     do: a file that was renamed over another may be there and be empty. At the cut a file loses all
-//     such writes, or keeps them all, or (torn) keeps some sectors of them and not others; then it may
-//     have grown, with zeros where sectors are missing.
+//     such writes, or keeps them all (few files do, or most, from cut to cut), or (torn) keeps some
+//     sectors of them and not others; then it may have grown, with zeros where sectors are missing.
 //   - Owners, permissions and times are not journalled.
 //
 // An ext4 never tears a block that it has just allocated and commits what is older than some seconds:
@@ -174,10 +174,14 @@ func (fs *lossyFS) cut(chance *rand.Rand) (after *lossyFS, l lost) {
 	}
 	l.changes = len(fs.journal) - keep
 	after = &lossyFS{unsupported: newUnsupported(), root: fs.root, nodes: map[uint64]*lossyNode{}, last: fs.last}
-	after.recover(fs.root, chance, &l)
+	f := fates{chance: chance}
+	if chance != nil {
+		f.kept = []float64{0.25, 0.75, 0.95}[chance.IntN(3)]
+	}
+	after.recover(fs.root, f, &l)
 	for ino, n := range fs.nodes {
 		if after.nodes[ino] == nil && n.links > 0 { // its making was undone
-			l.bytes += n.cut(nil)
+			l.bytes += n.cut(fates{})
 		}
 	}
 	return after, l
@@ -186,8 +190,29 @@ func (fs *lossyFS) cut(chance *rand.Rand) (after *lossyFS, l lost) {
 // lost is what a cut has cost: changes of names and lengths, and bytes in files.
 type lost struct{ changes, bytes int }
 
+// fates says what data files keep in one cut that were not synced.
+type fates struct {
+	chance *rand.Rand // nil: none
+	kept   float64    // the share of files whose data had all been written by then
+}
+
+// next says, for one file, whether a sector is kept.
+func (f fates) next() (sector func() bool) {
+	all := func(is bool) func() bool { return func() bool { return is } }
+	switch {
+	case f.chance == nil:
+		return all(false)
+	case f.chance.Float64() < f.kept:
+		return all(true)
+	case f.chance.IntN(2) == 0:
+		return all(false)
+	default:
+		return func() bool { return f.chance.IntN(2) == 0 }
+	}
+}
+
 // recover takes over what can be reached from a node that is there after the cut.
-func (fs *lossyFS) recover(n *lossyNode, chance *rand.Rand, l *lost) {
+func (fs *lossyFS) recover(n *lossyNode, f fates, l *lost) {
 	n.links++
 	if fs.nodes[n.ino] != nil {
 		return // another name of it
@@ -196,24 +221,20 @@ func (fs *lossyFS) recover(n *lossyNode, chance *rand.Rand, l *lost) {
 	n.links, n.changed = 1, 0
 	n.lookups.Store(0)
 	for _, name := range slices.Sorted(maps.Keys(n.entries)) {
-		fs.recover(n.entries[name].node, chance, l)
+		fs.recover(n.entries[name].node, f, l)
 	}
-	l.bytes += n.cut(chance)
+	l.bytes += n.cut(f)
 }
 
 // dirty says whether the file has data to be synced.
 func (n *lossyNode) dirty() bool { return len(n.unsynced) > 0 || n.size != n.durable }
 
-// cut leaves of what was not synced what chance wants, and returns how many bytes are lost.
-func (n *lossyNode) cut(chance *rand.Rand) (lost int) {
+// cut leaves of what was not synced what fate wants, and returns how many bytes are lost.
+func (n *lossyNode) cut(f fates) (lost int) {
 	if !n.dirty() {
 		return 0
 	}
-	const loses, tears, of = 2, 3, 4
-	fate := 0
-	if chance != nil {
-		fate = chance.IntN(of)
-	}
+	kept := f.next()
 	size := n.durable
 	for _, i := range slices.Sorted(maps.Keys(n.unsynced)) {
 		var b block
@@ -225,7 +246,7 @@ func (n *lossyNode) cut(chance *rand.Rand) (lost int) {
 			if off >= n.size {
 				break
 			}
-			if fate < loses || fate < tears && chance.IntN(2) == 0 {
+			if !kept() {
 				lost += int(min(sectorSize, n.size-off))
 				continue
 			}
