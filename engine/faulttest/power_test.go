@@ -19,7 +19,6 @@ func TestPowerCuts(t *testing.T) {
 	d := newDisk(t)
 	hook := receive(t, 5)
 	in := install(t, filepath.Join(d.mount, "data"), wanted(hook.URL))
-	t.Cleanup(in.killAll) // before the disk is unplugged
 	chance := seeded(t)
 	l := &load{in: in, body: everything, events: 2 * perBatch}
 	l.hold = func() bool { return l.acked.Load()*paidPerBatch > hook.accepted.Load()+2000 }
@@ -71,8 +70,14 @@ func (in *installation) killAll() {
 		_ = syscall.Kill(engine, syscall.SIGKILL)
 	}
 	in.kill()
+	in.gone(engine)
+}
+
+// gone waits for the end of a process that is not ours.
+func (in *installation) gone(pid int) {
+	in.t.Helper()
 	eventually(in.t, startWithin, func() bool {
-		_, err := os.Stat(fmt.Sprintf("/proc/%d", engine))
-		return engine == 0 || err != nil
-	}, func() string { return fmt.Sprintf("process %d lives on", engine) })
+		_, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
+		return pid == 0 || err != nil
+	}, func() string { return fmt.Sprintf("process %d lives on", pid) })
 }
