@@ -12,38 +12,47 @@ import (
 	"nudge/segments"
 )
 
-// news is what the store has got: up to where, and whether an `on:` rule waits for something in it.
+// Stored is what came into the store.
+type Stored struct {
+	UpTo     events.Position // everything up to it is there, synced
+	Received int64           // when the newest of it was received, Unix ms; 0 where nobody knows
+	Names    map[string]int  // of its events, and how many there were of each
+	Zones    bool            // there may be new zones of people
+}
+
+// news is what the store has got: up to where, received when, and whether an `on:` rule waits for
+// something in it.
 type news struct {
-	mu    sync.Mutex
-	upTo  events.Position
-	heard bool
+	mu       sync.Mutex
+	upTo     events.Position
+	received int64
+	heard    bool
 }
 
-func (n *news) add(upTo events.Position, heard bool) {
+func (n *news) add(upTo events.Position, received int64, heard bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.upTo, n.heard = max(n.upTo, upTo), n.heard || heard
+	n.upTo, n.received, n.heard = max(n.upTo, upTo), max(n.received, received), n.heard || heard
 }
 
-func (n *news) take() (upTo events.Position, heard bool) {
+func (n *news) take() (upTo events.Position, received int64, heard bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	upTo, heard, n.heard = n.upTo, n.heard, false
-	return upTo, heard
+	upTo, received, heard, n.heard = n.upTo, n.received, n.heard, false
+	return upTo, received, heard
 }
 
-// Stored tells the engine that the store has everything up to a position, with events of these names
-// and perhaps new zones of people. It only notes whether an `on:` rule waits for one of them, and that
-// schedules on people's own clocks have zones to ask for.
-func (e *Engine) Stored(upTo events.Position, names map[string]int, zones bool) {
-	if zones {
+// Stored tells the engine what came into the store. It only notes whether an `on:` rule waits for
+// something in it, and that schedules on people's own clocks have zones to ask for.
+func (e *Engine) Stored(s Stored) {
+	if s.Zones {
 		e.zones.forget()
 	}
 	l, heard := e.live.Load(), false
-	for name := range names {
+	for name := range s.Names {
 		heard = heard || l.triggers[name]
 	}
-	e.news.add(upTo, heard)
+	e.news.add(s.UpTo, s.Received, heard)
 }
 
 // Arrived judges the `on:` rules for what the store has got since the last call, at now (Unix ms).
@@ -64,7 +73,7 @@ func (e *Engine) Arrived(ctx context.Context, now int64) error {
 	if err := e.beginNew(ctx, now); err != nil {
 		return err
 	}
-	p1, heard := e.news.take()
+	p1, received, heard := e.news.take()
 	if p1 <= e.arrived {
 		return nil
 	}
@@ -72,6 +81,9 @@ func (e *Engine) Arrived(ctx context.Context, now int64) error {
 		e.arrived = p1
 		return nil
 	}
+	// The caller's clock was read before these came: as of that instant they would be in the future.
+	now = max(now, received)
+	e.heardAt = now
 	t := e.newTick(ledger.TickArrival, now, nil)
 	t.P0, t.P1, t.Rules = e.arrived, p1, e.live.Load().hearing(now)
 	return e.hear(ctx, t)
@@ -115,7 +127,7 @@ func (e *Engine) resumeArrivals(ctx context.Context, last *ledger.Tick, from eve
 		return fmt.Errorf("resume the arrivals of %s: %w", last.ID, err)
 	}
 	e.arrived = last.P1
-	e.news.add(from, from > e.arrived)
+	e.news.add(from, 0, from > e.arrived)
 	if slices.ContainsFunc(l.hearing(e.since), func(name string) bool { return !slices.Contains(last.Rules, name) }) {
 		e.start = &start{from: from, rules: last.Rules}
 	}

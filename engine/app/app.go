@@ -210,7 +210,7 @@ func (a *App) startWriter(ctx context.Context) error {
 			}
 			<-a.ready
 			if a.Engine != nil {
-				a.Engine.Stored(s.To, s.Names, s.Zones+s.Traits > 0)
+				a.Engine.Stored(engine.Stored{UpTo: s.To, Received: s.Received, Names: s.Names, Zones: s.Zones+s.Traits > 0})
 			}
 			select {
 			case a.stored <- struct{}{}:
