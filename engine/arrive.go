@@ -66,7 +66,7 @@ func (e *Engine) Arrived(ctx context.Context, now int64) error {
 	e.enter(&e.inArrival, &e.inTick)
 	defer func() { e.inArrival.Store(e.cutArrival != nil) }()
 	if e.cutArrival != nil {
-		if err := e.hear(ctx, *e.cutArrival); err != nil {
+		if err := e.hear(ctx, e.live.Load(), *e.cutArrival); err != nil {
 			return err
 		}
 	}
@@ -84,16 +84,17 @@ func (e *Engine) Arrived(ctx context.Context, now int64) error {
 	// The caller's clock was read before these came: as of that instant they would be in the future.
 	now = max(now, received)
 	e.heardAt = now
-	t := e.newTick(ledger.TickArrival, now, nil)
-	t.P0, t.P1, t.Rules = e.arrived, p1, e.live.Load().hearing(now)
-	return e.hear(ctx, t)
+	l := e.live.Load()
+	t := e.newTick(l, ledger.TickArrival, now, nil)
+	t.P0, t.P1, t.Rules = e.arrived, p1, l.hearing(now)
+	return e.hear(ctx, l, t)
 }
 
 // hear judges one arrival tick. One that fails is repeated as it is before any other, since some
 // shards may have decided: as of another instant its occurrences would enter once more.
-func (e *Engine) hear(ctx context.Context, t ledger.Tick) error {
+func (e *Engine) hear(ctx context.Context, l *live, t ledger.Tick) error {
 	e.cutArrival = &t
-	if err := e.judgeArrivals(ctx, t); err != nil {
+	if err := e.judgeArrivals(ctx, l, t); err != nil {
 		return err
 	}
 	e.cutArrival = nil
@@ -119,11 +120,11 @@ func (e *Engine) resumeArrivals(ctx context.Context, last *ledger.Tick, from eve
 	l := e.live.Load()
 	if last == nil {
 		e.arrived = from
-		t := e.newTick(ledger.TickArrival, e.since, nil)
+		t := e.newTick(l, ledger.TickArrival, e.since, nil)
 		t.P0, t.P1, t.Rules = from, from, l.hearing(e.since)
 		return e.note(ctx, t)
 	}
-	if err := e.judgeArrivals(ctx, *last); err != nil {
+	if err := e.judgeArrivals(ctx, l, *last); err != nil {
 		return fmt.Errorf("resume the arrivals of %s: %w", last.ID, err)
 	}
 	e.arrived = last.P1
@@ -146,15 +147,16 @@ func (e *Engine) beginNew(ctx context.Context, now int64) error {
 	if e.start == nil {
 		return nil
 	}
-	t := e.newTick(ledger.TickArrival, now, nil)
+	l := e.live.Load()
+	t := e.newTick(l, ledger.TickArrival, now, nil)
 	t.P0, t.P1, t.Rules = e.arrived, e.start.from, e.start.rules
 	if t.P1 > t.P0 {
-		if err := e.hear(ctx, t); err != nil {
+		if err := e.hear(ctx, l, t); err != nil {
 			return err
 		}
 	}
 	t.ID += "-start"
-	t.P0, t.P1, t.Rules = e.arrived, e.arrived, e.live.Load().hearing(now)
+	t.P0, t.P1, t.Rules = e.arrived, e.arrived, l.hearing(now)
 	if err := e.note(ctx, t); err != nil {
 		return err
 	}
@@ -168,8 +170,7 @@ func (e *Engine) note(ctx context.Context, t ledger.Tick) error {
 }
 
 // judgeArrivals is one arrival tick.
-func (e *Engine) judgeArrivals(ctx context.Context, t ledger.Tick) error {
-	l := e.live.Load()
+func (e *Engine) judgeArrivals(ctx context.Context, l *live, t ledger.Tick) error {
 	look := l.look(t)
 	var asked []*workspace.Rule
 	for _, name := range t.Rules {

@@ -64,7 +64,7 @@ func (e *Engine) noteLooked(ctx context.Context, l *live, t ledger.Tick, s *shar
 				out.add(ledger.Record{Flip: &ledger.Flip{Rule: rule, Person: w.Person, Value: w.Value, At: t.T1}})
 			}
 			if r := l.byName[rule]; r != nil && first[rule] {
-				out.add(ledger.Record{Looked: &ledger.Looked{Rule: rule, Hash: lookHash(r), At: t.T1}})
+				out.add(ledger.Record{Looked: &ledger.Looked{Rule: rule, Hash: l.lookHash(r), At: t.T1}})
 			}
 		}
 		return out.commitAll(commit)
@@ -77,7 +77,7 @@ func (e *Engine) firstLooks(l *live, t ledger.Tick, s *shard) map[string]bool {
 	defer s.mu.Unlock()
 	first := map[string]bool{}
 	for _, name := range t.Rules {
-		if r := l.byName[name]; r != nil && firstLook(r.Rule, s.state.Looked(name), lookHash(r)) {
+		if r := l.byName[name]; r != nil && firstLook(r.Rule, s.state.Looked(name), l.lookHash(r)) {
 			first[name] = true
 		}
 	}

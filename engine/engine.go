@@ -224,7 +224,7 @@ func (e *Engine) resume(ctx context.Context, from events.Position) error {
 		return err
 	}
 	if cut != nil {
-		if err := e.runTick(ctx, *cut); err != nil {
+		if err := e.runTick(ctx, e.live.Load(), *cut); err != nil {
 			return fmt.Errorf("resume tick %s: %w", cut.ID, err)
 		}
 	}

@@ -65,8 +65,11 @@ func (e *Engine) keepUses() int64 { return e.live.Load().keepUses }
 
 // lookHash names how a rule decides who is in it: a change of it is followed by a first look. Leaving
 // shadow and raising a rollout change it too, text and caps do not.
-func lookHash(r *workspace.Rule) string {
+func (l *live) lookHash(r *workspace.Rule) string {
 	h := r.Who.Hash()
+	for _, place := range r.Who.Places() {
+		h += " " + l.Fences.Match(place.Pattern).Hash()[:16]
+	}
 	if r.Shadow {
 		h += " shadow"
 	}

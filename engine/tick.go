@@ -33,25 +33,27 @@ func (e *Engine) Step(ctx context.Context, now int64) error {
 	e.enter(&e.inTick, &e.inArrival)
 	defer func() { e.inTick.Store(e.cut != nil) }()
 	if e.cut != nil {
-		if err := e.runTick(ctx, *e.cut); err != nil {
+		if err := e.runTick(ctx, e.live.Load(), *e.cut); err != nil {
 			return err
 		}
 	}
 	for {
-		at, due, err := e.pending(ctx, now)
+		l := e.live.Load() // one set for all of the tick, whatever is loaded meanwhile
+		at, due, err := e.pending(ctx, l, now)
 		if err != nil {
 			return err
 		}
 		if len(due) == 0 {
 			break
 		}
-		if err := e.runTick(ctx, e.newTick(ledger.TickSchedule, at, due)); err != nil {
+		if err := e.runTick(ctx, l, e.newTick(l, ledger.TickSchedule, at, due)); err != nil {
 			return err
 		}
 	}
 	e.wake(now)
 	if next, ok := e.nextDue(); ok && next <= now {
-		return e.runTick(ctx, e.newTick(ledger.TickSchedule, now, nil))
+		l := e.live.Load()
+		return e.runTick(ctx, l, e.newTick(l, ledger.TickSchedule, now, nil))
 	}
 	return nil
 }
@@ -164,8 +166,7 @@ type dueRule struct {
 }
 
 // pending is the earliest instant at which rules fell due and have not run, and which ones.
-func (e *Engine) pending(ctx context.Context, now int64) (int64, []dueRule, error) {
-	l := e.live.Load()
+func (e *Engine) pending(ctx context.Context, l *live, now int64) (int64, []dueRule, error) {
 	var first int64
 	var due []dueRule
 	for _, r := range l.rules {
@@ -202,8 +203,7 @@ func (e *Engine) pending(ctx context.Context, now int64) (int64, []dueRule, erro
 	return first, due, nil
 }
 
-func (e *Engine) newTick(kind string, t1 int64, due []dueRule) ledger.Tick {
-	l := e.live.Load()
+func (e *Engine) newTick(l *live, kind string, t1 int64, due []dueRule) ledger.Tick {
 	t := ledger.Tick{
 		Kind: kind, T1: t1, P1: events.EndOf(e.people.Position().Seq()), Hash: l.Hash, Rules: []string{}, Zones: map[string][]string{},
 		ID: fmt.Sprintf("%s-%s", kind[:1], time.UnixMilli(t1).UTC().Format("20060102T150405.000Z")),
@@ -220,14 +220,13 @@ func (e *Engine) newTick(kind string, t1 int64, due []dueRule) ledger.Tick {
 // runTick looks at everybody for the tick's rules, and at those who are due by themselves, and
 // decides. A tick that fails is kept and repeated, as of the same instant and position, before any
 // other.
-func (e *Engine) runTick(ctx context.Context, t ledger.Tick) (err error) {
+func (e *Engine) runTick(ctx context.Context, l *live, t ledger.Tick) (err error) {
 	e.cut = &t
 	defer func() {
 		if err == nil {
 			e.cut = nil
 		}
 	}()
-	l := e.live.Load()
 	if err := e.applyChanges(ctx, t.P1); err != nil {
 		return err
 	}
@@ -270,7 +269,9 @@ func (e *Engine) beginOn(ctx context.Context, s *shard, t ledger.Tick) error {
 }
 
 func (l *live) look(t ledger.Tick) segments.Look {
-	return segments.Look{At: t.T1, UpTo: t.P1, After: t.P0, Retention: l.Retention.Milliseconds(), DefaultZone: l.policy.Zone.String()}
+	return segments.Look{
+		At: t.T1, UpTo: t.P1, After: t.P0, Retention: l.Retention.Milliseconds(), DefaultZone: l.policy.Zone.String(), Fences: l.Fences,
+	}
 }
 
 // lookAtAll asks for everybody for whom a rule of the tick is true.

@@ -30,6 +30,15 @@ type Look struct {
 	Retention int64
 	// DefaultZone is the workspace's IANA zone, for people without one.
 	DefaultZone string
+	// Fences, where set, are those of near(…) and inside(…), a *geo.Fences: of the rule set that asks,
+	// whatever has been loaded since. nil: the planner's.
+	Fences FenceSet
+}
+
+// FenceSet is a set of geofences; package geo has the only one.
+type FenceSet interface {
+	// Hash identifies what decides.
+	Hash() string
 }
 
 // Answer is what a Look says of one person, value and condition.

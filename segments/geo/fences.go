@@ -71,9 +71,14 @@ func (f *Fences) All() []*Fence {
 }
 
 // Hash is a digest of ids, shapes and properties: what decides, whatever the files are called.
-func (f *Fences) Hash() string {
+func (f *Fences) Hash() string { return hash(f.All()) }
+
+// Hash is a digest like that of Fences, of the fences of the set.
+func (s *Set) Hash() string { return hash(s.fences) }
+
+func hash(fences []*Fence) string {
 	h := sha256.New()
-	for _, fence := range f.All() {
+	for _, fence := range fences {
 		fmt.Fprintf(h, "%q %v %v %v ", fence.ID, fence.centre, fence.radius, fence.areas)
 		_, _ = h.Write(fence.Properties) // a hash never fails
 		_, _ = io.WriteString(h, "\n")

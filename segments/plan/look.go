@@ -54,7 +54,11 @@ func (p *Planner) look(ctx context.Context, a *asker, q segments.Look) (*look, e
 	if err != nil {
 		return nil, err
 	}
-	l := &look{Look: q, asker: a, fences: p.fences(), moment: p.moment(q.At, uint64(q.UpTo), q.Retention, m)}
+	fences, ok := q.Fences.(*geo.Fences)
+	if !ok {
+		fences = p.fences()
+	}
+	l := &look{Look: q, asker: a, fences: fences, moment: p.moment(q.At, uint64(q.UpTo), q.Retention, m)}
 	l.crowd = newCrowd(l)
 	return l, nil
 }

@@ -23,7 +23,7 @@ type Options struct {
 	Conn     driver.Conn // the store
 	Database string      // "" is the connection's own
 	// Fences returns the fences of near(…) and inside(…); nil, or a nil result, has none. It is
-	// called once for each Look.
+	// called once for each Look that brings none.
 	Fences func() *geo.Fences
 	Fixes  geo.Options // which location fixes count
 	Chunk  int         // people judged together; 0 is DefaultChunk
