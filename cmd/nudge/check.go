@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -14,13 +13,13 @@ import (
 
 func checkCommand(s streams) *cobra.Command {
 	var format, failOn string
+	var ws folderOption
 	cmd := &cobra.Command{
 		Use:   "check [DIR]",
 		Short: "Reads every file and prints what is wrong, with its place",
 		Long: `Reads nudge.yaml, events.yaml, rules/, segments/, fences/ and the templates that rules name, and
 prints every finding with file, line, column and id. It reads files only: no secret, no store.`,
 		Example: "  nudge check examples/shop\n  nudge check --format json --fail-on warning",
-		Args:    cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if !slices.Contains([]string{string(rules.Text), string(rules.JSON)}, format) {
 				return fmt.Errorf("--format is text or json, not %q", format)
@@ -28,13 +27,14 @@ prints every finding with file, line, column and id. It reads files only: no sec
 			if !slices.Contains([]string{string(rules.Error), string(rules.Warning), string(rules.Info)}, failOn) {
 				return fmt.Errorf("--fail-on is error, warning or info, not %q", failOn)
 			}
-			dir := "."
-			if len(args) > 0 {
-				dir = args[0]
+			dir, err := ws.of(args)
+			if err != nil {
+				return err
 			}
 			return check(s, dir, rules.Format(format), rules.Severity(failOn))
 		},
 	}
+	ws.on(cmd)
 	cmd.Flags().StringVar(&format, "format", string(rules.Text), "text or json")
 	cmd.Flags().StringVar(&failOn, "fail-on", string(rules.Error), "exit with 1 from this severity on: error, warning or info")
 	return cmd
@@ -46,8 +46,8 @@ func check(s streams, dir string, format rules.Format, failOn rules.Severity) er
 	if err != nil {
 		return failed(err)
 	}
-	if _, err := os.Stat(dir); err != nil {
-		return failed(fmt.Errorf("the workspace: %w", err))
+	if err := isFolder(dir); err != nil {
+		return err
 	}
 	ws, findings := workspace.Load(dir, workspace.Options{Adapters: adapters, WithoutSecrets: true})
 	if ws != nil && format == rules.Text {

@@ -20,6 +20,7 @@ import (
 
 func demoCommand(s streams) *cobra.Command {
 	var date string
+	var ws folderOption
 	cmd := &cobra.Command{
 		Use:   "demo [DIR]",
 		Short: "Plays a day of recorded behaviour through everything, and prints the report",
@@ -29,11 +30,15 @@ real rules, messages into files. Afterwards "nudge serve" goes on from there.
 
 The data folder of an earlier demo is emptied first; one that no demo made is left alone.`,
 		Example: "  nudge demo examples/shop\n  nudge demo --date 2026-11-16 examples/shop",
-		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runDemo(cmd.Context(), s, folder(args), date)
+			dir, err := ws.of(args)
+			if err != nil {
+				return err
+			}
+			return runDemo(cmd.Context(), s, dir, date)
 		},
 	}
+	ws.on(cmd)
 	cmd.Flags().StringVar(&date, "date", "", "move the recorded day to this one, 2026-11-16")
 	return cmd
 }

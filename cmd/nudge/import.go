@@ -47,7 +47,12 @@ command exits with 1. docs/import.md describes mappings; --dry-run shows what on
 		Example: `  nudge import purchases.csv.gz --map purchases.yaml --dry-run
   nudge import purchases.csv.gz --map purchases.yaml --dir examples/shop
   nudge import events.ndjson --map events-map.yaml --limit 1000 --rejects bad.ndjson`,
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("the argument is one file, not %d; the workspace is --dir", len(args))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case f.mapping == "":

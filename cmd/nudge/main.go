@@ -95,10 +95,11 @@ func root(s streams) *cobra.Command {
 		Use:   "nudge",
 		Short: "Decides who should hear from you, when and why, and never too often",
 		Long: `nudge takes in what people do in your apps, finds those for whom a rule is true, and messages
-them through push, e-mail, webhooks and more, under exact frequency caps.
+them by push or through webhooks, under exact frequency caps.
 
 A workspace is a folder with nudge.yaml, rules/, segments/, fences/, events.yaml and tests/.
-Commands take it as their last argument or as --dir; without, it is the current folder.
+Every command takes it as --dir; check, test, serve, demo and migrate also as their argument. Where
+none is named it is the current folder.
 
   nudge check            is every file right?
   nudge test             do the rules do what their tests say?

@@ -16,6 +16,7 @@ import (
 func migrateCommand(s streams) *cobra.Command {
 	var show bool
 	var cluster string
+	var in folderOption
 	cmd := &cobra.Command{
 		Use:   "migrate [DIR]",
 		Short: "Makes the store's tables, or brings them up to date",
@@ -27,10 +28,13 @@ rights. Run again, it changes nothing.
 of nudge.yaml's: Replicated tables ON CLUSTER behind Distributed ones. That form is parsed by tests,
 but was not run on a cluster.`,
 		Example: "  nudge migrate examples/shop\n  nudge migrate --print --cluster main examples/shop > tables.sql",
-		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			dir, err := in.of(args)
+			if err != nil {
+				return err
+			}
 			// Printing needs neither the store nor its password.
-			ws, err := loadWorkspace(s, folder(args), workspace.Options{WithoutSecrets: show, WithoutSending: true})
+			ws, err := loadWorkspace(s, dir, workspace.Options{WithoutSecrets: show, WithoutSending: true})
 			if err != nil {
 				return err
 			}
@@ -44,6 +48,7 @@ but was not run on a cluster.`,
 			return failed(migrate(cmd.Context(), s, ws, layout))
 		},
 	}
+	in.on(cmd)
 	cmd.Flags().BoolVar(&show, "print", false, "print the statements instead of running them")
 	cmd.Flags().StringVar(&cluster, "cluster", "", "name of a ClickHouse cluster to make the tables on")
 	return cmd

@@ -15,6 +15,7 @@ import (
 	"nudge/engine/report"
 	"nudge/engine/workspace"
 	"nudge/events/clickhouse"
+	"nudge/internal/suggest"
 	"nudge/segments/plan"
 )
 
@@ -34,6 +35,9 @@ It may run beside a running serve.`,
 			if len(args) > 0 {
 				q.Rule = args[0]
 			}
+			if info, err := os.Stat(q.Rule); q.Rule != "" && err == nil && info.IsDir() {
+				return fmt.Errorf("%s is a folder, and the argument is a rule; the workspace is --dir %s", q.Rule, q.Rule)
+			}
 			for _, d := range by {
 				if !slices.Contains(report.Dimensions(), d) {
 					return fmt.Errorf("--by takes %s, not %q", strings.Join(report.Dimensions(), ", "), d)
@@ -51,7 +55,10 @@ It may run beside a running serve.`,
 				for _, r := range ws.Rules {
 					names = append(names, r.Name)
 				}
-				return fmt.Errorf("there is no rule %q; there are %s", q.Rule, strings.Join(names, ", "))
+				if near := suggest.Nearest(q.Rule, names); near != "" {
+					return fmt.Errorf("there is no rule %q; did you mean %s?", q.Rule, near)
+				}
+				return fmt.Errorf("there is no rule %q; there are: %s", q.Rule, strings.Join(names, ", "))
 			}
 			if q.From, err = when(from, ws.Zone); err != nil {
 				return fmt.Errorf("--from: %w", err)

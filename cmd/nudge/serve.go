@@ -24,6 +24,7 @@ import (
 
 func serveCommand(s streams) *cobra.Command {
 	var listen, level string
+	var ws folderOption
 	cmd := &cobra.Command{
 		Use:   "serve [DIR]",
 		Short: "Runs it all: takes in events, decides, sends",
@@ -31,47 +32,26 @@ func serveCommand(s streams) *cobra.Command {
 and sends. Send it SIGHUP, or save a file, and the rules are read again; when one of the files is
 wrong, the running rules stay and the findings are logged.`,
 		Example: "  nudge serve examples/shop\n  nudge serve --listen 0.0.0.0:8080 /etc/nudge",
-		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var l slog.Level
 			if err := l.UnmarshalText([]byte(level)); err != nil {
 				return fmt.Errorf("--log is debug, info, warn or error, not %q", level)
 			}
 			log := slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: l}))
-			return serve(cmd.Context(), s, folder(args), listen, log)
+			dir, err := ws.of(args)
+			if err != nil {
+				return err
+			}
+			if _, _, err := net.SplitHostPort(listen); listen != "" && err != nil {
+				return fmt.Errorf("--listen is an address with a port, 127.0.0.1:8080 or :8080, not %q", listen)
+			}
+			return serve(cmd.Context(), s, dir, listen, log)
 		},
 	}
+	ws.on(cmd)
 	cmd.Flags().StringVar(&listen, "listen", "", "address to listen on, instead of nudge.yaml's")
 	cmd.Flags().StringVar(&level, "log", "info", "least level that is logged: debug, info, warn or error")
 	return cmd
-}
-
-// folder is the workspace that a command was given.
-func folder(args []string) string {
-	if len(args) > 0 {
-		return args[0]
-	}
-	return "."
-}
-
-// loadWorkspace loads a folder; findings of errors go to standard output and end the command.
-func loadWorkspace(s streams, dir string, o workspace.Options) (*workspace.Workspace, error) {
-	set, err := all.Set()
-	if err != nil {
-		return nil, failed(err)
-	}
-	o.Adapters = set
-	if _, err := os.Stat(dir); err != nil {
-		return nil, failed(fmt.Errorf("the workspace: %w", err))
-	}
-	ws, findings := workspace.Load(dir, o)
-	if ws == nil {
-		if err := rules.Render(s.out, findings, rules.Text); err != nil {
-			return nil, failed(err)
-		}
-		return nil, &exitError{Code: exitFindings}
-	}
-	return ws, nil
 }
 
 func serve(ctx context.Context, s streams, dir, listen string, log *slog.Logger) (err error) {

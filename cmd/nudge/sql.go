@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -27,7 +28,12 @@ The tables and what their columns mean: nudge sql "SHOW TABLES", nudge sql "DESC
 		Example: `  nudge sql --dir examples/shop "SELECT event, count() FROM events GROUP BY event ORDER BY 2 DESC"
   nudge sql --dir examples/shop --format csv "SELECT rule, reason, count() FROM decisions GROUP BY ALL"
   nudge sql - --format json < query.sql`,
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("the argument is one query, in quotes, not %d; the workspace is --dir", len(args))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(clickhouse.Formats(), format) {
 				return fmt.Errorf("--format is %s, not %q", strings.Join(clickhouse.Formats(), ", "), format)
@@ -40,6 +46,9 @@ The tables and what their columns mean: nudge sql "SHOW TABLES", nudge sql "DESC
 				}
 				query = string(bytes.TrimSpace(text))
 			}
+			if m := formatClause.FindStringSubmatch(query); m != nil && !slices.Contains([]string{"asc", "desc"}, strings.ToLower(m[1])) {
+				return fmt.Errorf("leave FORMAT %s out of the query; how the result is printed is --format: %s", m[1], strings.Join(clickhouse.Formats(), ", "))
+			}
 			return runSQL(cmd.Context(), s, dir, query, format)
 		},
 	}
@@ -47,6 +56,9 @@ The tables and what their columns mean: nudge sql "SHOW TABLES", nudge sql "DESC
 	cmd.Flags().StringVar(&format, "format", "table", strings.Join(clickhouse.Formats(), ", "))
 	return cmd
 }
+
+// formatClause is ClickHouse's own way to say how a result is printed, at the end of a query.
+var formatClause = regexp.MustCompile(`(?i)\sformat\s+(\w+)\s*;?\s*$`)
 
 func runSQL(ctx context.Context, s streams, dir, query, format string) error {
 	ws, err := loadWorkspace(s, dir, workspace.Options{WithoutSending: true})

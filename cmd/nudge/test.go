@@ -20,6 +20,7 @@ import (
 func testCommand(s streams) *cobra.Command {
 	var run, format, level string
 	var verbose, everyTick bool
+	var ws folderOption
 	cmd := &cobra.Command{
 		Use:   "test [DIR]",
 		Short: "Runs the rule tests: events at times in, decisions at times out",
@@ -29,7 +30,6 @@ It touches neither the workspace's data nor its secrets. docs/testing.md describ
 
 Exit codes: 0 all passed, 1 tests failed or a file is wrong, 2 --run names none, 3 could not run.`,
 		Example: "  nudge test examples/shop\n  nudge test --run 'cart' --verbose\n  nudge test --format json",
-		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains([]string{"text", "json"}, format) {
 				return fmt.Errorf("--format is text or json, not %q", format)
@@ -44,9 +44,14 @@ Exit codes: 0 all passed, 1 tests failed or a file is wrong, 2 --run names none,
 			}
 			log := slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: l}))
 			o := ruletest.Options{Logger: log, Progress: progress(s), EveryTick: everyTick}
-			return test(cmd.Context(), s, folder(args), only, format, verbose, o)
+			dir, err := ws.of(args)
+			if err != nil {
+				return err
+			}
+			return test(cmd.Context(), s, dir, only, format, verbose, o)
 		},
 	}
+	ws.on(cmd)
 	f := cmd.Flags()
 	f.StringVar(&run, "run", "", `only tests whose "FILE: NAME" matches this regular expression`)
 	f.StringVar(&format, "format", "text", "text or json")
