@@ -12,11 +12,22 @@ import (
 // TestArrivalsAreJudgedAsOfWhenTheyCame has an event received after the caller of Arrived has read its
 // clock: it is no event of the future, and its person has the id that came with it.
 func TestArrivalsAreJudgedAsOfWhenTheyCame(t *testing.T) {
-	w := world(t, map[string]string{"hot": "on: {event: Hot}\nwhen: event(\"Hot\").count == 1\nagain: each_time\n"})
-	at := enginetest.Start() + 8
-	require.NoError(t, w.Feed(t.Context(), []events.Event{{
-		Kind: events.KindTrack, Name: "Hot", UserID: "ann", MessageID: "1", Source: "web", Time: at, ReceivedAt: at, Raw: []byte(`{}`),
-	}}))
-	w.To(minute)
-	require.Equal(t, []string{"ann: hot"}, w.Accepted())
+	for name, test := range map[string]struct {
+		ahead int64 // of the event's clock
+		rule  string
+	}{
+		"received just now":           {0, "when: event(\"Hot\").count == 1\n"},
+		"its own clock runs ahead":    {10 * minute, "when: event(\"Hot\").count == 0\n"},
+		"ahead, and nothing is asked": {10 * minute, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := world(t, map[string]string{"hot": "on: {event: Hot}\nagain: each_time\n" + test.rule})
+			at := enginetest.Start() + 8
+			require.NoError(t, w.Feed(t.Context(), []events.Event{{
+				Kind: events.KindTrack, Name: "Hot", UserID: "ann", MessageID: "1", Source: "web", Time: at + test.ahead, ReceivedAt: at, Raw: []byte(`{}`),
+			}}))
+			w.To(minute)
+			require.Equal(t, []string{"ann: hot"}, w.Accepted())
+		})
+	}
 }

@@ -197,6 +197,15 @@ func (s *identity) fromThePast(ev *events.Event) bool {
 	return false
 }
 
+// knownAt is when the ids of an event were known: when it happened, and at the latest when it arrived,
+// whatever its clock said.
+func knownAt(ev *events.Event) int64 {
+	if ev.ReceivedAt == 0 {
+		return ev.Time
+	}
+	return min(ev.Time, ev.ReceivedAt)
+}
+
 // bind gives an id to a person.
 func (s *identity) bind(k idKey, kind, id string, p events.PersonID, pos events.Position, at int64) {
 	if t := s.grave(k); t > 0 {
@@ -231,7 +240,7 @@ func (s *identity) apply(ev *events.Event, pos events.Position) (events.PersonID
 			return 0, nobody
 		}
 		p = events.PersonID(pos)
-		s.bind(k, kind, id, p, pos, ev.Time)
+		s.bind(k, kind, id, p, pos, knownAt(ev))
 	}
 	return p, accepts
 }
@@ -282,16 +291,16 @@ func (s *identity) join(ev *events.Event, pos events.Position, kindA, idA, kindB
 		s.merge(loser, winner, pos, ev.Time)
 		return winner
 	case hasA:
-		s.bind(kb, kindB, idB, a, pos, ev.Time)
+		s.bind(kb, kindB, idB, a, pos, knownAt(ev))
 		return a
 	case hasB && (!knownB || secret || kindA == kindAnonymous):
-		s.bind(ka, kindA, idA, b, pos, ev.Time)
+		s.bind(ka, kindA, idA, b, pos, knownAt(ev))
 		return b
 	}
 	p := events.PersonID(pos)
-	s.bind(ka, kindA, idA, p, pos, ev.Time)
+	s.bind(ka, kindA, idA, p, pos, knownAt(ev))
 	if !hasB && (kindA != kindB || idA != idB) {
-		s.bind(kb, kindB, idB, p, pos, ev.Time)
+		s.bind(kb, kindB, idB, p, pos, knownAt(ev))
 	}
 	return p
 }

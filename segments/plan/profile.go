@@ -98,11 +98,7 @@ func (m moment) profilesSQL(people []uint64) string {
 	last := func(column string) string { return "argMax(" + column + ", (x.time, x.pos))" }
 	part := func(what int, table, columns, rest string) string {
 		from, person, conditions := m.canonical.from(m.database, table, "x", people)
-		if table == "identities" { // an id is a person's from when it arrived, whatever its event's clock said
-			conditions = append(conditions, fmt.Sprintf("x.pos <= %d", m.upTo))
-		} else {
-			conditions = append(conditions, m.bounds("x", math.MinInt64)...)
-		}
+		conditions = append(conditions, m.bounds("x", math.MinInt64)...)
 		return fmt.Sprintf("SELECT toUInt8(%d) AS what, %s AS p, %s FROM %s%s%s", what, person, columns, from, where(conditions), rest)
 	}
 	// A device is the person's who was last seen with its token. That may be anybody, so here
@@ -187,7 +183,7 @@ func (r *profileReader) get(p uint64) *segments.Profile {
 
 func (r *profileReader) id(x profileRow) {
 	profile := r.get(x.p)
-	if x.t <= r.m.at && (profile.CreatedAt == 0 || x.t < profile.CreatedAt) {
+	if profile.CreatedAt == 0 || x.t < profile.CreatedAt {
 		profile.CreatedAt = x.t
 	}
 	at := r.newest[x.p]
