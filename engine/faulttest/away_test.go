@@ -14,7 +14,6 @@ import (
 // fall due (over NUDGE_AWAY minutes' ticks), and then kills it: events are taken all the while,
 // nothing is lost, and the ticks that were missed are made up for once.
 func TestStoreAwayDuringIngestAndTicks(t *testing.T) {
-	byHand(t)
 	t.Parallel()
 	hook := receive(t, 4)
 	files := wanted(hook.URL)

@@ -62,7 +62,6 @@ func (l *load) behind(hook *receiver) func() bool {
 // TestKillDuringDecisionsAndDelivery kills both processes while people become true for several rules
 // under caps, and messages go out.
 func TestKillDuringDecisionsAndDelivery(t *testing.T) {
-	byHand(t)
 	t.Parallel()
 	hook := receive(t, 2)
 	in := install(t, "", wanted(hook.URL))

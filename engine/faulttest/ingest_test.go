@@ -46,7 +46,6 @@ func mixed(buf []byte, batch string) []byte {
 // TestKillDuringIngest kills `nudge serve` and its embedded ClickHouse, in turn and at moments of
 // chance, while clients post as fast as they can.
 func TestKillDuringIngest(t *testing.T) {
-	byHand(t)
 	t.Parallel()
 	hook := receive(t, 1)
 	in := install(t, "", map[string]string{"nudge.yaml": config(hook.URL)})

@@ -109,12 +109,3 @@ func eventually(t *testing.T, within time.Duration, ok func() bool, what func() 
 		}
 	}
 }
-
-// byHand skips a test that kills a whole serve, unless it is asked for: it takes minutes, and is read by
-// a person.
-func byHand(t *testing.T) {
-	t.Helper()
-	if os.Getenv("NUDGE_KILLS") == "" {
-		t.Skip("set NUDGE_KILLS, the number of kills, to run it")
-	}
-}
