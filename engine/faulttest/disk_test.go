@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"github.com/stretchr/testify/require"
@@ -112,7 +113,20 @@ func (d *disk) unplug() {
 	d.server = nil
 }
 
-// cut turns the power off at once. Of what was not synced, chance keeps some, or, where it is nil,
+// fails has the power fail at the nth change or write, and waits for that, but not longer than given:
+// then it is still on.
+func (d *disk) fails(n int64, within time.Duration) bool {
+	late := time.NewTimer(within)
+	defer late.Stop()
+	select {
+	case <-d.fs.fail(n):
+		return true
+	case <-late.C:
+		return false
+	}
+}
+
+// cut turns the power off, where it is not. Of what was not synced, chance keeps some, or, where it is nil,
 // nothing. Whoever has files open on the disk then has to end, and the disk to be plugged in anew.
 func (d *disk) cut(chance *rand.Rand) {
 	after, l := d.fs.cut(chance)

@@ -418,6 +418,25 @@ func TestACutCommitsAPartOfTheJournal(t *testing.T) {
 	require.Len(t, seen, len(names)+1, "each point is one where the journal may end")
 }
 
+// TestThePowerFailsInTheMiddle has it fail at a change.
+func TestThePowerFailsInTheMiddle(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t)
+	f := folder{t, d.mount}
+	failed := d.fs.fail(3)
+	f.do(os.Mkdir(f.at("1"), 0o700))
+	f.sync("")
+	select {
+	case <-failed:
+		require.Fail(t, "there is one left")
+	default:
+	}
+	require.ErrorIs(t, os.Mkdir(f.at("2"), 0o700), syscall.EIO)
+	<-failed
+	again(t, d, nil)
+	require.Equal(t, map[string]string{"1": "/"}, f.all())
+}
+
 // TestADiskWithoutPower answers nothing until it is plugged in again.
 func TestADiskWithoutPower(t *testing.T) {
 	t.Parallel()

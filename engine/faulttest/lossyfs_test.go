@@ -36,11 +36,14 @@ type lossyFS struct {
 	// mu is held for reading by what only looks, or only reads or writes one file's data (under the
 	// lock of that file), and for writing by all else.
 	mu    sync.RWMutex
-	off   bool
+	off   atomic.Bool
 	root  *lossyNode
 	nodes map[uint64]*lossyNode // by inode number, those that the kernel may ask for
 	last  uint64                // inode number
 	syncs int
+
+	countdown atomic.Int64 // changes until the power fails, unless it has been 0 all along
+	failed    chan struct{}
 
 	journal   []func() // what undoes the changes that are not committed, oldest first
 	committed uint64   // how many were committed before those
@@ -159,12 +162,31 @@ func (fs *lossyFS) sync(n *lossyNode) {
 	n.durable = n.size
 }
 
+// fail turns the power off in the middle of things: at the nth change or write from now on. What is
+// returned is closed then. The cut is still to be made.
+func (fs *lossyFS) fail(n int64) (failed <-chan struct{}) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.failed = make(chan struct{})
+	fs.countdown.Store(n)
+	return fs.failed
+}
+
+// count counts a change, and says whether there is power for it.
+func (fs *lossyFS) count() bool {
+	if fs.countdown.Load() > 0 && fs.countdown.Add(-1) == 0 {
+		fs.off.Store(true)
+		close(fs.failed)
+	}
+	return !fs.off.Load()
+}
+
 // cut turns the power off. It returns what is found when it is on again, and how much was lost. Without
 // chance all is lost that can be.
 func (fs *lossyFS) cut(chance *rand.Rand) (after *lossyFS, l lost) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	fs.off = true
+	fs.off.Store(true)
 	keep := 0
 	if chance != nil && chance.IntN(2) == 0 {
 		keep = chance.IntN(len(fs.journal) + 1)

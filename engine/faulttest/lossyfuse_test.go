@@ -32,13 +32,14 @@ func (fs *lossyFS) look(ino uint64, do func(n *lossyNode) syscall.Errno) fuse.St
 func (fs *lossyFS) change(ino uint64, do func(n *lossyNode) syscall.Errno) fuse.Status {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
+	fs.count()
 	return fs.do(ino, do)
 }
 
 func (fs *lossyFS) do(ino uint64, do func(n *lossyNode) syscall.Errno) fuse.Status {
 	n := fs.nodes[ino]
 	switch {
-	case fs.off:
+	case fs.off.Load():
 		return fuse.EIO
 	case n == nil:
 		return fuse.Status(syscall.ESTALE)
@@ -81,7 +82,9 @@ func (fs *lossyFS) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, out
 
 // Forget implements fuse.RawFileSystem.
 func (fs *lossyFS) Forget(ino, lookups uint64) {
-	fs.change(ino, func(n *lossyNode) syscall.Errno {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.do(ino, func(n *lossyNode) syscall.Errno {
 		n.lookups.Add(-int64(lookups))
 		fs.drop(n)
 		return 0
@@ -274,6 +277,9 @@ func (fs *lossyFS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint
 	return uint32(len(data)), fs.look(in.NodeId, func(n *lossyNode) syscall.Errno {
 		n.mu.Lock()
 		defer n.mu.Unlock()
+		if !fs.count() {
+			return syscall.EIO
+		}
 		n.write(data, int64(in.Offset))
 		return 0
 	})
