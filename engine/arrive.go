@@ -27,12 +27,38 @@ type news struct {
 	upTo     events.Position
 	received int64
 	heard    bool
+	moved    chan struct{} // closed when upTo grows, nil while nobody waits
 }
 
 func (n *news) add(upTo events.Position, received int64, heard bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.upTo, n.received, n.heard = max(n.upTo, upTo), max(n.received, received), n.heard || heard
+	if n.moved != nil {
+		close(n.moved)
+		n.moved = nil
+	}
+}
+
+// wait returns when the store has everything up to pos.
+func (n *news) wait(ctx context.Context, pos events.Position) error {
+	for {
+		n.mu.Lock()
+		if n.upTo >= pos {
+			n.mu.Unlock()
+			return nil
+		}
+		if n.moved == nil {
+			n.moved = make(chan struct{})
+		}
+		moved := n.moved
+		n.mu.Unlock()
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the store to have everything up to %s: %w", pos, context.Cause(ctx))
+		}
+	}
 }
 
 func (n *news) take() (upTo events.Position, received int64, heard bool) {

@@ -37,6 +37,9 @@ func (e *Engine) decideFound(ctx context.Context, l *live, t ledger.Tick, f *fou
 		}
 		f = e.astray(f)
 	}
+	if now := e.live.Load(); now != l { // what was sent by the former rules may have other exits by now
+		return e.readExits(ctx, now, events.EndOf(e.people.Position().Seq()), func(string) bool { return true })
+	}
 	return nil
 }
 

@@ -151,7 +151,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		return nil, fmt.Errorf("load the shards: %w", err)
 	}
 	e.begins()
-	if err := e.Reload(o.Workspace); err != nil {
+	if err := e.Reload(ctx, o.Workspace); err != nil {
 		return nil, err
 	}
 	if err := e.replayDeliveries(ctx, e.shards...); err != nil {

@@ -38,10 +38,12 @@ func newExitTail() *exitTail {
 	return &exitTail{people: map[events.PersonID][]segments.Occurrence{}, moved: make(chan struct{})}
 }
 
-func (t *exitTail) watch(names map[string]bool) {
+// watch sets the names of events that the tail takes in, of what comes after the position that it returns.
+func (t *exitTail) watch(names map[string]bool) events.Position {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.names = names
+	return t.upTo
 }
 
 // add notes a batch in stream order; upTo is the position after it.
@@ -80,15 +82,23 @@ func (t *exitTail) put(p events.PersonID, o segments.Occurrence, at int64) {
 	}
 }
 
-// remember takes in what the store has up to a position, as if it had arrived at the given instant.
-func (t *exitTail) remember(list map[events.PersonID][]segments.Occurrence, at int64, upTo events.Position) {
+// remember takes in what the store has, as if it had arrived at the given instant.
+func (t *exitTail) remember(list map[events.PersonID][]segments.Occurrence, at int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for p, os := range list {
 		for _, o := range os {
-			t.put(p, o, at)
+			if !slices.ContainsFunc(t.people[p], func(have segments.Occurrence) bool { return have.Pos == o.Pos }) {
+				t.put(p, o, at)
+			}
 		}
 	}
+}
+
+// reached says that the tail has everything up to a position.
+func (t *exitTail) reached(upTo events.Position) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.upTo = max(t.upTo, upTo)
 }
 
@@ -147,27 +157,65 @@ func (e *Engine) Resolved(batch []events.Resolved, upTo events.Position) {
 func (e *Engine) rememberExits(ctx context.Context) error {
 	l := e.live.Load()
 	upTo := events.EndOf(e.people.Position().Seq())
+	if err := e.readExits(ctx, l, upTo, func(string) bool { return true }); err != nil {
+		return err
+	}
+	e.exits.reached(upTo)
+	return nil
+}
+
+// learnExits makes the tail watch the exits of another rule set beside those of the one that runs, and
+// brings in those that came before, for rules that have got some.
+func (e *Engine) learnExits(ctx context.Context, before, l *live) error {
+	changed := map[string]bool{}
+	for name, r := range l.byName {
+		for _, x := range r.Exits {
+			had := before.byName[name]
+			if had == nil || !slices.ContainsFunc(had.Exits, func(y workspace.Exit) bool { return y.Event == x.Event }) {
+				changed[name] = true
+			}
+		}
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	both := maps.Clone(before.exits)
+	maps.Copy(both, l.exits)
+	upTo := e.exits.watch(both)
+	if e.people.Position() < upTo {
+		if err := e.news.wait(ctx, upTo); err != nil {
+			return err
+		}
+	}
+	return e.readExits(ctx, l, upTo, func(rule string) bool { return changed[rule] })
+}
+
+// readExits takes into the tail what the store has up to a position, of exits of sends of some rules that
+// have no outcome yet.
+func (e *Engine) readExits(ctx context.Context, l *live, upTo events.Position, of func(rule string) bool) error {
+	now := max(e.since, e.lastNow.Load())
 	people := map[events.PersonID]struct{}{}
-	oldest := e.since
+	oldest := now
 	for _, s := range e.shards {
+		s.mu.Lock()
 		s.state.Each(func(id events.PersonID, p *ledger.PersonState) {
 			for _, sent := range p.Sent {
-				if r := l.byName[sent.Decision.Rule]; r != nil && len(r.Exits) > 0 && len(sent.Left) > 0 {
+				if r := l.byName[sent.Decision.Rule]; r != nil && of(r.Name) && len(r.Exits) > 0 && len(sent.Left) > 0 {
 					people[e.people.Canonical(id)] = struct{}{}
 					oldest = min(oldest, sent.Decision.Since)
 				}
 			}
 		})
+		s.mu.Unlock()
 	}
-	var list map[events.PersonID][]segments.Occurrence
-	if len(people) > 0 {
-		var err error
-		list, err = e.planner.Occurrences(ctx, slices.Sorted(maps.Keys(people)), slices.Sorted(maps.Keys(l.exits)), oldest, e.since+tailKeep, upTo)
-		if err != nil {
-			return fmt.Errorf("read the exits of %d queued sends: %w", len(people), err)
-		}
+	if len(people) == 0 {
+		return nil
 	}
-	e.exits.remember(list, e.since, upTo)
+	list, err := e.planner.Occurrences(ctx, slices.Sorted(maps.Keys(people)), slices.Sorted(maps.Keys(l.exits)), oldest, now+tailKeep, upTo)
+	if err != nil {
+		return fmt.Errorf("read the exits of sends of %d people: %w", len(people), err)
+	}
+	e.exits.remember(list, now)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -44,12 +45,17 @@ func newLive(ws *workspace.Workspace) *live {
 	return l
 }
 
-// Reload swaps the rule set. Everything that can fail has been done by loading the workspace; a rule
-// that is new or decides otherwise begins with a first look.
-func (e *Engine) Reload(ws *workspace.Workspace) error {
+// Reload swaps the rule set; a rule that is new or decides otherwise begins with a first look. Where rules
+// have got exits it first asks the store for those that came already, and fails where that does.
+func (e *Engine) Reload(ctx context.Context, ws *workspace.Workspace) error {
 	l := newLive(ws)
 	l.since = max(e.since, e.lastNow.Load())
-	before := e.live.Swap(l)
+	before := e.live.Load()
+	if err := e.learnExits(ctx, before, l); err != nil {
+		e.exits.watch(before.exits)
+		return err
+	}
+	e.live.Store(l)
 	for _, s := range e.shards {
 		if l.keepUses > before.keepUses { // uses that did not matter any more do again
 			s.mu.Lock()

@@ -2,11 +2,15 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"nudge/channels"
 	"nudge/engine"
 	"nudge/engine/enginetest"
 	"nudge/engine/ledger"
@@ -83,10 +87,62 @@ func TestATickHasOneRuleSet(t *testing.T) {
 	planner.now = func() {
 		planner.now = func() {}
 		require.NoError(t, w.App.Reload(t.Context(), other))
-		require.NoError(t, e.Reload(other))
+		require.NoError(t, e.Reload(t.Context(), other))
 	}
 	require.NoError(t, e.Step(t.Context(), now))
 	require.Equal(t, []string{"near ann send"}, answers(w))
 	require.NoError(t, e.Step(t.Context(), now+5*minute))
 	require.Equal(t, []string{"near ann send", "near bob send"}, answers(w))
+}
+
+// TestExitsOfChangedRules gives a rule an exit that has come already, before anybody watched for it: it
+// ends what is queued and what is held, in the person's own history only.
+func TestExitsOfChangedRules(t *testing.T) {
+	for name, restart := range map[string]bool{"running": false, "restarted before": true} {
+		t.Run(name, func(t *testing.T) {
+			queued := func(exit string) string {
+				return rule("queued", "on: {event: Begun}\nagain: each_time\nexpire: 10h\n"+exit)
+			}
+			held := func(exit string) string {
+				return rule("held", "on: {event: Begun}\nagain: each_time\nsend_at: \"12:00\"\n"+exit)
+			}
+			w := enginetest.New(t, map[string]string{
+				"nudge.yaml":        config,
+				"rules/queued.yaml": queued("exit: {event: Left}"),
+				"rules/held.yaml":   held(""),
+				"rules/other.yaml":  rule("other", "on: {event: Something Else}\nagain: each_time\nexit: {event: Gone}"), // so that Gone is watched
+			})
+			down := true
+			w.Sent.Answer = func(channels.Message, int) error {
+				if down {
+					return &channels.DeliveryError{Class: channels.ClassTemporary, RetryAfter: 30 * time.Minute, Err: errors.New("not now")}
+				}
+				return nil
+			}
+			for _, user := range []string{"ann", "bob", "cyd", "dan"} {
+				w.Track(user, "Begun", nil)
+			}
+			w.To(minute)
+			w.Track("ann", "Finished", map[string]any{"amount": 1})
+			w.Track("bob", "Finished", map[string]any{"amount": 0})
+			w.Track("dan", "Gone", nil)
+			if restart {
+				w.Restart()
+				w.Track("eve", "Something", nil)
+			}
+			w.To(2 * minute)
+			exits := "exit: [{event: Finished, where: properties.amount > 0}, {event: Gone}]"
+			w.Write(map[string]string{"rules/queued.yaml": queued(exits), "rules/held.yaml": held(exits)})
+			w.Reload()
+			down = false
+			w.To(4 * hour)
+			require.Equal(t, []string{
+				"held ann exited", "held bob send", "held cyd send", "held dan exited",
+				"queued ann exited", "queued bob send", "queued cyd send", "queued dan exited",
+			}, answers(w))
+			accepted := w.Accepted()
+			slices.Sort(accepted)
+			require.Equal(t, []string{"bob: held", "bob: queued", "cyd: held", "cyd: queued"}, accepted)
+		})
+	}
 }

@@ -325,7 +325,7 @@ func (a *App) Reload(ctx context.Context, ws *workspace.Workspace) error {
 	running := a.workspace.Load()
 	a.former.keep(running.Rules)
 	a.workspace.Store(ws)
-	if err := a.Engine.Reload(ws); err != nil {
+	if err := a.Engine.Reload(ctx, ws); err != nil {
 		a.workspace.Store(running)
 		return err //nolint:wrapcheck // says what it was doing
 	}
