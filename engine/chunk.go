@@ -158,7 +158,7 @@ func (e *Engine) renders(l *live, at int64) func(*decide.Contender, string, stri
 			with = c.Open.With
 		}
 		_, err := render.Fields(c.Rule, render.Message{
-			Variant: variant, Channel: channel, Value: c.Answer.Value, At: at, With: with, Profile: profile, Zone: l.policy.Zone,
+			Variant: variant, Channel: channel, Value: c.Answer.Value, At: at, With: with, Profile: profile, Zone: l.policy.Zone, Location: l.policy.Location,
 		})
 		return err //nolint:wrapcheck // becomes the decision's detail
 	}

@@ -453,7 +453,7 @@ func (p *sendRun) render(d *ledger.Decision, channel string) (send.Rendered, err
 	if err != nil {
 		return send.Rendered{}, err
 	}
-	fields, err := render.Fields(p.rule.Rule, render.Message{Variant: d.Variant, Channel: channel, Value: d.Value, At: d.At, With: d.With, Profile: profile, Zone: time.UTC})
+	fields, err := render.Fields(p.rule.Rule, render.Message{Variant: d.Variant, Channel: channel, Value: d.Value, At: d.At, With: d.With, Profile: profile, Zone: time.UTC, Location: time.LoadLocation})
 	if err != nil {
 		return send.Rendered{}, err
 	}

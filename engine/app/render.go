@@ -33,7 +33,7 @@ func (a *App) render(d *ledger.Decision, channel string) (send.Rendered, error) 
 		return send.Rendered{}, err //nolint:wrapcheck // says what it was doing
 	}
 	fields, err := render.Fields(r, render.Message{
-		Variant: d.Variant, Channel: channel, Value: d.Value, At: d.At, With: d.With, Profile: profile, Zone: ws.Zone,
+		Variant: d.Variant, Channel: channel, Value: d.Value, At: d.At, With: d.With, Profile: profile, Zone: ws.Zone, Location: ws.Policy.Location,
 	})
 	if err != nil {
 		return send.Rendered{}, err //nolint:wrapcheck // names the field

@@ -25,6 +25,17 @@ func (v *Values) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// Value is a JSON value as Values has it; nil where data is none.
+func Value(data []byte) any {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	var x any
+	if dec.Decode(&x) != nil {
+		return nil
+	}
+	return plain(x)
+}
+
 func plain(x any) any {
 	switch x := x.(type) {
 	case json.Number:

@@ -23,6 +23,8 @@ type Message struct {
 	Profile *segments.Profile // may be nil
 	// Zone is the workspace's, for people without one.
 	Zone *time.Location
+	// Location is time.LoadLocation, or a cache over it, which reads a file each time.
+	Location func(name string) (*time.Location, error)
 }
 
 // Fields renders the rule's message for a channel. An error says which field failed and why; nothing
@@ -44,9 +46,8 @@ func vars(r *rules.Rule, m Message) map[string]any {
 	if p := m.Profile; p != nil {
 		traits := make(map[string]any, len(p.Traits))
 		for name, raw := range p.Traits {
-			var one ledger.Values
-			if json.Unmarshal([]byte(`{"v":`+string(raw)+`}`), &one) == nil && one["v"] != nil {
-				traits[name] = one["v"]
+			if v := ledger.Value(raw); v != nil {
+				traits[name] = v
 			}
 		}
 		user["traits"] = traits
@@ -58,7 +59,7 @@ func vars(r *rules.Rule, m Message) map[string]any {
 		}
 		if p.Zone != "" {
 			user["timezone"] = p.Zone
-			if l, err := time.LoadLocation(p.Zone); err == nil {
+			if l, err := m.Location(p.Zone); err == nil {
 				loc = l
 			}
 		}
