@@ -261,7 +261,14 @@ func (p *ruleParser) again(f *yamlfile.Fields) {
 		g.Done()
 		return
 	}
-	mode := AgainMode(r.OneOf(n, string(AgainNever), string(AgainEachTime), string(AgainEveryTick)))
+	modes := []string{string(AgainNever), string(AgainEachTime), string(AgainEveryTick)}
+	if n.Kind == yamlfile.String && !slices.Contains(modes, n.Text) { // as OneOf says it, and what is no word
+		x := n.Finding("rule/bad-value", fmt.Sprintf("%q is not one of %s or {after: 7d}", n.Text, strings.Join(modes, ", ")))
+		x.Suggest = suggest.Nearest(n.Text, modes)
+		r.Add(x)
+		return
+	}
+	mode := AgainMode(r.OneOf(n, modes...))
 	p.rule.Again = Again{Mode: mode}
 	if mode == AgainEveryTick && p.rule.On != nil {
 		r.Report(n, "conflict", "Use each_time: once for each occurrence.", "a rule with `on` has no ticks")
