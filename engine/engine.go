@@ -138,16 +138,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	for i := range o.Shards {
 		e.shards = append(e.shards, &shard{id: i, decisions: o.Decisions})
 	}
-	g, loading := errgroup.WithContext(ctx)
-	g.SetLimit(4)
-	for _, s := range e.shards {
-		g.Go(func() error {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return s.load(loading, e.ledger, e.keepUses())
-		})
-	}
-	if err := g.Wait(); err != nil {
+	if err := load(ctx, e.ledger, e.keepUses(), e.shards...); err != nil { // nobody else has them yet
 		return nil, fmt.Errorf("load the shards: %w", err)
 	}
 	e.begins()
@@ -291,10 +282,10 @@ func (e *Engine) replayDeliveries(ctx context.Context, shards ...*shard) error {
 	if err != nil {
 		return err //nolint:wrapcheck // says what it was doing
 	}
+	if err := e.ledger.LoadDeliveries(ctx, present, apply); err != nil {
+		return err
+	}
 	for i := range e.shards {
-		if err := e.ledger.LoadDeliveries(ctx, i, present, apply); err != nil {
-			return err
-		}
 		settled := present
 		for _, m := range tails[i] {
 			if m.seq <= present {

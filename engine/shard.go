@@ -65,59 +65,66 @@ type message struct {
 	records []ledger.Record
 }
 
-// load rebuilds the state from the ledger up to its newest message, and from the streams after it.
-// The caller holds mu, and clears doubt when all is in. Deliveries of people who have moved here from other shards are in the streams
+// load rebuilds the states of shards from the ledger up to its newest message, and from the streams after it.
+// The caller holds their mu, and clears doubt when all is in. Deliveries of people who have moved here from other shards are in the streams
 // of those: the engine replays deliveries for all shards after all have loaded.
-func (s *shard) load(ctx context.Context, store *ledger.Store, keepUses int64) error {
+func load(ctx context.Context, store *ledger.Store, keepUses int64, shards ...*shard) error {
 	from, err := store.Checkpoint(ctx, "decisions")
 	if err != nil {
 		return err
 	}
 	// The stream first, and then the ledger as far as it has come by then: meanwhile what it has may
 	// leave the stream.
-	var last uint64
-	var tail []message
-	err = s.decisions.Replay(ctx, s.id, from, func(r queue.Record) error {
-		chunk, err := ledger.DecodeChunk(r.Data)
+	tails := make([][]message, len(shards))
+	for i, s := range shards {
+		err = s.decisions.Replay(ctx, s.id, from, func(r queue.Record) error {
+			chunk, err := ledger.DecodeChunk(r.Data)
+			if err != nil {
+				return fmt.Errorf("shard %d, message %d: %w", s.id, r.Seq, err)
+			}
+			tails[i] = append(tails[i], message{r.Seq, chunk.Records})
+			return nil
+		})
 		if err != nil {
-			return fmt.Errorf("shard %d, message %d: %w", s.id, r.Seq, err)
+			return fmt.Errorf("replay the decisions of shard %d: %w", s.id, err)
 		}
-		tail = append(tail, message{r.Seq, chunk.Records})
-		last = r.Seq
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("replay the decisions of shard %d: %w", s.id, err)
 	}
 	present, err := store.Checkpoint(ctx, "decisions")
 	if err != nil {
 		return err
 	}
-	state := ledger.NewState(keepUses)
+	states, numbers := map[int]*ledger.State{}, make([]int, len(shards))
+	for i, s := range shards {
+		states[s.id], numbers[i] = ledger.NewState(keepUses), s.id
+	}
 	if present > 0 {
-		if err := store.Load(ctx, s.id, present, state.Apply); err != nil {
+		if err := store.Load(ctx, numbers, present, func(shard int, r ledger.Record) { states[shard].Apply(r) }); err != nil {
 			return err
 		}
 	}
-	for _, m := range tail {
-		if m.seq <= present {
-			continue
+	for i, s := range shards {
+		var last uint64
+		for _, m := range tails[i] {
+			last = m.seq
+			if m.seq <= present {
+				continue
+			}
+			for _, r := range m.records {
+				states[s.id].Apply(r)
+			}
 		}
-		for _, r := range m.records {
-			state.Apply(r)
+		// The stream keeps the last message of every subject, so that this is 0 only where nothing was
+		// ever decided. One that is in neither was written just now, by another process or by a commit of
+		// ours that failed: left out here, it refuses the next commit, and that loads again.
+		newest, err := s.decisions.Last(ctx, s.id)
+		if err != nil {
+			return err
 		}
+		if newest <= present {
+			last = max(last, newest)
+		}
+		s.state, s.last = states[s.id], last
 	}
-	// The stream keeps the last message of every subject, so that this is 0 only where nothing was
-	// ever decided. One that is in neither was written just now, by another process or by a commit of
-	// ours that failed: left out here, it refuses the next commit, and that loads again.
-	newest, err := s.decisions.Last(ctx, s.id)
-	if err != nil {
-		return err
-	}
-	if newest <= present {
-		last = max(last, newest)
-	}
-	s.state, s.last = state, last
 	return nil
 }
 
@@ -128,7 +135,7 @@ func (e *Engine) decide(ctx context.Context, s *shard, fn func(*ledger.State, fu
 	defer s.mu.Unlock()
 	for try := 0; ; try++ {
 		if s.doubt {
-			if err := s.load(ctx, e.ledger, e.keepUses()); err != nil {
+			if err := load(ctx, e.ledger, e.keepUses(), s); err != nil {
 				return err
 			}
 			if err := e.replayDeliveries(ctx, s); err != nil {

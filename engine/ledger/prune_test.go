@@ -89,8 +89,8 @@ func TestPruningChangesNoAnswer(t *testing.T) {
 		require.NoError(t, store.Insert(ctx, msgs, nil))
 		fold := func() map[string]any {
 			s := ledger.NewState(keepUses * perRecord)
-			require.NoError(t, store.Load(ctx, 3, 1<<40, s.Apply))
-			require.NoError(t, store.LoadDeliveries(ctx, 3, 1<<40, s.Apply))
+			require.NoError(t, store.Load(ctx, []int{3}, 1<<40, func(_ int, r ledger.Record) { s.Apply(r) }))
+			require.NoError(t, store.LoadDeliveries(ctx, 1<<40, s.Apply))
 			return answers(t, s)
 		}
 		rows := func() (n uint64) {

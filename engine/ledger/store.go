@@ -279,76 +279,97 @@ func (s *Store) SetCheckpoint(ctx context.Context, stream string, seq uint64) er
 // stands says of a decision's row that its values are needed again.
 const stands = "reason = 'held' OR notEmpty(fallback)"
 
-// Load calls fn with the records that make up a shard's state, of messages up to and including
-// sequence upTo, in stream order. Rows that stay of erased people belong to nobody.
-func (s *Store) Load(ctx context.Context, shard int, upTo uint64, fn func(Record)) error {
-	log, err := s.loadLog(ctx, shard, upTo)
+// Load calls fn with the records that make up the state of shards, of messages up to and including sequence
+// upTo, in stream order. Rows that stay of erased people belong to nobody. The tables are in the order of
+// people: a call for all shards reads them once, as one for each shard does.
+func (s *Store) Load(ctx context.Context, shards []int, upTo uint64, fn func(shard int, r Record)) error {
+	log, err := s.loadLog(ctx, shards, upTo)
 	if err != nil {
 		return err
 	}
-	rows, err := s.conn.Query(ctx, "SELECT seq, `index`, "+decisionColumns+", if("+stands+", features, ''), if("+stands+", `with`, '')"+
-		" FROM decisions WHERE shard = @shard AND seq <= @upTo AND person != 0 ORDER BY seq, `index`",
-		driver.NamedValue{Name: "shard", Value: uint16(shard)}, driver.NamedValue{Name: "upTo", Value: upTo})
+	rows, err := s.conn.Query(ctx, "SELECT shard, seq, `index`, "+decisionColumns+", if("+stands+", features, ''), if("+stands+", `with`, '')"+
+		" FROM decisions WHERE "+ofShards(shards)+" AND seq <= @upTo AND person != 0 ORDER BY seq, `index`", driver.NamedValue{Name: "upTo", Value: upTo})
 	if err != nil {
-		return fmt.Errorf("load shard %d from the ledger: %w", shard, err)
+		return fmt.Errorf("load shards from the ledger: %w", err)
 	}
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
-		seq, index, d, err := scanDecision(rows)
+		at, d, err := scanDecision(rows)
 		if err != nil {
-			return fmt.Errorf("load shard %d from the ledger: %w", shard, err)
+			return fmt.Errorf("load shards from the ledger: %w", err)
 		}
-		for len(log) > 0 && (log[0].seq < seq || (log[0].seq == seq && log[0].index < index)) {
-			fn(log[0].record)
+		for len(log) > 0 && log[0].at.before(at) {
+			fn(log[0].at.shard, log[0].record)
 			log = log[1:]
 		}
-		fn(Record{Decision: d})
+		fn(at.shard, Record{Decision: d})
 	}
 	if err := rows.Err(); err != nil {
-		return fmt.Errorf("load shard %d from the ledger: %w", shard, err)
+		return fmt.Errorf("load shards from the ledger: %w", err)
 	}
 	for _, l := range log {
-		fn(l.record)
+		fn(l.at.shard, l.record)
 	}
 	return nil
 }
 
+// ofShards is a condition of SQL.
+func ofShards(shards []int) string {
+	list := make([]string, len(shards))
+	for i, n := range shards {
+		list[i] = strconv.Itoa(n)
+	}
+	return "shard IN (" + strings.Join(list, ", ") + ")"
+}
+
+// place is where a record is in its stream.
+type place struct {
+	shard int
+	seq   uint64
+	index uint32
+}
+
+func (p place) before(q place) bool { return p.seq < q.seq || p.seq == q.seq && p.index < q.index }
+
 type logged struct {
-	seq    uint64
-	index  uint32
+	at     place
 	record Record
 }
 
-func (s *Store) loadLog(ctx context.Context, shard int, upTo uint64) ([]logged, error) {
-	rows, err := s.conn.Query(ctx, "SELECT seq, `index`, data FROM shard_log WHERE shard = @shard AND seq <= @upTo ORDER BY seq, `index`",
-		driver.NamedValue{Name: "shard", Value: uint16(shard)}, driver.NamedValue{Name: "upTo", Value: upTo})
+func (s *Store) loadLog(ctx context.Context, shards []int, upTo uint64) ([]logged, error) {
+	these := ofShards(shards) + " AND seq <= " + strconv.FormatUint(upTo, 10)
+	rows, err := s.conn.Query(ctx, "SELECT shard, seq, `index`, data FROM shard_log WHERE "+these+
+		" AND (kind != 'tick' OR (shard, seq, `index`) IN ("+fmt.Sprintf(neededTicks, these)+")) ORDER BY seq, `index`")
 	if err != nil {
-		return nil, fmt.Errorf("load the log of shard %d: %w", shard, err)
+		return nil, fmt.Errorf("load the log of shards: %w", err)
 	}
 	defer func() { _ = rows.Close() }()
 	var out []logged
 	for rows.Next() {
 		var l logged
+		var shard uint16
 		var data string
-		if err := rows.Scan(&l.seq, &l.index, &data); err != nil {
-			return nil, fmt.Errorf("load the log of shard %d: %w", shard, err)
+		if err := rows.Scan(&shard, &l.at.seq, &l.at.index, &data); err != nil {
+			return nil, fmt.Errorf("load the log of shards: %w", err)
 		}
+		l.at.shard = int(shard)
 		if err := json.Unmarshal([]byte(data), &l.record); err != nil {
-			return nil, fmt.Errorf("load the log of shard %d, message %d: %w", shard, l.seq, err)
+			return nil, fmt.Errorf("load the log of shard %d, message %d: %w", shard, l.at.seq, err)
 		}
 		out = append(out, l)
 	}
 	return out, rows.Err()
 }
 
-func scanDecision(rows driver.Rows) (seq uint64, index uint32, d *Decision, err error) {
+func scanDecision(rows driver.Rows) (where place, d *Decision, err error) {
 	d = &Decision{}
+	var shard uint16
 	var attempt uint32
 	var person, trigger uint64
 	var reason string
 	var entered, at, due, expires, since time.Time
 	var features, with string
-	err = rows.Scan(&seq, &index, &d.Entry, &attempt, &d.Rule, &d.Version, &person, &d.UserID, &d.Value, &entered, &at, &d.Tick,
+	err = rows.Scan(&shard, &where.seq, &where.index, &d.Entry, &attempt, &d.Rule, &d.Version, &person, &d.UserID, &d.Value, &entered, &at, &d.Tick,
 		&reason, &d.By, &d.Open, &d.Wait, &due, &expires, &since, &trigger, &d.Category, &d.Variant, &d.Channels, &d.Fallback,
 		&d.Watch, &d.Zone, &d.Message, &features, &with)
 	if err == nil && with != "" {
@@ -356,16 +377,16 @@ func scanDecision(rows driver.Rows) (seq uint64, index uint32, d *Decision, err 
 	}
 	d.Attempt, d.Person, d.Trigger, d.Reason = int(attempt), events.PersonID(person), events.Position(trigger), Reason(reason)
 	d.Entered, d.At, d.Due, d.Expires, d.Since = unix(entered), unix(at), unix(due), unix(expires), unix(since)
-	return seq, index, d, err
+	where.shard = int(shard)
+	return where, d, err
 }
 
-// LoadDeliveries calls fn with the final deliveries of a shard, of messages up to and including upTo.
-func (s *Store) LoadDeliveries(ctx context.Context, shard int, upTo uint64, fn func(Record)) error {
+// LoadDeliveries calls fn with the final deliveries of all shards, of messages up to and including upTo.
+func (s *Store) LoadDeliveries(ctx context.Context, upTo uint64, fn func(Record)) error {
 	rows, err := s.conn.Query(ctx, "SELECT entry, channel, rule, person, status, at FROM deliveries "+
-		"WHERE shard = @shard AND seq <= @upTo AND status NOT IN ('intent', 'retrying') ORDER BY seq, `index`",
-		driver.NamedValue{Name: "shard", Value: uint16(shard)}, driver.NamedValue{Name: "upTo", Value: upTo})
+		"WHERE seq <= @upTo AND status NOT IN ('intent', 'retrying') ORDER BY seq, `index`", driver.NamedValue{Name: "upTo", Value: upTo})
 	if err != nil {
-		return fmt.Errorf("load the deliveries of shard %d: %w", shard, err)
+		return fmt.Errorf("load the deliveries: %w", err)
 	}
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
@@ -374,7 +395,7 @@ func (s *Store) LoadDeliveries(ctx context.Context, shard int, upTo uint64, fn f
 		var status string
 		var at time.Time
 		if err := rows.Scan(&d.Entry, &d.Channel, &d.Rule, &person, &status, &at); err != nil {
-			return fmt.Errorf("load the deliveries of shard %d: %w", shard, err)
+			return fmt.Errorf("load the deliveries: %w", err)
 		}
 		d.Person, d.Status, d.At = events.PersonID(person), Status(status), unix(at)
 		fn(Record{Delivery: &d})
