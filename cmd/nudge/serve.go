@@ -95,6 +95,7 @@ func reload(ctx context.Context, a *app.App, dir string, log *slog.Logger) {
 	changes := watch(ctx, dir, log)
 	quiet := time.NewTimer(0)
 	<-quiet.C
+	right := true // the files, when they were last read
 	for {
 		select {
 		case <-ctx.Done():
@@ -103,20 +104,23 @@ func reload(ctx context.Context, a *app.App, dir string, log *slog.Logger) {
 			quiet.Reset(settleFor)
 			continue
 		case <-quiet.C:
-			reloadOnce(ctx, a, dir, log, false)
+			was := right
+			if right = reloadOnce(ctx, a, dir, log, false); right && !was {
+				log.Info("the files are right again")
+			}
 		case <-hup:
-			reloadOnce(ctx, a, dir, log, true)
+			right = reloadOnce(ctx, a, dir, log, true)
 		}
 	}
 }
 
 // reloadOnce takes the files into use if they differ from those that run, or always: secrets that they
-// name may have changed.
-func reloadOnce(ctx context.Context, a *app.App, dir string, log *slog.Logger, always bool) {
+// name may have changed. It says whether they are in use now.
+func reloadOnce(ctx context.Context, a *app.App, dir string, log *slog.Logger, always bool) bool {
 	set, err := all.Set()
 	if err != nil {
 		log.Error("cannot list the adapters", "error", err)
-		return
+		return false
 	}
 	ws, findings := workspace.Load(dir, workspace.Options{Adapters: set})
 	if ws == nil {
@@ -125,14 +129,15 @@ func reloadOnce(ctx context.Context, a *app.App, dir string, log *slog.Logger, a
 				log.Error("the running rules stay: a file is wrong", "file", fmt.Sprintf("%s:%d:%d", f.File, f.Line, f.Col), "check", f.Check, "finding", f.Summary)
 			}
 		}
-		return
+		return false
 	}
 	if !always && slices.Equal(ws.Sources, a.Workspace().Sources) {
-		return
+		return true
 	}
 	if err := a.Reload(ctx, ws); err != nil {
 		log.Error("the running rules stay: the new ones cannot be taken into use", "error", err)
-		return
+		return false
 	}
 	log.Info("the rules were read again", "rules", len(ws.Rules), "hash", ws.Hash)
+	return true
 }
