@@ -52,7 +52,7 @@ func answers(t require.TestingT, s *ledger.State) map[string]any {
 func TestPruningChangesNoAnswer(t *testing.T) {
 	const perRecord = int64(time.Hour / time.Millisecond)
 	gone := uint64(0)
-	for seed := range 4 {
+	for seed := range 3 {
 		history := rapid.Custom(func(rt *rapid.T) []ledger.Record {
 			w := &world{T: rt, state: ledger.NewState(keepUses)}
 			var all []ledger.Record
