@@ -3,6 +3,8 @@ package segments
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -114,8 +116,32 @@ func (s *source) syntax(err error) *Problem {
 			p.Summary = "The expression ends too early."
 			p.Detail = "Something is missing at the end: a value, or a closing bracket."
 		}
+		if m := unexpected.FindStringSubmatch(fe.Message); m != nil {
+			s.inWords(p, m[1])
+		}
 	}
 	return p
+}
+
+// unexpected is how expr says that it cannot go on.
+var unexpected = regexp.MustCompile(`^unexpected token \w+\("(.*)"\)$`)
+
+// units are the words of a duration that people write behind a number.
+var units = regexp.MustCompile(`^(minute|hour|day|week)s?$`)
+
+// inWords says of a word that cannot stand where it does what was probably meant.
+func (s *source) inWords(p *Problem, word string) {
+	p.Summary = fmt.Sprintf("%q cannot stand here.", word)
+	lower := strings.ToLower(word)
+	m := units.FindStringSubmatch(lower)
+	switch {
+	case lower != word && slices.Contains([]string{"and", "or", "not", "in", "contains", "matches"}, lower):
+		p.Suggest = lower
+	case word == "=":
+		p.Detail = "Equal is written ==, at least >= and at most <=."
+	case m != nil:
+		p.Detail = fmt.Sprintf("A duration is written %ss(1).", m[1])
+	}
 }
 
 // span turns expr's location, in runes, into bytes.

@@ -239,6 +239,7 @@ func (w *walk) arm(rule string) *ledger.Arm {
 func (w *walk) send(c *contest, variant string, chosen []string) {
 	d := w.decision(c, ledger.Send, "")
 	d.Variant, d.Channels = variant, chosen
+	d.Message = c.Rule.Hash // if the sender cannot render it, that is the one which failed
 	if c.Rule.Deliver != rules.DeliverAll {
 		for _, ch := range c.channels {
 			if !slices.Contains(chosen, ch) && slices.Index(c.channels, ch) > slices.Index(c.channels, chosen[0]) {

@@ -54,7 +54,7 @@ type Decision struct {
 	Attempt int             `json:"attempt,omitempty"`
 	Rule    string          `json:"rule"`
 	Version string          `json:"version"`           // content hash of the rule
-	Message string          `json:"message,omitempty"` // template_failed: hash of the message that failed
+	Message string          `json:"message,omitempty"` // send, template_failed: hash of the message, by which one that failed is known
 	Person  events.PersonID `json:"person"`
 	UserID  string          `json:"user_id,omitempty"` // as known when deciding
 	Value   string          `json:"value,omitempty"`

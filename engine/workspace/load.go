@@ -143,7 +143,7 @@ func (l *loader) read(kind, name string) ([]byte, error) {
 func (l *loader) config() bool {
 	src, err := l.read("workspace", ConfigFile)
 	if err != nil {
-		l.file("workspace/no-file", ConfigFile, fmt.Sprintf("the file cannot be read: %v", err), "A workspace is a folder with a nudge.yaml; `nudge init` makes one.")
+		l.file("workspace/no-file", ConfigFile, fmt.Sprintf("the file cannot be read: %v", err), "A workspace is a folder with a nudge.yaml: name it, or begin with a copy of examples/first.")
 		return false
 	}
 	cfg, findings := l.parseConfig(src)
