@@ -100,7 +100,7 @@ func TestPeopleRefused(t *testing.T) {
 		{"wrong method on a person", http.MethodPost, "/v1/users/u", ``, "secret-shop", 405, "use DELETE here, not POST"},
 		{"wrong method on consents", http.MethodPost, "/v1/users/u/consents", ``, "secret-shop", 405, "use PUT here, not POST"},
 		{"unknown address", http.MethodPost, "/v1/trak", ``, "public-web", 404, "there is nothing at /v1/trak; events go to POST /v1/track"},
-		{"unknown address above", http.MethodGet, "/", ``, "", 404, "there is nothing at"},
+		{"unknown address above", http.MethodGet, "/", ``, "", 404, "there is nothing at /; events go to"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			code, body, _ := f.do(t, request{method: c.method, path: c.path, body: c.body, key: c.key})

@@ -83,5 +83,5 @@ func (s *Server) unknown(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusMethodNotAllowed, "use "+allowed+" here, not "+r.Method)
 		return
 	}
-	fail(w, http.StatusNotFound, "there is nothing at "+path+"; events go to POST /v1/track, identify, page, screen, group, alias, batch or import")
+	fail(w, http.StatusNotFound, "there is nothing at "+r.URL.Path+"; events go to POST /v1/track, identify, page, screen, group, alias, batch or import")
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -20,7 +21,7 @@ type MissingLibError struct {
 // Error implements error; it says what to do.
 func (e *MissingLibError) Error() string {
 	return "the embedded ClickHouse (libchdb.so) is not here: run `make setup` to get it, set " + LibEnv +
-		" to its path, or point the store at a ClickHouse server with a DSN (looked at " + strings.Join(e.Looked, ", ") + ")"
+		" to its path, or point the store at a ClickHouse server with a DSN (looked for " + strings.Join(e.Looked, ", ") + ")"
 }
 
 // FindLib finds libchdb.so: explicit (from the configuration) if not empty, else $NUDGE_LIBCHDB,
@@ -38,6 +39,9 @@ func FindLib(explicit string) (string, error) {
 	}
 	var looked []string
 	try := func(path string) bool {
+		if slices.Contains(looked, path) {
+			return false
+		}
 		looked = append(looked, path)
 		_, err := os.Stat(path)
 		return err == nil
