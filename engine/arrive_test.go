@@ -31,3 +31,15 @@ func TestArrivalsAreJudgedAsOfWhenTheyCame(t *testing.T) {
 		})
 	}
 }
+
+// TestAnotherClockMovesNobodysTime has an import say that it was received in a week: what triggers meanwhile
+// is judged as of now.
+func TestAnotherClockMovesNobodysTime(t *testing.T) {
+	w := world(t, map[string]string{"hot": "on: {event: Hot}\nagain: each_time\n"})
+	require.NoError(t, w.Feed(t.Context(), []events.Event{{
+		Kind: events.KindTrack, Name: "Hot", UserID: "ann", MessageID: "1", Source: "web", Time: enginetest.Start() - day,
+		ReceivedAt: enginetest.Start() + 7*day, Raw: []byte(`{}`), Flags: events.Imported,
+	}}))
+	w.Track("bob", "Hot", nil)
+	require.Equal(t, []string{"bob: hot"}, w.Accepted())
+}
