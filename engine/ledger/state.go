@@ -130,19 +130,38 @@ type PersonState struct {
 	Sent  map[string]*Sent `json:"sent,omitempty"` // by entry
 	// Merged is the position of the newest merge into the person.
 	Merged events.Position `json:"merged,omitempty"`
+
+	// byName holds the first of Slots, as many as indexed says, of a person who has many.
+	byName  map[slotName]*Slot
+	indexed int
 }
 
-// Slot returns the slot of (rule, value), or nil.
+type slotName struct{ rule, value string }
+
+// fewSlots are found faster by looking through them.
+const fewSlots = 16
+
+// Slot returns the slot of (rule, value), or nil. Like Apply it is not safe for concurrent use.
 func (p *PersonState) Slot(rule, value string) *Slot {
 	if p == nil {
 		return nil
 	}
-	for _, s := range p.Slots {
-		if s.Rule == rule && s.Value == value {
-			return s
+	if len(p.Slots) <= fewSlots {
+		for _, s := range p.Slots {
+			if s.Rule == rule && s.Value == value {
+				return s
+			}
 		}
+		return nil
 	}
-	return nil
+	if p.byName == nil {
+		p.byName = make(map[slotName]*Slot, 2*len(p.Slots))
+	}
+	for ; p.indexed < len(p.Slots); p.indexed++ {
+		s := p.Slots[p.indexed]
+		p.byName[slotName{s.Rule, s.Value}] = s
+	}
+	return p.byName[slotName{rule, value}]
 }
 
 // State is the fold of a shard's records: who entered which rule, what is open, and what counts
