@@ -100,7 +100,11 @@ func (e *Engine) move(ctx context.Context, m ledger.Move) error {
 			return nil
 		}
 		sent = true
-		return commit([]ledger.Record{{Move: &out}})
+		records, err := out.Split(moveBytes)
+		if err != nil {
+			return err //nolint:wrapcheck // says what it was doing
+		}
+		return commit(records)
 	})
 	if err != nil || !sent {
 		return err
@@ -115,9 +119,16 @@ func (e *Engine) takeIn(ctx context.Context, to *shard, m ledger.Move) error {
 		if st.Taken(m.From) {
 			return e.unite(st, commit, m.To)
 		}
-		return e.unite(st, commit, m.To, ledger.Record{Move: &m})
+		records, err := m.Split(moveBytes)
+		if err != nil {
+			return err //nolint:wrapcheck // says what it was doing
+		}
+		return e.unite(st, commit, m.To, records...)
 	})
 }
+
+// moveBytes is the size of the records that hand somebody over, of whom a message has one.
+const moveBytes = ledger.MaxChunk * 3 / 4
 
 // unite writes the records by which somebody takes in another, and ends what then stands side by side. A
 // try that was cut short goes on with the latter: nothing is decided about them in between, and a start

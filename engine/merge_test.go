@@ -50,26 +50,30 @@ const oneADay = "caps: [{name: one, max: 1, per: 24h, window: rolling, scope: al
 // with them, and of two entries about one thing one ends.
 func TestLargeMerges(t *testing.T) {
 	const values = 3000
-	w := world(t, map[string]string{"each": eachSeen}, oneADay)
-	w.Track("ann", "Came", nil)
-	anonymous, _, _ := couple(t, w, "ann", true)
-	require.NoError(t, w.Feed(t.Context(), seen(events.Event{UserID: "ann"}, values)))
-	require.NoError(t, w.Feed(t.Context(), seen(events.Event{AnonymousID: anonymous}, values)))
-	w.To(10 * minute)
-	require.Len(t, w.Accepted(), 2)
-	w.Identify("ann", anonymous, nil)
-	w.To(20 * minute)
-	merged := 0
-	for _, a := range w.Answers() {
-		if a.Reason == ledger.Merged {
-			merged++
-		}
+	for name, together := range map[string]bool{"on one shard": true, "on two shards": false} {
+		t.Run(name, func(t *testing.T) {
+			w := world(t, map[string]string{"each": eachSeen}, oneADay)
+			w.Track("ann", "Came", nil)
+			anonymous, _, _ := couple(t, w, "ann", together)
+			require.NoError(t, w.Feed(t.Context(), seen(events.Event{UserID: "ann"}, values)))
+			require.NoError(t, w.Feed(t.Context(), seen(events.Event{AnonymousID: anonymous}, values)))
+			w.To(10 * minute)
+			require.Len(t, w.Accepted(), 2)
+			w.Identify("ann", anonymous, nil)
+			w.To(20 * minute)
+			merged := 0
+			for _, a := range w.Answers() {
+				if a.Reason == ledger.Merged {
+					merged++
+				}
+			}
+			require.GreaterOrEqual(t, merged, values-2)
+			require.Len(t, w.App.Engine.Snapshot(), 1)
+			before := w.App.Engine.Snapshot()
+			w.Restart()
+			require.Equal(t, before, w.App.Engine.Snapshot())
+		})
 	}
-	require.GreaterOrEqual(t, merged, values-2)
-	require.Len(t, w.App.Engine.Snapshot(), 1)
-	before := w.App.Engine.Snapshot()
-	w.Restart()
-	require.Equal(t, before, w.App.Engine.Snapshot())
 }
 
 // TestAStopBetweenAMergeAndItsEnds stops after the record of a merge was written, and before the ends of

@@ -262,6 +262,10 @@ func (st Status) Final() bool { return st != Intent && st != Retrying }
 // applyMove unites the state of two people. For each (rule, value) both sets of open entries stand
 // side by side; the loop ends all but the oldest as merged.
 func (s *State) applyMove(m Move) {
+	m, all := s.whole(m)
+	if !all {
+		return
+	}
 	s.upTo = max(s.upTo, m.Pos)
 	if m.Out {
 		s.moved[m.From], s.into[m.From] = m, m.To

@@ -55,6 +55,10 @@ type Move struct {
 	Pos   events.Position `json:"pos"` // of the merge in the event stream
 	Out   bool            `json:"out,omitempty"`
 	State *PersonState    `json:"state,omitempty"`
+	// Part counts the records of one that is too large for one, from 0, which begins a series anew; More
+	// says that another follows. It counts when all are there (Split).
+	Part int  `json:"part,omitempty"`
+	More bool `json:"more,omitempty"`
 }
 
 // Forget drops everything about an erased person.

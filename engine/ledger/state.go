@@ -177,6 +177,7 @@ type State struct {
 	upTo    events.Position
 	moved   map[events.PersonID]Move            // handed out
 	into    map[events.PersonID]events.PersonID // who was merged away here, or handed in from another shard
+	parts   map[events.PersonID]*PersonState    // of Moves that are not all there
 	// keepUses is how long a resolved use can matter, in ms.
 	keepUses int64
 }
@@ -199,6 +200,7 @@ func NewState(keepUses int64) *State {
 		last:     map[string]Tick{},
 		moved:    map[events.PersonID]Move{},
 		into:     map[events.PersonID]events.PersonID{},
+		parts:    map[events.PersonID]*PersonState{},
 		keepUses: keepUses,
 	}
 }
