@@ -107,11 +107,8 @@ func (e *Engine) Arrived(ctx context.Context, now int64) error {
 		e.arrived = p1
 		return nil
 	}
-	// The caller's clock was read before these came: as of that instant they would be in the future. What came
-	// much later by its own account has that from another clock, or from an import.
-	if received <= now+heardWithin {
-		now = max(now, received)
-	}
+	// The caller's clock was read before these came: as of that instant they would be in the future.
+	now = max(now, received)
 	e.heardAt = now
 	l := e.live.Load()
 	t := e.newTick(l, ledger.TickArrival, now, nil)

@@ -102,7 +102,9 @@ func (b *batch) stored(from events.Position) Stored {
 	}
 	for i := range b.rows {
 		s.Names[nameOf(&b.rows[i].Event)]++
-		s.Received = max(s.Received, b.rows[i].ReceivedAt)
+		if b.rows[i].Flags&events.Imported == 0 {
+			s.Received = max(s.Received, b.rows[i].ReceivedAt)
+		}
 	}
 	for _, e := range b.erasures {
 		if e.person != 0 {

@@ -30,7 +30,8 @@ type Store interface {
 type Stored struct {
 	// From and To are the ends of the positions: rows of (From, To] are there, synced.
 	From, To events.Position
-	// Received is when the newest event of them was received, Unix ms; 0 without events.
+	// Received is when the newest event of them was received, Unix ms, leaving out what was imported; 0
+	// without such events.
 	Received int64
 	// Names counts events by their name in the store: "Product Added", "Page Viewed",
 	// "Message Opened", … Identify, group and alias calls count under "".
