@@ -253,15 +253,15 @@ const step = 5 * time.Minute
 // day plays the events of the day at their times, a few minutes together.
 func (p *player) day(ctx context.Context, today []events.Event, from, to int64) error {
 	for at := from + step.Milliseconds(); at <= to; at += step.Milliseconds() {
+		before := at - 1 // just before the tick, so that the tick sees it
 		n := 0
 		for n < len(today) && today[n].Time < at {
 			today[n].Flags &^= events.Imported
-			today[n].ReceivedAt = at
+			today[n].ReceivedAt = before
 			n++
 		}
 		if n > 0 {
-			// Just before the tick, so that the tick sees it.
-			if err := p.sim.Advance(ctx, at-1, nil); err != nil {
+			if err := p.sim.Advance(ctx, before, nil); err != nil {
 				return fmt.Errorf("play the day: %w", err)
 			}
 			if err := p.sim.Feed(ctx, today[:n]); err != nil {
