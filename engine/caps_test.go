@@ -28,8 +28,10 @@ func TestWhatAFailureGivesBackIsTakenAtOnce(t *testing.T) {
 	for name, test := range map[string]struct{ caps, blocked string }{
 		"retry at a rolling cap":  {"{name: one, max: 1, per: 24h, window: rolling, scope: all, at_cap: retry}", ""},
 		"retry at a calendar cap": {"{name: one, max: 1, per: day, window: calendar, clock: workspace, scope: all, at_cap: retry}", ""},
-		"hold": {"{name: one, max: 1, per: 24h, window: rolling, scope: all, at_cap: retry}",
-			"when_blocked: {frequency_cap: hold, outranked: hold}"},
+		"hold": {
+			"{name: one, max: 1, per: 24h, window: rolling, scope: all, at_cap: retry}",
+			"when_blocked: {frequency_cap: hold, outranked: hold}",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := world(t, map[string]string{

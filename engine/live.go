@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"nudge/engine/decide"
@@ -72,17 +73,17 @@ func (e *Engine) keepUses() int64 { return e.live.Load().keepUses }
 // lookHash names how a rule decides who is in it: a change of it is followed by a first look. Leaving
 // shadow and raising a rollout change it too, text and caps do not.
 func (l *live) lookHash(r *workspace.Rule) string {
-	h := r.Who.Hash()
+	parts := []string{r.Who.Hash()}
 	for _, place := range r.Who.Places() {
-		h += " " + l.Fences.Match(place.Pattern).Hash()[:16]
+		parts = append(parts, l.Fences.Match(place.Pattern).Hash()[:16])
 	}
 	if r.Shadow {
-		h += " shadow"
+		parts = append(parts, "shadow")
 	}
 	if r.Rollout < 1 {
-		h += fmt.Sprintf(" %g", r.Rollout)
+		parts = append(parts, fmt.Sprintf("%g", r.Rollout))
 	}
-	return h
+	return strings.Join(parts, " ")
 }
 
 // firstLook says whether the rule must begin with one.

@@ -30,18 +30,30 @@ func TestWhatIsTooLargeEndsAlone(t *testing.T) {
 		change []func(*rules.Rule)
 		by     string
 	}{
-		"a value": {answer: segments.Answer{Features: map[string]any{"small": 1.5, "large": map[string]any{"a": []any{large}}}},
-			by: "too large to decide: what the condition reads (most of it large) has 614423 bytes, and a decision may have 523264 in all"},
-		"a value that grows when it is written": {answer: segments.Answer{Features: map[string]any{"escaped": escaped}},
-			by: "too large to decide: what the condition reads (most of it escaped) has 614409 bytes, and a decision may have 523264 in all"},
-		"what it prints": {answer: segments.Answer{With: map[string]any{"large": large}},
-			by: "too large to decide: what `with` names (most of it large) has 614407 bytes, and a decision may have 523264 in all"},
-		"held": {answer: segments.Answer{With: map[string]any{"large": large}}, change: []func(*rules.Rule){hold},
-			by: "too large to decide: what `with` names (most of it large) has 614407 bytes, and a decision may have 523264 in all"},
-		"the profile": {answer: segments.Answer{Profile: &segments.Profile{Traits: map[string]json.RawMessage{"large": json.RawMessage(`"` + large + `"`)}}},
-			by: "too large to decide: the profile has 614516 bytes, and a decision may have 523264 in all"},
-		"devices": {answer: segments.Answer{Profile: &segments.Profile{Devices: devices}}, change: []func(*rules.Rule){channels("push")},
-			by: "too large to decide: the profile (with 5000 devices) has 2285105 bytes, and a decision may have 523264 in all"},
+		"a value": {
+			answer: segments.Answer{Features: map[string]any{"small": 1.5, "large": map[string]any{"a": []any{large}}}},
+			by:     "too large to decide: what the condition reads (most of it large) has 614423 bytes, and a decision may have 523264 in all",
+		},
+		"a value that grows when it is written": {
+			answer: segments.Answer{Features: map[string]any{"escaped": escaped}},
+			by:     "too large to decide: what the condition reads (most of it escaped) has 614409 bytes, and a decision may have 523264 in all",
+		},
+		"what it prints": {
+			answer: segments.Answer{With: map[string]any{"large": large}},
+			by:     "too large to decide: what `with` names (most of it large) has 614407 bytes, and a decision may have 523264 in all",
+		},
+		"held": {
+			answer: segments.Answer{With: map[string]any{"large": large}}, change: []func(*rules.Rule){hold},
+			by: "too large to decide: what `with` names (most of it large) has 614407 bytes, and a decision may have 523264 in all",
+		},
+		"the profile": {
+			answer: segments.Answer{Profile: &segments.Profile{Traits: map[string]json.RawMessage{"large": json.RawMessage(`"` + large + `"`)}}},
+			by:     "too large to decide: the profile has 614516 bytes, and a decision may have 523264 in all",
+		},
+		"devices": {
+			answer: segments.Answer{Profile: &segments.Profile{Devices: devices}}, change: []func(*rules.Rule){channels("push")},
+			by: "too large to decide: the profile (with 5000 devices) has 2285105 bytes, and a decision may have 523264 in all",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,7 +18,7 @@ func handedOver() *ledger.State {
 	s := ledger.NewState(1 << 40)
 	for i := range 50 {
 		for _, d := range []ledger.Decision{
-			{Rule: "r", Value: fmt.Sprint(i), Reason: ledger.FrequencyCap, Open: true, Due: int64(100 + i)},
+			{Rule: "r", Value: strconv.Itoa(i), Reason: ledger.FrequencyCap, Open: true, Due: int64(100 + i)},
 			{Rule: "on", Trigger: events.Position(i + 1), Reason: ledger.Held, Due: int64(100 + i), With: ledger.Values{"a": int64(i)}},
 			{Rule: fmt.Sprintf("sent-%d", i), Reason: ledger.Send, Channels: []string{"push"}, Fallback: []string{"email"}, Variant: "a"},
 		} {
