@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,12 +22,26 @@ const tailKeep = int64(48 * 3600 * 1000)
 // them, so that an exit stops a message that is already on its way.
 type exitTail struct {
 	mu     sync.RWMutex
-	names  map[string]bool
+	names  map[string]exitName
 	people map[events.PersonID][]segments.Occurrence
 	order  []arrival // oldest first, for forgetting
 	upTo   events.Position
-	moved  chan struct{} // closed and replaced when upTo grows
+	moved  chan struct{}   // closed and replaced when upTo grows
+	none   json.RawMessage // notKept
 }
+
+// exitName is an event that the tail takes in. Many are remembered for long: what nobody reads of them is
+// not kept, and their name is this one and not a part of the message that they came in.
+type exitName struct {
+	name string
+	read bool // some rule's `where` reads its properties or context
+}
+
+// notKept stands for the properties, which are an object, of an occurrence of which nothing was kept: no
+// filter can say anything about it.
+const notKept = `"not kept"`
+
+func contentKept(o *segments.Occurrence) bool { return string(o.Properties) != notKept }
 
 type arrival struct {
 	person events.PersonID
@@ -35,14 +50,18 @@ type arrival struct {
 }
 
 func newExitTail() *exitTail {
-	return &exitTail{people: map[events.PersonID][]segments.Occurrence{}, moved: make(chan struct{})}
+	return &exitTail{people: map[events.PersonID][]segments.Occurrence{}, moved: make(chan struct{}), none: json.RawMessage(notKept)}
 }
 
-// watch sets the names of events that the tail takes in, of what comes after the position that it returns.
+// watch sets the names of events that the tail takes in, and which of them are read, of what comes after
+// the position that it returns.
 func (t *exitTail) watch(names map[string]bool) events.Position {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.names = names
+	t.names = make(map[string]exitName, len(names))
+	for name, read := range names {
+		t.names[name] = exitName{name, read}
+	}
 	return t.upTo
 }
 
@@ -52,13 +71,15 @@ func (t *exitTail) add(batch []events.Resolved, upTo events.Position) {
 	defer t.mu.Unlock()
 	for i := range batch {
 		ev := &batch[i]
-		name := ev.StoredName()
-		if !t.names[name] || ev.Flags&events.Imported != 0 {
+		watched, ok := t.names[ev.StoredName()]
+		if !ok || ev.Flags&events.Imported != 0 {
 			continue
 		}
-		t.put(ev.Person, segments.Occurrence{
-			Time: ev.Time, Pos: ev.Pos, Event: name, Properties: slices.Clone(ev.Properties), Context: slices.Clone(ev.Context),
-		}, ev.ReceivedAt)
+		o := segments.Occurrence{Time: ev.Time, Pos: ev.Pos, Event: watched.name, Properties: t.none}
+		if watched.read {
+			o.Properties, o.Context = slices.Clone(ev.Properties), slices.Clone(ev.Context)
+		}
+		t.put(ev.Person, o, ev.ReceivedAt)
 	}
 	if upTo > t.upTo {
 		t.upTo = upTo
@@ -82,14 +103,18 @@ func (t *exitTail) put(p events.PersonID, o segments.Occurrence, at int64) {
 	}
 }
 
-// remember takes in what the store has, as if it had arrived at the given instant.
+// remember takes in what the store has, as if it had arrived at the given instant; of what is here it
+// brings what had not been kept.
 func (t *exitTail) remember(list map[events.PersonID][]segments.Occurrence, at int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for p, os := range list {
 		for _, o := range os {
-			if !slices.ContainsFunc(t.people[p], func(have segments.Occurrence) bool { return have.Pos == o.Pos }) {
+			i := slices.IndexFunc(t.people[p], func(have segments.Occurrence) bool { return have.Pos == o.Pos })
+			if i < 0 {
 				t.put(p, o, at)
+			} else {
+				t.people[p][i] = o
 			}
 		}
 	}
@@ -171,7 +196,8 @@ func (e *Engine) learnExits(ctx context.Context, before, l *live) error {
 	for name, r := range l.byName {
 		for _, x := range r.Exits {
 			had := before.byName[name]
-			if had == nil || !slices.ContainsFunc(had.Exits, func(y workspace.Exit) bool { return y.Event == x.Event }) {
+			if had == nil || !slices.ContainsFunc(had.Exits, func(y workspace.Exit) bool { return y.Event == x.Event }) ||
+				x.Where != nil && !before.exits[x.Event] {
 				changed[name] = true
 			}
 		}
@@ -180,7 +206,9 @@ func (e *Engine) learnExits(ctx context.Context, before, l *live) error {
 		return nil
 	}
 	both := maps.Clone(before.exits)
-	maps.Copy(both, l.exits)
+	for name, read := range l.exits {
+		both[name] = both[name] || read
+	}
 	upTo := e.exits.watch(both)
 	if e.people.Position() < upTo {
 		if err := e.news.wait(ctx, upTo); err != nil {
@@ -254,7 +282,7 @@ func exitOf(r *workspace.Rule, entry exitEntry, list []segments.Occurrence, now 
 			if o.Event != x.Event || o.Time <= entry.since || o.Time > now || (first != 0 && o.Time >= first) {
 				continue
 			}
-			if x.Where == nil || x.Where.Eval(o, map[string]any{"entry.value": entry.value, "entry.at": entry.at, "entry.since": entry.since}) {
+			if x.Where == nil || contentKept(o) && x.Where.Eval(o, map[string]any{"entry.value": entry.value, "entry.at": entry.at, "entry.since": entry.since}) {
 				first = o.Time
 			}
 		}

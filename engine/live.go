@@ -18,7 +18,7 @@ type live struct {
 	policy *decide.Policy
 	rules  []*workspace.Rule // in the order of their names
 	byName map[string]*workspace.Rule
-	// exits are the events that end entries of any rule.
+	// exits are the events that end entries of any rule, and whether a `where` reads what is in them.
 	exits    map[string]bool
 	triggers map[string]bool
 	keepUses int64
@@ -31,7 +31,7 @@ func newLive(ws *workspace.Workspace) *live {
 		l.rules = append(l.rules, r)
 		l.byName[r.Name] = r
 		for _, x := range r.Exits {
-			l.exits[x.Event] = true
+			l.exits[x.Event] = l.exits[x.Event] || x.Where != nil
 		}
 		if r.On != nil {
 			l.triggers[r.On.Event] = true
