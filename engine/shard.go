@@ -65,9 +65,10 @@ type message struct {
 	records []ledger.Record
 }
 
-// load rebuilds the states of shards from the ledger up to its newest message, and from the streams after it.
-// The caller holds their mu, and clears doubt when all is in. Deliveries of people who have moved here from other shards are in the streams
-// of those: the engine replays deliveries for all shards after all have loaded.
+// load rebuilds the states of shards from the ledger up to its newest message, and from the streams after
+// it. The caller holds their mu, and clears doubt when all is in. Deliveries of people who have moved here
+// from other shards are in the streams of those: the engine replays deliveries for all shards after all
+// have loaded.
 func load(ctx context.Context, store *ledger.Store, keepUses int64, shards ...*shard) error {
 	from, err := store.Checkpoint(ctx, "decisions")
 	if err != nil {

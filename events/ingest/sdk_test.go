@@ -123,7 +123,7 @@ func requireCall(t *testing.T, want wanted, got *events.Event) {
 	require.Equal(t, "web", got.Source)
 	require.NotEmpty(t, got.MessageID)
 	library, ok := events.Lookup(got.Context, "library", "name")
-	require.True(t, ok, "context.library says which SDK sent it: %s", got.Context)
+	require.True(t, ok, "the context says which SDK sent it: %s", got.Context)
 	require.NotEmpty(t, library)
 	if want.time == 0 {
 		require.InDelta(t, got.ReceivedAt, got.Time, 60_000)
