@@ -259,7 +259,7 @@ func (e *Engine) replayDeliveries(ctx context.Context, shards ...*shard) error {
 			applyTo(r.Delivery, known)
 		}
 	}
-	// As in shard.load: the streams first, then the ledger as far as it has come by then.
+	// As in load: the streams first, then the ledger as far as it has come by then.
 	from, err := e.ledger.Checkpoint(ctx, "deliveries")
 	if err != nil {
 		return err //nolint:wrapcheck // says what it was doing

@@ -27,7 +27,8 @@ const (
 	copyEvery = 500 * time.Millisecond
 	// tidyEvery is how often what nobody needs leaves the streams.
 	tidyEvery = time.Minute
-	// lookToPrune is how often it is asked whether the ledger is to be pruned, which it is once a day.
+	// lookToPrune is how often it is asked whether the ledger is to be pruned (of what nothing is decided by
+	// any more), which it is once a day.
 	lookToPrune = time.Hour
 	// drainFor bounds how long a stop waits for what is under way.
 	drainFor = 15 * time.Second
@@ -70,8 +71,12 @@ func (a *App) Run(ctx context.Context, l net.Listener, gatherer prometheus.Gathe
 		a.Ledger.Run(ctx, t.C)
 		return nil
 	})
-	part("tidying", a.tidying)
-	part("pruning", a.pruning)
+	part("tidying", func(ctx context.Context) error { return a.every(ctx, tidyEvery, "tidy the streams", a.Tidy) })
+	part("pruning", func(ctx context.Context) error {
+		return a.every(ctx, lookToPrune, "prune the ledger", func(ctx context.Context) error {
+			return a.Ledger.Prune(ctx, a.opts.Now(), a.Workspace().Retention)
+		})
+	})
 	if lease != nil {
 		part("the lease", func(ctx context.Context) error { return renew(ctx, lease) })
 	}
@@ -200,9 +205,9 @@ func (a *App) loop(ctx context.Context, name string, news <-chan struct{}, fn fu
 	}
 }
 
-// tidying purges from both streams what ClickHouse has and nobody needs.
-func (a *App) tidying(ctx context.Context) error {
-	t := time.NewTicker(tidyEvery)
+// every calls fn again and again until ctx ends. What failed is logged and tried again at its next turn.
+func (a *App) every(ctx context.Context, d time.Duration, what string, fn func(context.Context) error) error {
+	t := time.NewTicker(d)
 	defer t.Stop()
 	for {
 		select {
@@ -210,24 +215,8 @@ func (a *App) tidying(ctx context.Context) error {
 			return nil
 		case <-t.C:
 		}
-		if err := a.Tidy(ctx); err != nil && ctx.Err() == nil {
-			a.log.Warn("cannot tidy the streams", "error", err)
-		}
-	}
-}
-
-// pruning takes out of the ledger what nothing is decided by any more.
-func (a *App) pruning(ctx context.Context) error {
-	t := time.NewTicker(lookToPrune)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		if err := a.Ledger.Prune(ctx, a.opts.Now(), a.Workspace().Retention); err != nil && ctx.Err() == nil {
-			a.log.Warn("cannot prune the ledger; it is tried again", "error", err)
+		if err := fn(ctx); err != nil && ctx.Err() == nil {
+			a.log.Warn("cannot "+what+"; it is tried again", "error", err)
 		}
 	}
 }
