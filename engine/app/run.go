@@ -71,9 +71,9 @@ func (a *App) Run(ctx context.Context, l net.Listener, gatherer prometheus.Gathe
 		a.Ledger.Run(ctx, t.C)
 		return nil
 	})
-	part("tidying", func(ctx context.Context) error { return a.every(ctx, tidyEvery, "tidy the streams", a.Tidy) })
+	part("tidying", func(ctx context.Context) error { return a.every(ctx, tidyEvery, "tidying the streams", a.Tidy) })
 	part("pruning", func(ctx context.Context) error {
-		return a.every(ctx, lookToPrune, "prune the ledger", func(ctx context.Context) error {
+		return a.every(ctx, lookToPrune, "pruning the ledger", func(ctx context.Context) error {
 			return a.Ledger.Prune(ctx, a.opts.Now(), a.Workspace().Retention)
 		})
 	})
@@ -216,7 +216,7 @@ func (a *App) every(ctx context.Context, d time.Duration, what string, fn func(c
 		case <-t.C:
 		}
 		if err := fn(ctx); err != nil && ctx.Err() == nil {
-			a.log.Warn("cannot "+what+"; it is tried again", "error", err)
+			a.log.Warn("it did not work, and is tried again", "what", what, "error", err)
 		}
 	}
 }
