@@ -118,6 +118,13 @@ func (l Layout) words() template.FuncMap {
 			}
 			return fmt.Sprintf("ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/%s', '{replica}')", table)
 		},
+		// shardedReplacing is like sharded, and keeps of equal keys the row with the highest version.
+		"shardedReplacing": func(table, version string) string {
+			if l.Cluster == "" {
+				return "ReplacingMergeTree(" + version + ")"
+			}
+			return fmt.Sprintf("ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/%s', '{replica}', %s)", table, version)
+		},
 		// distributed is the table by which a sharded table is read and written on a cluster.
 		"distributed": func(table string) string {
 			if l.Cluster == "" {
@@ -153,7 +160,9 @@ func (l Layout) words() template.FuncMap {
 			}
 			return ""
 		},
-		"settings": func() string { return tableSettings },
+		"settings": func() string { return tableSettings + ", ttl_only_drop_parts = 1" },
+		// rowsExpire are the settings of a table whose merges leave out each row that has expired.
+		"rowsExpire": func() string { return tableSettings },
 	}
 }
 
@@ -173,9 +182,9 @@ func (l Layout) ttl(column string) string {
 // tableSettings hold for every table. The first three sync what an INSERT or a merge has written
 // before it is said to be done; a merge without it would replace synced parts with unsynced ones.
 // A part of some tens of megabytes is one data file and so one sync (compact), not two for each
-// column. Expired rows go with the last row of their part, without rewriting it.
+// column. Expired rows go with the last row of their part, without rewriting it (ttl_only_drop_parts).
 const tableSettings = "fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, " +
-	"min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1"
+	"min_bytes_for_wide_part = 134217728"
 
 // retained are the tables with a TTL, and the column that it counts from.
 var retained = map[string]struct {

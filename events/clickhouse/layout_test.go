@@ -56,5 +56,5 @@ func TestClusterLayout(t *testing.T) {
 			require.NotContains(t, statement, "= MergeTree")
 		}
 	}
-	require.Equal(t, 8, distributed)
+	require.Equal(t, 9, distributed)
 }

@@ -17,7 +17,7 @@ import (
 
 // tables are what readers and writers of the store rely on.
 var tables = []string{
-	"checkpoints", "consents", "dead_letters", "decisions", "dedup", "deliveries", "devices", "erasures", "events", "fixes",
+	"checkpoints", "consents", "dead_letters", "decisions", "dedup", "deliveries", "devices", "dues", "erasures", "events", "fixes",
 	"identities", "merges", "pruned", "shard_log", "sources", "ticks", "traits", "zones",
 	"consents_current", "devices_current", "ledger", "people", "person_map", "person_paths", "traits_current",
 }
@@ -313,6 +313,26 @@ func TestDelete(t *testing.T) {
 		require.NoError(t, s.Conn().QueryRow(ctx, "SELECT count(person), countIf(person = 7) FROM events WHERE event = 'Product Viewed' AND time > 0 SETTINGS "+settings).Scan(&n, &sevens))
 		require.Equal(t, []uint64{900, 0}, []uint64{n, sevens}, settings)
 	}
+}
+
+// An instant that is due goes 40 days after it has passed, by the machine's clock; one of a clock that is
+// behind stays as long from the writing. A repeated insert is one row.
+func TestDuesExpire(t *testing.T) {
+	s := clickhousetest.New(t)
+	ctx := context.Background()
+	for _, q := range []string{
+		"INSERT INTO dues (cond, at, person, written) SELECT 'c', now64(3) - INTERVAL 41 DAY, 1, now() - INTERVAL 41 DAY",
+		"INSERT INTO dues (cond, at, person, written) SELECT 'c', now64(3) - INTERVAL 39 DAY, 2, now() - INTERVAL 41 DAY",
+		"INSERT INTO dues (cond, at, person) SELECT 'c', now64(3) - INTERVAL 1000 DAY, 3",
+		"INSERT INTO dues (cond, at, person) SELECT 'c', toDateTime64('2030-01-01 00:00:00', 3) + toIntervalDay(number), 4 FROM numbers(10000)",
+		"INSERT INTO dues (cond, at, person) SELECT 'c', toDateTime64('2030-01-01 00:00:00', 3), 4",
+		"OPTIMIZE TABLE dues FINAL",
+	} {
+		require.NoError(t, s.Conn().Exec(ctx, q), q)
+	}
+	var counts []uint64
+	require.NoError(t, s.Conn().QueryRow(ctx, "SELECT groupArray(n) FROM (SELECT count() AS n FROM dues GROUP BY person ORDER BY person)").Scan(&counts))
+	require.Equal(t, []uint64{1, 1, 10000}, counts)
 }
 
 func TestUnavailable(t *testing.T) {

@@ -142,6 +142,10 @@ func (w *Writer) erasePeople(ctx context.Context, all map[events.PersonID]erasur
 			return err
 		}
 	}
+	// Their positions are those of looks: they are nobody's events.
+	if err := clickhouse.DeleteRows(ctx, conn, "dues", who); err != nil {
+		return err
+	}
 	if err := w.eraseLedger(ctx, people); err != nil {
 		return err
 	}

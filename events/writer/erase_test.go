@@ -32,6 +32,7 @@ func TestErase(t *testing.T) {
 	r.stop()
 	exec("INSERT INTO decisions (entry, rule, person, user_id, reason, shard, seq, index, at) VALUES ('e1', 'r', 65537, 'u', 'send', 1, 1, 0, now64(3)), ('e2', 'r', 65536, '', 'send', 1, 1, 1, now64(3)), ('e3', 'r', 65539, 'v', 'send', 1, 2, 0, now64(3))")
 	exec("INSERT INTO deliveries (entry, rule, channel, person, status, text, shard, seq, index, at) VALUES ('e1', 'r', 'push', 65537, 'accepted', '{\"title\":\"Hello u\"}', 1, 1, 0, now64(3))")
+	exec("INSERT INTO dues (cond, at, person, value, pos) VALUES ('c', now64(3), 65537, 'cart of u', 65536), ('c', now64(3), 65536, '', 65536), ('c', now64(3), 65539, 'cart of v', 65536)")
 	r.start()
 	r.send(
 		events.Event{Kind: events.KindErase, UserID: "u", Time: at + 1000},
@@ -54,6 +55,7 @@ func TestErase(t *testing.T) {
 	require.Equal(t, []string{`{"userId":"v","x":`}, r.rows("SELECT raw FROM dead_letters"))
 	require.Equal(t, []string{"e1 0 ", "e2 0 ", "e3 65539 v"}, r.rows("SELECT entry; person; user_id FROM decisions ORDER BY entry"))
 	require.Equal(t, []string{"e1 0 accepted "}, r.rows("SELECT entry; person; status; text FROM deliveries"))
+	require.Equal(t, []string{"65539 cart of v"}, r.rows("SELECT person; value FROM dues"))
 	require.Equal(t, 2, r.rowsCount("SELECT uniqExact(hash) FROM erasures"), "of u and of a")
 	require.True(t, r.w.Erased(65536))
 	require.False(t, r.w.Erased(131076))

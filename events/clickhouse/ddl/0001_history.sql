@@ -37,6 +37,11 @@ CREATE TABLE IF NOT EXISTS {{local "events"}}{{onCluster}}
     (
         SELECT person, time, pos, kind, event, flags
         ORDER BY event, time
+    ),
+    PROJECTION by_pos
+    (
+        SELECT person, time, pos, kind, event, flags
+        ORDER BY pos
     )
 )
 ENGINE = {{sharded "events"}}
@@ -107,7 +112,12 @@ CREATE TABLE IF NOT EXISTS {{local "zones"}}{{onCluster}}
     zone   LowCardinality(String) COMMENT 'IANA name',
     time   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     pos    UInt64 CODEC(Delta, ZSTD(1)),
-    INDEX pos_minmax pos TYPE minmax GRANULARITY 1
+    INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
+    PROJECTION by_pos
+    (
+        SELECT person, pos
+        ORDER BY pos
+    )
 )
 ENGINE = {{sharded "zones"}}
 ORDER BY (person, time, pos)
@@ -123,7 +133,17 @@ CREATE TABLE IF NOT EXISTS {{local "fixes"}}{{onCluster}}
     lat      Float64 CODEC(ZSTD(1)),
     lon      Float64 CODEC(ZSTD(1)),
     accuracy Float64 COMMENT 'metres; 0 when not said' CODEC(ZSTD(1)),
-    INDEX pos_minmax pos TYPE minmax GRANULARITY 1
+    INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
+    PROJECTION by_time
+    (
+        SELECT person, time, pos, lat, lon, accuracy
+        ORDER BY time
+    ),
+    PROJECTION by_pos
+    (
+        SELECT person, time, pos
+        ORDER BY pos
+    )
 )
 ENGINE = {{sharded "fixes"}}
 PARTITION BY toYYYYMM(time)
@@ -141,7 +161,12 @@ CREATE TABLE IF NOT EXISTS identities{{onCluster}}
     pos    UInt64 CODEC(Delta, ZSTD(1)),
     time   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
-    INDEX person_bloom person TYPE bloom_filter GRANULARITY 1
+    INDEX person_bloom person TYPE bloom_filter GRANULARITY 1,
+    PROJECTION by_pos
+    (
+        SELECT person, time, pos, kind
+        ORDER BY pos
+    )
 )
 ENGINE = {{everywhere "identities"}}
 ORDER BY (kind, id, pos)
@@ -208,3 +233,24 @@ CREATE TABLE IF NOT EXISTS checkpoints{{onCluster}}
 ENGINE = {{replacing "checkpoints" "pos"}}
 ORDER BY reader
 SETTINGS {{settings}}
+;
+-- When a condition can next turn for somebody by itself, where that follows from what is known of this person
+-- only (a duration in a trait, the date of a renewal). Judging writes it, a tick reads the instants that it
+-- passes. What is passed is of no use once every rule has ticked again, for which there are 40 days; a clock that
+-- is not the machine's (a test's) has them from the writing. There are no partitions: the instants of one
+-- INSERT may lie years apart, and each month would be a part to sync. Merges leave out what has expired.
+CREATE TABLE IF NOT EXISTS {{local "dues"}}{{onCluster}}
+(
+    cond    LowCardinality(String) COMMENT 'hash of the condition',
+    at      DateTime64(3, 'UTC') COMMENT 'the earliest instant at which the answer can change by itself' CODEC(Delta, ZSTD(1)),
+    person  UInt64 COMMENT 'canonical person when written' CODEC(ZSTD(1)),
+    value   String COMMENT 'of for_each; empty: all that the person has' CODEC(ZSTD(1)),
+    pos     UInt64 COMMENT 'position of the look that wrote it' CODEC(ZSTD(1)),
+    written DateTime('UTC') DEFAULT now() CODEC(ZSTD(1))
+)
+ENGINE = {{shardedReplacing "dues" "pos"}}
+ORDER BY (cond, at, person, value)
+TTL greatest(toDateTime(at), written) + INTERVAL 40 DAY
+SETTINGS {{rowsExpire}}
+;
+{{distributed "dues"}}

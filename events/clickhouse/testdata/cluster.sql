@@ -26,6 +26,11 @@ CREATE TABLE IF NOT EXISTS events_local ON CLUSTER `nudge`
     (
         SELECT person, time, pos, kind, event, flags
         ORDER BY event, time
+    ),
+    PROJECTION by_pos
+    (
+        SELECT person, time, pos, kind, event, flags
+        ORDER BY pos
     )
 )
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/events', '{replica}')
@@ -100,7 +105,12 @@ CREATE TABLE IF NOT EXISTS zones_local ON CLUSTER `nudge`
     zone   LowCardinality(String) COMMENT 'IANA name',
     time   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     pos    UInt64 CODEC(Delta, ZSTD(1)),
-    INDEX pos_minmax pos TYPE minmax GRANULARITY 1
+    INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
+    PROJECTION by_pos
+    (
+        SELECT person, pos
+        ORDER BY pos
+    )
 )
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/zones', '{replica}')
 ORDER BY (person, time, pos)
@@ -117,7 +127,17 @@ CREATE TABLE IF NOT EXISTS fixes_local ON CLUSTER `nudge`
     lat      Float64 CODEC(ZSTD(1)),
     lon      Float64 CODEC(ZSTD(1)),
     accuracy Float64 COMMENT 'metres; 0 when not said' CODEC(ZSTD(1)),
-    INDEX pos_minmax pos TYPE minmax GRANULARITY 1
+    INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
+    PROJECTION by_time
+    (
+        SELECT person, time, pos, lat, lon, accuracy
+        ORDER BY time
+    ),
+    PROJECTION by_pos
+    (
+        SELECT person, time, pos
+        ORDER BY pos
+    )
 )
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/fixes', '{replica}')
 PARTITION BY toYYYYMM(time)
@@ -136,7 +156,12 @@ CREATE TABLE IF NOT EXISTS identities ON CLUSTER `nudge`
     pos    UInt64 CODEC(Delta, ZSTD(1)),
     time   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
-    INDEX person_bloom person TYPE bloom_filter GRANULARITY 1
+    INDEX person_bloom person TYPE bloom_filter GRANULARITY 1,
+    PROJECTION by_pos
+    (
+        SELECT person, time, pos, kind
+        ORDER BY pos
+    )
 )
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/all/{database}/identities', '{shard}-{replica}')
 ORDER BY (kind, id, pos)
@@ -203,6 +228,23 @@ CREATE TABLE IF NOT EXISTS checkpoints ON CLUSTER `nudge`
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/{database}/checkpoints', '{shard}-{replica}', pos)
 ORDER BY reader
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1;
+
+CREATE TABLE IF NOT EXISTS dues_local ON CLUSTER `nudge`
+(
+    cond    LowCardinality(String) COMMENT 'hash of the condition',
+    at      DateTime64(3, 'UTC') COMMENT 'the earliest instant at which the answer can change by itself' CODEC(Delta, ZSTD(1)),
+    person  UInt64 COMMENT 'canonical person when written' CODEC(ZSTD(1)),
+    value   String COMMENT 'of for_each; empty: all that the person has' CODEC(ZSTD(1)),
+    pos     UInt64 COMMENT 'position of the look that wrote it' CODEC(ZSTD(1)),
+    written DateTime('UTC') DEFAULT now() CODEC(ZSTD(1))
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/dues', '{replica}', pos)
+ORDER BY (cond, at, person, value)
+TTL greatest(toDateTime(at), written) + INTERVAL 40 DAY
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS dues ON CLUSTER `nudge` AS dues_local
+ENGINE = Distributed('nudge', currentDatabase(), 'dues_local', intHash64(person));
 
 -- 0002_decisions
 
