@@ -65,6 +65,8 @@ type call struct {
 // Not for concurrent use; each connection has one.
 type calls struct {
 	pool, flawed []call
+	triggers     []call // every triggerEach-th call, where there are any
+	triggered    int64
 	people       int
 	rand         *rand.Rand
 	lane         uint64 // the upper part of message ids
@@ -78,22 +80,44 @@ type calls struct {
 func newCalls(lane uint64, people int) *calls {
 	c := &calls{people: people, rand: rand.New(rand.NewPCG(7, lane)), lane: lane}
 	for range 256 {
-		c.pool = append(c.pool, c.template(`"product_id":"507f1f77bcf86cd799439011",`))
+		c.pool = append(c.pool, c.template(pick(c.rand, names), required))
 	}
 	for range 16 {
-		c.flawed = append(c.flawed, c.template(""))
+		c.flawed = append(c.flawed, c.template(pick(c.rand, names), ""))
 	}
 	return c
 }
 
+// triggering lets every triggerEach-th call be a trigger, and no other.
+func (c *calls) triggering() {
+	for _, pool := range [][]call{c.pool, c.flawed} {
+		for i := range pool {
+			pool[i] = c.template(names[0], required)
+		}
+	}
+	for range 16 {
+		c.triggers = append(c.triggers, c.template(trigger, required))
+	}
+}
+
+// takeTriggers is how many new triggers there were since it was asked last.
+func (c *calls) takeTriggers() int64 {
+	n := c.triggered
+	c.triggered = 0
+	return n
+}
+
 func pick(r *rand.Rand, from []string) string { return from[r.IntN(len(from))] }
 
-func (c *calls) template(required string) call {
+// required is the property that the plan requires.
+const required = `"product_id":"507f1f77bcf86cd799439011",`
+
+func (c *calls) template(name, required string) call {
 	r := c.rand
 	price := fmt.Sprintf("%d.%02d", 1+r.IntN(200), r.IntN(100))
 	article := r.IntN(len(articles))
 	text := fmt.Sprintf(`{"timestamp":%q,"integrations":{},"type":"track","event":%q,"properties":{"cart_id":%q,%s"sku":"G-%d","category":%q,"name":%q,"brand":%q,"variant":"%d pieces","price":%s,"quantity":%d,"coupon":"MAYDEALS","currency":"usd","position":%d,"value":%s,"url":"https://www.example.com/product/%d","image_url":"https://www.example.com/product/%d.jpg"},"context":{"page":{"path":"/academy/","referrer":"https://www.example.com/","search":"","title":"Analytics Academy","url":"https://www.example.com/academy/"},"userAgent":%q,"locale":"en-US","timezone":%q,"ip":"108.0.78.%d","library":{"name":"analytics.js","version":"2.11.1"},"campaign":{"name":"TPS Innovation","source":"Newsletter","medium":"email"}},"messageId":"ajs-next-%s","userId":"user-%s","anonymousId":"23adfd82-aa0f-45a7-a756-24f2%s"}`,
-		markTime, pick(r, names), markCart, required, r.IntN(500), pick(r, categories), articles[article], brands[article], 100*r.IntN(9),
+		markTime, name, markCart, required, r.IntN(500), pick(r, categories), articles[article], brands[article], 100*r.IntN(9),
 		price, 1+r.IntN(3), r.IntN(30), price, r.IntN(5000), r.IntN(5000), pick(r, agents), markZone, r.IntN(256),
 		markMessage, markUser, markUser)
 	out := call{text: []byte(text)}
@@ -138,6 +162,10 @@ func (c *calls) append(dst []byte) (_ []byte, fresh, flawed bool) {
 	pool := c.pool
 	if flawed = n%flawEach == 0; flawed {
 		pool = c.flawed
+	}
+	if len(c.triggers) > 0 && n%triggerEach == 0 {
+		pool, flawed = c.triggers, false
+		c.triggered++
 	}
 	t := &pool[n%uint64(len(pool))]
 	at := len(dst)

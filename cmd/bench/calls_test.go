@@ -93,7 +93,8 @@ func TestLags(t *testing.T) {
 		{at(0), 0, 0, at(0)}, {at(100), 50, 0, at(101)}, {at(200), 150, 50, at(210)}, {at(500), 150, 100, at(510)}, {at(600), 150, 150, at(620)},
 	}}
 	require.Equal(t, at(150), w.ackedAt(2, 100), "half of what came between two looks")
-	p50, p99 := w.lags()
+	p50, p99, most := w.lags()
 	require.InDelta(t, 360, ms(p50), 8, "a hundred were acknowledged at 150 and seen at 510")
 	require.InDelta(t, 420, ms(p99), 8, "the last ones at 200, and seen at 620")
+	require.Equal(t, 420.0, ms(most))
 }

@@ -25,6 +25,7 @@ type generator struct {
 	people      int
 	lane        uint64
 	rate        float64 // events a second over all connections; 0 is as fast as they are answered
+	trigger     bool    // every tenth call is a trigger, and no other
 	// gate, when set, is called before each request and waits while the load must pause.
 	gate func(ctx context.Context) error
 
@@ -32,7 +33,9 @@ type generator struct {
 	acked  atomic.Int64 // events that were answered with 200
 	fresh  atomic.Int64 // of them new, not sent before
 	flawed atomic.Int64 // of them against the plan
-	full   atomic.Int64 // requests that were answered with 503
+	// triggers are those that are trigger, of the new ones.
+	triggers atomic.Int64
+	full     atomic.Int64 // requests that were answered with 503
 }
 
 // run sends until ctx ends or something is wrong. Requests on their way at the end are waited for.
@@ -67,6 +70,9 @@ func (g *generator) connection(ctx context.Context, n int) error {
 	}
 	defer conn.Close()
 	source := newCalls(g.lane<<12|uint64(n), g.people)
+	if g.trigger {
+		source.triggering()
+	}
 	r := bufio.NewReaderSize(conn, 4096)
 	var request, body []byte
 	every := time.Duration(0)
@@ -116,6 +122,7 @@ func (g *generator) connection(ctx context.Context, n int) error {
 		g.acked.Add(int64(g.batch))
 		g.fresh.Add(fresh)
 		g.flawed.Add(flawed)
+		g.triggers.Add(source.takeTriggers())
 	}
 	return nil
 }

@@ -220,7 +220,9 @@ func (rig *ingestRig) phase(ctx context.Context, p phase) (*phaseResult, error) 
 	rig.phases++
 	base := rig.fresh
 	g := &generator{addr: n.ready.Addr, key: writeKey, connections: p.connections, batch: p.batch, people: rig.o.people, lane: rig.phases, rate: p.rate}
-	watch := &watch{acked: &g.fresh, base: base, every: watchLoosely}
+	watch := &watch{acked: &g.fresh, base: base, every: watchLoosely, count: func(ctx context.Context) (int64, error) {
+		return number(ctx, n.store, "SELECT count() FROM events")
+	}}
 	if p.rate > 0 {
 		watch.every = watchClosely
 	}
@@ -248,7 +250,7 @@ func (rig *ingestRig) phase(ctx context.Context, p phase) (*phaseResult, error) 
 	}
 	watching, stopWatching := context.WithCancel(ctx)
 	watched := make(chan error, 1)
-	go func() { watched <- watch.run(watching, n) }()
+	go func() { watched <- watch.run(watching) }()
 	profiled := n.profileFor(ctx, rig.s, p.key, int(p.duration/time.Second))
 
 	sending, stop := ctx, context.CancelFunc(func() {})
@@ -280,7 +282,7 @@ func (rig *ingestRig) phase(ctx context.Context, p phase) (*phaseResult, error) 
 		return nil, err
 	}
 	r.nudge, r.engine, r.load = per(used["nudge"], r.events), per(used["clickhouse"], r.events), per(used["load"], r.events)
-	r.lag50, r.lag99 = watch.lags()
+	r.lag50, r.lag99, _ = watch.lags()
 	work, err := worked(ctx, n.store)
 	if err != nil {
 		return nil, err
@@ -332,11 +334,12 @@ func (rig *ingestRig) verify(ctx context.Context, t *table) error {
 	return nil
 }
 
-// watch looks again and again how many events the store has.
+// watch looks again and again how many events the store has, or how many decisions were made of them.
 type watch struct {
 	acked  *atomic.Int64 // events acknowledged in this phase, each message id once
 	base   int64         // events in the store before it
 	every  time.Duration
+	count  func(context.Context) (int64, error) // how many events the store has
 	stored atomic.Int64
 	points []point
 }
@@ -356,13 +359,13 @@ const (
 	watchLoosely = 250 * time.Millisecond
 )
 
-func (w *watch) run(ctx context.Context, n *node) error {
+func (w *watch) run(ctx context.Context) error {
 	t := time.NewTicker(w.every)
 	defer t.Stop()
 	for {
 		acked := w.acked.Load()
 		at := time.Now()
-		stored, err := number(ctx, n.store, "SELECT count() FROM events")
+		stored, err := w.count(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -403,8 +406,8 @@ func (w *watch) waitFor(ctx context.Context, n int64) error {
 	return nil
 }
 
-// lags are percentiles of the time from an event's ack until a look saw it in the store.
-func (w *watch) lags() (p50, p99 time.Duration) {
+// lags are percentiles of the time from an event's ack until a look saw it in the store, and the most.
+func (w *watch) lags() (p50, p99, most time.Duration) {
 	var l latencies
 	i, had := 0, int64(0)
 	for _, p := range w.points {
@@ -417,7 +420,7 @@ func (w *watch) lags() (p50, p99 time.Duration) {
 		l.addN(p.seen.Sub(w.ackedAt(i, p.stored)), p.stored-had)
 		had = p.stored
 	}
-	return l.quantile(0.5), l.quantile(0.99)
+	return l.quantile(0.5), l.quantile(0.99), l.most
 }
 
 // ackedAt is when the n-th event was acknowledged, which was before the i-th look and after the one

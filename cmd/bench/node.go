@@ -206,8 +206,10 @@ func (n *node) metric(ctx context.Context, name string) (float64, error) {
 			return strconv.ParseFloat(strings.TrimSpace(rest), 64)
 		}
 	}
-	return 0, fmt.Errorf("the node has no metric %s", name)
+	return 0, fmt.Errorf("%w %s", errNoMetric, name)
 }
+
+var errNoMetric = errors.New("the node has no metric")
 
 func get(ctx context.Context, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
