@@ -56,6 +56,8 @@ type Who struct {
 	hash      string
 	zones     *zones
 
+	changes         *Changes
+	dues            []due
 	isTrue, isFalse *vm.Program // isFalse is nil when the condition is never unknown
 	with            []namedProgram
 	since           *vm.Program
@@ -225,11 +227,26 @@ func (c *compilation) finish() {
 		c.problems = append(c.problems, Problem{Part: part, ID: idTooLarge, Summary: capital(err.Error()) + ".", Detail: "Split it into segments or several rules."})
 		return
 	}
-	b := &predBuilder{features: e.featureIndex, places: e.placeIndex}
+	c.findChanges(e)
+	b := &predBuilder{features: e.featureIndex, places: e.placeIndex, awaits: len(w.changes.Full) == 0 && w.on == nil}
 	w.prefilter = b.truth(c.when, true)
 	w.features, w.places, w.everyone = e.features, e.places, c.refs.everyone
 	c.collect(e)
 	w.when, w.hash = c.when, c.hash()
+}
+
+// findChanges analyses when its answers can change.
+func (c *compilation) findChanges(e *emitter) {
+	var turnings []turning
+	c.who.changes, turnings = changesOf(c.when, c.who.forEach)
+	e.count = 0
+	err := guard(func() (err error) {
+		c.who.dues, err = e.dues(turnings)
+		return err
+	})
+	if err != nil {
+		c.who.changes.Full = append(c.who.changes.Full, FullReason{Part: partWhen, From: c.when.from, To: c.when.to, Why: whyTooMany})
+	}
 }
 
 // collect walks everything for what is told of the condition: names of events and traits, and the

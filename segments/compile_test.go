@@ -36,7 +36,7 @@ func testSchema() *Schema {
 		},
 		Rules:    []string{"cart-abandoned", "welcome"},
 		Goals:    map[string]Goal{"cart-abandoned": {Event: "Order Completed", Within: 3 * msDay}},
-		Segments: map[string]string{"vip": `event("Order Completed").sum("revenue") > 1000`, "vip here": `segment("vip") and local.hour in 9..17`, "a": `segment("b")`, "b": `segment("a")`, "broken": `user.traits.plann == "x"`},
+		Segments: map[string]string{"vip": `event("Order Completed").sum("revenue") > 1000`, "vip here": `segment("vip") and local.hour in 9..17`, "not here": `not (local.hour in 9..17)`, "a": `segment("b")`, "b": `segment("a")`, "broken": `user.traits.plann == "x"`},
 		Fences:   []string{"stores/berlin", "stores/paris", "mall"},
 	})
 }

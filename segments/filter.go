@@ -158,6 +158,8 @@ type predBuilder struct {
 	cannot   func(n *node, why string) // exact: reports what cannot be said
 	features func(f *Feature) int      // prefilter
 	places   func(p *PlaceRef) int     // prefilter
+	awaits   bool                      // prefilter: who can become true by time alone passes
+	forms    forms
 	count    int
 }
 
@@ -286,6 +288,8 @@ func (b *predBuilder) compare(n *node, want bool) *Pred {
 				return b.give(k, "A date without an offset depends on the person's zone, which a filter does not know. Write \"2026-11-27T00:00:00Z\".")
 			}
 		}
+	} else if p := b.await(operator, a, c); p != nil {
+		return p
 	} else if p := b.ages(operator, a, c); p != nil {
 		return p
 	}
@@ -326,6 +330,9 @@ func (b *predBuilder) in(n *node, want bool) *Pred {
 			return &Pred{Op: PredTrue}
 		}
 		return &Pred{Op: PredFalse}
+	}
+	if b.awaits && b.forms.moving(v) {
+		return &Pred{Op: PredMaybe}
 	}
 	x, ok := b.operand(v)
 	if !ok {

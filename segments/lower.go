@@ -404,6 +404,10 @@ func (lw *lowerer) segment(n *ast.CallNode, from, to int) *node {
 		}
 		return lw.problem(nameFrom, nameTo, idBroken, fmt.Sprintf("Segment %q has problems of its own.", name), "They are reported in its file.")
 	}
+	body.segment = true
+	if body.op == opNot { // `not segment(…)` is what stands under the `not`
+		body.kids[0].segment = true
+	}
 	return body
 }
 

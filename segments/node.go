@@ -100,6 +100,7 @@ type node struct {
 	hist     *history
 	place    *PlaceRef
 	props    *props // what is declared of an occurrence's properties
+	segment  bool   // it is a segment(…): what is inside has places in the segment's text
 	declared events.Type
 }
 
