@@ -14,7 +14,7 @@ import (
 // arrivalsSQL writes the query for the occurrences that conditions with one `on` are judged for
 // (all that arrived since Look.After, or the triggers), of everyone or of some people.
 func (l *look) arrivalsSQL(on *segments.On, triggers []events.Position, people []uint64) string {
-	from, person, bounds := l.moment.canonical.from(l.moment.database, "events", "e", people)
+	from, person, bounds := l.moment.from("events", "e", people)
 	bounds = append(bounds, named([]source{onSource(on)})...)
 	if l.Triggers != nil {
 		positions := make([]uint64, len(triggers))
@@ -64,13 +64,6 @@ func ours(event string) bool {
 	return false
 }
 
-func where(conditions []string) string {
-	if len(conditions) == 0 {
-		return ""
-	}
-	return " WHERE " + strings.Join(conditions, " AND ")
-}
-
 // arrivals judges conditions with `on` for each occurrence that arrived, or for the given triggers.
 func (l *look) arrivals(ctx context.Context, who []int, fn func([]segments.Answer) error) error {
 	type same struct {
@@ -93,6 +86,9 @@ func (l *look) arrivals(ctx context.Context, who []int, fn func([]segments.Answe
 	if l.People != nil {
 		people = canonicalPeople(l.moment.canonical, l.People)
 	}
+	if l.People != nil {
+		l.keep = func(int, candidate) bool { return true }
+	}
 	var found []candidate
 	for _, k := range kinds {
 		if l.Triggers == nil {
@@ -114,7 +110,9 @@ func (l *look) arrivals(ctx context.Context, who []int, fn func([]segments.Answe
 		return cmp.Or(cmp.Compare(a.trigger.Time, b.trigger.Time), cmp.Compare(a.trigger.Pos, b.trigger.Pos))
 	})
 	for chunk := range slices.Chunk(found, l.p.chunk) {
-		answers, err := l.isolate(ctx, &group{}, nil, chunk)
+		b := newBatch([]group{{}}, make([]columns, 1))
+		b.given[0] = chunk
+		answers, err := l.judgeOrFail(ctx, b)
 		if err != nil {
 			return err
 		}

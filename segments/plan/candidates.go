@@ -51,13 +51,15 @@ type candidate struct {
 	trigger *segments.Occurrence
 }
 
-// candidatesSQL writes the query that finds the candidates of a group: person, value, and for each
+// candidatesSQL writes the query that finds the candidates of a group in a range of people (nil: of all): person, value, and for each
 // condition whether its prefilter is passed.
-func (l *look) candidatesSQL(g group) string {
+func (l *look) candidatesSQL(g group, s *span) string {
+	m := l.moment
+	m.scope.span = s
 	pre := newPrefilter(l.At, g.forEach != nil)
 	bits := make([]string, len(g.who))
 	for i, w := range g.who {
-		pre.nowhere = l.located(g, w).instead
+		pre.nowhere = l.located(g, w, s).instead
 		bits[i] = "toUInt8(" + pre.add(l.Who[w]) + ")"
 	}
 	// A list is flat, which matters to the server's analyzer: bits added up would nest as deep as
@@ -65,7 +67,7 @@ func (l *look) candidatesSQL(g group) string {
 	passes := "[" + strings.Join(bits, ", ") + "]"
 	rows, key, value, having := "", "p", "''", ""
 	if g.forEach == nil {
-		rows = l.moment.personRows(pre.rows, words(pre.aggregates...), &pre.conds)
+		rows = m.personRows(pre.rows, words(pre.aggregates...), &pre.conds)
 		if rows == "" { // no prefilter can hold for anybody
 			return ""
 		}
@@ -74,7 +76,7 @@ func (l *look) candidatesSQL(g group) string {
 		_, own := forEachSource(g.forEach)
 		having = " AND n > 0"
 		pre.aggregates = append(pre.aggregates, "countIf("+pre.conds.column(own)+") AS n")
-		rows = l.moment.keyedRows(g.forEach, pre.rows.features, nil, words(pre.aggregates...), &pre.conds)
+		rows = m.keyedRows(g.forEach, pre.rows.features, nil, words(pre.aggregates...), &pre.conds)
 	}
 	inner := "SELECT " + strings.Join(append([]string{key}, pre.aggregates...), ", ") + " FROM (" + rows + ") GROUP BY " + key
 	return "SELECT p, " + value + ", " + passes + " AS passes FROM (" + inner + ") WHERE has(passes, 1)" + having + " ORDER BY " + key
@@ -87,7 +89,7 @@ type located struct {
 	instead bool // they are candidates whatever the prefilter says, which then need not pass them
 }
 
-func (l *look) located(g group, w int) located {
+func (l *look) located(g group, w int, s *span) located {
 	places := l.Who[w].Places()
 	if l.spots == nil || len(places) == 0 {
 		return located{}
@@ -96,20 +98,21 @@ func (l *look) located(g group, w int) located {
 	if !only {
 		people = l.spots.people
 	}
+	people = s.within(people)
 	return located{people, only, g.forEach == nil && len(people) <= l.p.chunk}
 }
 
-// candidates finds the candidates of a group, by person and value.
-func (l *look) candidates(ctx context.Context, g group) ([]candidate, error) {
+// candidates finds the candidates of a group in a range of people, by person and value.
+func (l *look) candidates(ctx context.Context, g group, s *span) ([]candidate, error) {
 	asked := group{forEach: g.forEach}
 	at := map[int]located{}
 	for _, w := range g.who {
-		at[w] = l.located(g, w)
+		at[w] = l.located(g, w, s)
 		if !at[w].only || !at[w].instead && len(at[w].people) > 0 {
 			asked.who = append(asked.who, w)
 		}
 	}
-	out, err := l.passing(ctx, asked)
+	out, err := l.passing(ctx, asked, s)
 	if err != nil {
 		return nil, err
 	}
@@ -143,11 +146,11 @@ func (l *look) candidates(ctx context.Context, g group) ([]candidate, error) {
 }
 
 // passing asks for the candidates that pass the prefilters of a group.
-func (l *look) passing(ctx context.Context, g group) ([]candidate, error) {
+func (l *look) passing(ctx context.Context, g group, s *span) ([]candidate, error) {
 	if len(g.who) == 0 {
 		return nil, nil
 	}
-	sql := l.candidatesSQL(g)
+	sql := l.candidatesSQL(g, s)
 	if sql == "" {
 		return nil, nil
 	}

@@ -30,7 +30,7 @@ func (p *Planner) Explain(ctx context.Context, q segments.Look) ([]string, error
 		if q.People != nil {
 			continue
 		}
-		if sql := l.candidatesSQL(groups[g]); sql != "" {
+		if sql := l.candidatesSQL(groups[g], nil); sql != "" {
 			out = append(out, sql)
 		}
 	}

@@ -29,7 +29,7 @@ func (p *Planner) Occurrences(ctx context.Context, people []events.PersonID, nam
 	}
 	out := map[events.PersonID][]segments.Occurrence{}
 	read := func(only []uint64) error {
-		from, person, conditions := canonical.from(m.database, "events", "e", only)
+		from, person, conditions := m.from("events", "e", only)
 		conditions = append(conditions, m.bounds("e", after)...)
 		conditions = append(conditions, "e.event IN ("+strings.Join(literals, ", ")+")")
 		sql := "SELECT " + person + " AS p, toUnixTimestamp64Milli(e.time) AS t, e.pos AS pos, e.event, e.properties, e.context FROM " +

@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strconv"
@@ -35,6 +36,11 @@ type mapping struct {
 	// table leaves only them to be mapped on.
 	middle []uint64
 	erased map[uint64]uint64 // person → what is at or below the position is gone, though perhaps not deleted yet
+	order  []merge           // all of them, by position
+	gone   []uint64          // losers, sorted
+	// erasedPeople are the keys of erased, sorted.
+	erasedPeople []uint64
+	roots        []uint64 // final winners, sorted
 }
 
 // at returns the mapping as of a position. It asks the store only when it was asked for another
@@ -81,6 +87,7 @@ func (p *people) at(ctx context.Context, a *asker, upTo uint64) (*mapping, error
 
 	known := p.merges[:sort.Search(len(p.merges), func(i int) bool { return p.merges[i].pos > upTo })]
 	m.resolve(known)
+	m.erasedPeople = slices.Sorted(maps.Keys(m.erased))
 	p.last = m
 	return m, nil
 }
@@ -105,6 +112,7 @@ func (m *mapping) resolve(merges []merge) {
 		m.root[person] = winner
 		return winner
 	}
+	m.order = merges
 	middle := map[uint64]bool{}
 	for _, x := range merges {
 		root := find(x.loser)
@@ -117,6 +125,17 @@ func (m *mapping) resolve(merges []merge) {
 		m.middle = append(m.middle, person)
 	}
 	slices.Sort(m.middle)
+	m.gone, m.roots = slices.Sorted(maps.Keys(m.root)), slices.Sorted(maps.Keys(m.losers))
+}
+
+// won are those into whom somebody was merged at positions in (after, upTo].
+func (m *mapping) won(after uint64) []uint64 {
+	first := sort.Search(len(m.order), func(i int) bool { return m.order[i].pos > after })
+	var out []uint64
+	for _, x := range m.order[first:] {
+		out = append(out, m.of(x.loser))
+	}
+	return distinct(out)
 }
 
 // of is the canonical person.
@@ -138,46 +157,6 @@ func (m *mapping) raw(people []uint64) []uint64 {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// from writes the FROM clause that reads a table with its canonical person: the clause, the
-// expression for the person, and conditions. With people, only their rows are read.
-func (m *mapping) from(database, table, alias string, only []uint64) (from, person string, conditions []string) {
-	from = database + table + " AS " + alias
-	person = alias + ".person"
-	switch {
-	case only != nil:
-		raw := m.raw(only)
-		conditions = append(conditions, person+" IN ("+ids(raw)+")")
-		var lost, root []uint64
-		for _, id := range raw {
-			if r := m.of(id); r != id {
-				lost, root = append(lost, id), append(root, r)
-			}
-		}
-		person = transform(person, lost, root)
-	case len(m.root) > 0:
-		from += fmt.Sprintf(" LEFT ANY JOIN (SELECT loser, winner FROM %smerges WHERE pos <= %d) AS merged ON %s = merged.loser",
-			database, m.upTo, person)
-		root := make([]uint64, len(m.middle))
-		for i, id := range m.middle {
-			root[i] = m.of(id)
-		}
-		person = transform(fmt.Sprintf("if(merged.winner = 0, %s, merged.winner)", person), m.middle, root)
-	}
-	if len(m.erased) > 0 {
-		gone := make([]uint64, 0, len(m.erased))
-		for id := range m.erased {
-			gone = append(gone, id)
-		}
-		slices.Sort(gone)
-		up := make([]uint64, len(gone))
-		for i, id := range gone {
-			up[i] = m.erased[id]
-		}
-		conditions = append(conditions, fmt.Sprintf("%s.pos > transform(%s, %s, %s, toUInt64(0))", alias, person, array(gone), array(up)))
-	}
-	return from, person, conditions
 }
 
 func transform(x string, from, to []uint64) string {

@@ -58,7 +58,7 @@ func (l *look) asksPlaces() bool {
 
 // lastFixes writes the query for the last usable fix of each person that is younger than MaxAge.
 func (m moment) lastFixes(o geo.Options) string {
-	from, person, conditions := m.canonical.from(m.database, "fixes", "x", nil)
+	from, person, conditions := m.from("fixes", "x", nil)
 	conditions = append(conditions, m.bounds("x", m.at-min(o.MaxAge, geo.History))...)
 	conditions = append(conditions, "x.accuracy >= 0", "x.accuracy <= "+float(o.MaxAccuracy), "abs(x.lat) <= 90", "abs(x.lon) <= 180")
 	return "SELECT " + person + " AS p, argMax(x.lat, (x.time, x.pos)), argMax(x.lon, (x.time, x.pos)) FROM " + from + where(conditions) + " GROUP BY p ORDER BY p"

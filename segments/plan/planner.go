@@ -18,6 +18,9 @@ import (
 // DefaultChunk is how many people are judged together.
 const DefaultChunk = 4096
 
+// DefaultPart is how many people's rows a look at everybody reads together.
+const DefaultPart = 150_000
+
 // Options configure a Planner.
 type Options struct {
 	Conn     driver.Conn // the store
@@ -27,6 +30,7 @@ type Options struct {
 	Fences func() *geo.Fences
 	Fixes  geo.Options // which location fixes count
 	Chunk  int         // people judged together; 0 is DefaultChunk
+	Part   int         // people of a look at everybody that are read together; 0 is DefaultPart
 	// Changed is a position up to which people may have been merged or erased, and after which nobody
 	// was, as far as the store goes; nil: nobody knows, and the store is asked for every look.
 	Changed func() events.Position
@@ -39,6 +43,8 @@ type Planner struct {
 	fences   func() *geo.Fences
 	fixes    geo.Options
 	chunk    int
+	part     int
+	ahead    ahead
 	queries  atomic.Int64
 	asked    atomic.Int64 // queries about everybody
 	little   atomic.Bool  // the store holds few events
@@ -47,7 +53,7 @@ type Planner struct {
 
 // New makes a planner. It asks nothing of the store yet.
 func New(o Options) *Planner {
-	p := &Planner{conn: o.Conn, fences: o.Fences, fixes: o.Fixes, chunk: o.Chunk}
+	p := &Planner{conn: o.Conn, fences: o.Fences, fixes: o.Fixes, chunk: o.Chunk, part: o.Part}
 	p.people.changed = o.Changed
 	if o.Database != "" {
 		p.database = "`" + strings.ReplaceAll(o.Database, "`", "\\`") + "`."
@@ -57,6 +63,9 @@ func New(o Options) *Planner {
 	}
 	if p.chunk <= 0 {
 		p.chunk = DefaultChunk
+	}
+	if p.part <= 0 {
+		p.part = DefaultPart
 	}
 	if p.fixes.MaxAge <= 0 {
 		p.fixes.MaxAge = geo.DefaultMaxAge
@@ -176,6 +185,7 @@ type moment struct {
 	after     int64 // event times ≤ it are beyond retention; math.MinInt64 when there is no limit
 	database  string
 	canonical *mapping
+	scope     scope
 }
 
 func (p *Planner) moment(at int64, upTo uint64, retention int64, m *mapping) moment {

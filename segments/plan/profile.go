@@ -97,15 +97,15 @@ func (m moment) profilesSQL(people []uint64) string {
 	const ms = "toUnixTimestamp64Milli"
 	last := func(column string) string { return "argMax(" + column + ", (x.time, x.pos))" }
 	part := func(what int, table, columns, rest string) string {
-		from, person, conditions := m.canonical.from(m.database, table, "x", people)
+		from, person, conditions := m.from(table, "x", people)
 		conditions = append(conditions, m.bounds("x", math.MinInt64)...)
 		return fmt.Sprintf("SELECT toUInt8(%d) AS what, %s AS p, %s FROM %s%s%s", what, person, columns, from, where(conditions), rest)
 	}
 	// A device is the person's who was last seen with its token. That may be anybody, so here
 	// everyone's rows of these people's tokens are read.
-	from, _, mine := m.canonical.from(m.database, "devices", "x", people)
+	from, _, mine := m.from("devices", "x", people)
 	mine = append(mine, m.bounds("x", math.MinInt64)...)
-	held, holder, conditions := m.canonical.from(m.database, "devices", "x", nil)
+	held, holder, conditions := m.from("devices", "x", nil)
 	conditions = append(append(conditions, m.bounds("x", math.MinInt64)...), "x.token IN (SELECT x.token FROM "+from+where(mine)+")")
 	devices := fmt.Sprintf("SELECT toUInt8(%d) AS what, %s AS p, x.token AS a, %s AS b, %s AS c, %s AS d, %s(max(x.last_seen)) AS t, toUInt64(0) AS n, toUInt8(%s) AS yes FROM %s%s GROUP BY x.token",
 		rowDevice, last(holder), last("toString(x.platform)"), last("toString(x.app)"), last("toString(x.environment)"), ms, last("x.removed"), held, where(conditions))

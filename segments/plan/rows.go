@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"nudge/events"
 	"nudge/segments"
 )
 
@@ -128,7 +127,7 @@ func (m moment) eventRows(sources []source, only []uint64, read map[string]bool,
 }
 
 func (m moment) eventSelect(sources []source, only []uint64, columns []string) string {
-	from, person, conditions := m.canonical.from(m.database, "events", "e", only)
+	from, person, conditions := m.from("events", "e", only)
 	after := m.after
 	if furthest := furthest(sources); furthest > 0 {
 		after = max(after, m.at-furthest)
@@ -203,7 +202,7 @@ func (m moment) personRows(need rowsNeeded, read map[string]bool, conds *conditi
 		parts = append(parts, m.eventSelect(sourcesOf(need.features), nil, selected(own)))
 	}
 	row := func(table, alias, at, event, trait, kind string, extra ...string) {
-		from, person, conditions := m.canonical.from(m.database, table, alias, nil)
+		from, person, conditions := m.from(table, alias, nil)
 		conditions = append(append(conditions, m.bounds(alias, math.MinInt64)...), extra...)
 		given := map[string]string{"t": at, "pos": alias + ".pos", "kind": "toUInt8(" + kind + ")", "event": event, "trait": trait}
 		columns := []string{person + " AS p"}
@@ -244,12 +243,4 @@ func (m moment) keyedRows(f *segments.ForEach, features []*segments.Feature, onl
 	v := textOf(f.Path)
 	maps.Copy(read, words(v))
 	return m.eventRows(append(sourcesOf(features), own), only, read, conds, v+" AS v") + " AND v != ''"
-}
-
-func personIDs(people []uint64) []events.PersonID {
-	out := make([]events.PersonID, len(people))
-	for i, p := range people {
-		out[i] = events.PersonID(p)
-	}
-	return out
 }

@@ -1,0 +1,302 @@
+package plan
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+
+	"nudge/events"
+	"nudge/segments"
+)
+
+// A range of instants costs the store a granule or two however short it is, so a tick asks for what crosses a while
+// ahead of it too. The next tick, if nothing has arrived since, needs not ask: mostly it knows that nothing
+// crosses at all.
+
+// crossed is a row that crosses at an instant (Unix ms).
+type crossed struct {
+	at          int64
+	person, pos uint64
+}
+
+// known is what crosses in [from, to] of the rows up to a position, by instant. It is never changed.
+type known struct {
+	from, to int64
+	pos      uint64
+	rows     []crossed
+}
+
+// ahead remembers what crosses.
+type ahead struct {
+	mu    sync.Mutex
+	known map[crossing]*known
+	reach int64 // how many intervals of ticks it looks ahead
+}
+
+const (
+	// A look ahead that finds few rows reaches further the next time, one that finds many less far.
+	firstReach        = 4
+	fewRows           = 2_000
+	manyRows          = 50_000
+	farthest   int64  = 24 * 60 * 60 * 1000
+	forgotten  uint64 = math.MaxUint64 // a position that no row is beyond
+)
+
+// addDues takes over what has just been written.
+func (a *ahead) addDues(who []*segments.Who, dues []due) {
+	fresh := map[crossing][]crossed{}
+	for _, d := range dues {
+		c := crossing{stream{ofDues, who[d.who].Hash()}, 0}
+		fresh[c] = append(fresh[c], crossed{d.at, d.person, forgotten})
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for c, rows := range fresh {
+		old := a.known[c]
+		if old == nil {
+			continue
+		}
+		rows = slices.DeleteFunc(rows, func(x crossed) bool { return x.at < old.from || x.at > old.to })
+		if len(rows) > 0 {
+			k := *old
+			k.rows = append(slices.Clone(old.rows), rows...)
+			sortCrossed(k.rows)
+			a.known[c] = &k
+		}
+	}
+}
+
+func sortCrossed(rows []crossed) {
+	slices.SortFunc(rows, func(a, b crossed) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.person, b.person), cmp.Compare(a.pos, b.pos))
+	})
+}
+
+// needed is a range of instants for which a crossing is to be known.
+type needed struct {
+	crossing
+	from, to int64
+}
+
+// crossed finds those of whom something crosses between the baselines and the tick.
+func (t *tick) crossed(ctx context.Context, who []int) error {
+	from := map[crossing]int64{}
+	last := int64(math.MinInt64)
+	lists := make([][]crossing, len(who))
+	for i, w := range who {
+		lists[i] = t.crossings(w)
+		last = max(last, t.from[w].At)
+		for _, c := range lists[i] {
+			if f, ok := from[c]; !ok || t.from[w].At < f {
+				from[c] = t.from[w].At
+			}
+		}
+	}
+	all, err := t.lookAhead(ctx, from, t.At-last)
+	if err != nil {
+		return err
+	}
+	for i, w := range who {
+		for _, c := range lists[i] {
+			rows := all[c].rows
+			// An age of a fraction of a millisecond is rounded: hence one earlier.
+			first, _ := slices.BinarySearchFunc(rows, t.from[w].At-1, func(x crossed, at int64) int { return cmp.Compare(x.at, at) })
+			for _, x := range rows[first:] {
+				if x.at > t.At {
+					break
+				}
+				t.affects(w, x.person, x.pos)
+			}
+		}
+	}
+	return nil
+}
+
+// lookAhead knows what crosses from the given instants up to the tick's, and asks the store where it does not.
+func (t *tick) lookAhead(ctx context.Context, from map[crossing]int64, interval int64) (map[crossing]*known, error) {
+	a := &t.p.ahead
+	a.mu.Lock()
+	out := make(map[crossing]*known, len(from))
+	var ask []needed
+	reach := max(a.reach, 1)
+	if a.known == nil {
+		reach = firstReach
+	}
+	for c, f := range from {
+		k := a.known[c]
+		if k != nil && k.from <= f && k.to >= t.At && k.pos >= t.moment.upTo {
+			out[c] = k
+			continue
+		}
+		ask = append(ask, needed{c, f, t.At + max(interval, min(interval*reach, farthest))})
+	}
+	a.mu.Unlock()
+	if len(ask) == 0 {
+		return out, nil
+	}
+	slices.SortFunc(ask, func(a, b needed) int {
+		return cmp.Or(cmp.Compare(a.of, b.of), strings.Compare(a.name, b.name), cmp.Compare(a.age, b.age))
+	})
+	fresh, n, err := t.readCrossed(ctx, ask)
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.known == nil {
+		a.known = map[crossing]*known{}
+	}
+	for c, k := range a.known {
+		if k.to < t.At { // of no use to any later tick
+			delete(a.known, c)
+		}
+	}
+	for c, k := range fresh {
+		out[c], a.known[c] = k, k
+	}
+	switch {
+	case n > manyRows:
+		reach /= 4
+	case n < fewRows:
+		reach *= 4
+	}
+	a.reach = min(max(reach, 1), 1<<20)
+	return out, nil
+}
+
+// readCrossed asks the store for what crosses.
+func (t *tick) readCrossed(ctx context.Context, ask []needed) (out map[crossing]*known, n int, err error) {
+	out = make(map[crossing]*known, len(ask))
+	by := map[stream][]needed{}
+	for _, x := range ask {
+		k := &known{from: x.from, to: x.to, pos: t.moment.upTo}
+		if x.of == ofDues {
+			k.pos = forgotten
+		}
+		out[x.crossing] = k
+		by[x.stream] = append(by[x.stream], x)
+	}
+	for _, sql := range t.moment.crossedSQL(ask) {
+		err := t.run(ctx, sql, func(scan func(...any) error) error {
+			var of, kind uint8
+			var name string
+			var person, pos uint64
+			var at int64
+			if err := scan(&of, &kind, &name, &person, &pos, &at); err != nil {
+				return err
+			}
+			n++
+			s := stream{of: streamOf(of)}
+			var wider []stream
+			switch s.of {
+			case ofAnything:
+				s = rowOf(events.Kind(kind), name)
+				wider = s.wider()
+			case ofDues:
+				s.name = name
+			default:
+				wider = s.wider()
+			}
+			for i := -1; i < len(wider); i++ {
+				if i >= 0 {
+					s = wider[i]
+				}
+				for _, x := range by[s] {
+					if cross := at + x.age; cross >= x.from-1 && cross <= x.to {
+						out[x.crossing].rows = append(out[x.crossing].rows, crossed{cross, person, pos})
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, 0, fmt.Errorf("finding whose time has come: %w", err)
+		}
+	}
+	for _, k := range out {
+		sortCrossed(k.rows)
+	}
+	return out, n, nil
+}
+
+// crossedSQL writes the queries for what crosses: of events in one (their second order is by name and
+// time, and any number of ranges is planned well), and of each other table. Both ends are in the range.
+func (m moment) crossedSQL(ask []needed) []string {
+	byRange := map[span2][]needed{}
+	var ranges []span2
+	for _, x := range ask {
+		r := span2{x.from - x.age - 1, x.to - x.age, x.of}
+		if x.of == ofUserIDs {
+			r.of = ofIDs
+		}
+		if byRange[r] == nil {
+			ranges = append(ranges, r)
+		}
+		byRange[r] = append(byRange[r], x)
+	}
+	filters := map[string][]string{}
+	var tables []string
+	add := func(table, filter string) {
+		if filters[table] == nil {
+			tables = append(tables, table)
+		}
+		filters[table] = append(filters[table], filter)
+	}
+	for _, r := range ranges {
+		between := func(column string) string {
+			return fmt.Sprintf("x.%[1]s >= %[2]s AND x.%[1]s <= %[3]s", column, instant(r.from), instant(r.to))
+		}
+		names := make([]string, 0, len(byRange[r]))
+		for _, x := range byRange[r] {
+			names = append(names, literal(x.name))
+		}
+		in := " IN (" + strings.Join(names, ", ") + ") AND "
+		switch r.of {
+		case ofApp:
+			if slices.Contains(names, literal("*")) {
+				add("events", "x.kind IN (1, 3, 4) AND "+between("time"))
+			} else {
+				add("events", "x.event"+in+"x.kind IN (1, 3, 4) AND "+between("time"))
+			}
+		case ofMessages:
+			add("events", "x.event"+in+"x.kind = 7 AND "+between("time"))
+		case ofIdentify:
+			add("events", "x.event = '' AND x.kind = 2 AND "+between("time"))
+		case ofIDs:
+			add("identities", between("time"))
+		case ofZones:
+			add("zones", between("time"))
+		case ofFixes:
+			add("fixes", between("time"))
+		case ofDues:
+			add("dues", "x.cond"+in+between("at"))
+		default:
+		}
+	}
+	var out []string
+	for _, table := range tables {
+		columns := map[string]string{
+			"events":     "toUInt8(4) AS what, toUInt8(x.kind), toString(x.event), x.person, x.pos, toUnixTimestamp64Milli(x.time)",
+			"identities": "toUInt8(if(x.kind = 'user', 6, 5)) AS what, toUInt8(0), '', x.person, x.pos, toUnixTimestamp64Milli(x.time)",
+			"zones":      "toUInt8(7) AS what, toUInt8(0), '', x.person, x.pos, toUnixTimestamp64Milli(x.time)",
+			"fixes":      "toUInt8(8) AS what, toUInt8(0), '', x.person, x.pos, toUnixTimestamp64Milli(x.time)",
+			"dues":       "toUInt8(9) AS what, toUInt8(0), toString(x.cond), x.person, x.pos, toUnixTimestamp64Milli(x.at)",
+		}[table]
+		seen := fmt.Sprintf("x.pos <= %d AND ", m.upTo)
+		if table == "dues" { // written by a look that has been repeated since, perhaps
+			seen = ""
+		}
+		out = append(out, "SELECT DISTINCT "+columns+" FROM "+m.database+table+" AS x WHERE "+seen+"("+strings.Join(filters[table], " OR ")+")")
+	}
+	return out
+}
+
+// span2 is a range of instants of the rows of one kind of stream.
+type span2 struct {
+	from, to int64
+	of       streamOf
+}
