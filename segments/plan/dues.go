@@ -3,11 +3,10 @@ package plan
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
-
-	"nudge/segments"
 )
 
 // due is an instant (Unix ms) at which a condition may turn by itself for somebody.
@@ -20,6 +19,7 @@ type due struct {
 
 // saveDues writes dues down, synced: the answers that they came with are used only then.
 func (l *look) saveDues(ctx context.Context, dues []due) error {
+	dues = slices.DeleteFunc(dues, func(d due) bool { return d.at > newest }) // so far ahead that a store cannot say it
 	if len(dues) == 0 {
 		return nil
 	}
@@ -40,20 +40,4 @@ func (l *look) saveDues(ctx context.Context, dues []due) error {
 	}
 	l.p.ahead.addDues(l.Who, dues)
 	return nil
-}
-
-func changesOf(w *segments.Who) *segments.Changes {
-	if c, ok := any(w).(interface{ Changes() *segments.Changes }); ok {
-		return c.Changes()
-	}
-	return &segments.Changes{Full: []segments.FullReason{{Part: "when"}}}
-}
-
-func dueOf(w *segments.Who, at int64, c *segments.Candidate) (int64, bool) {
-	if d, ok := any(w).(interface {
-		Due(at int64, c *segments.Candidate) (int64, bool)
-	}); ok {
-		return d.Due(at, c)
-	}
-	return 0, false
 }

@@ -130,7 +130,7 @@ func (l *look) judge(ctx context.Context, b *batch) (verdicts, error) {
 			for _, w := range c.who {
 				answer, candidate := l.answer(w, g, c, facts)
 				if l.dated[w] {
-					if at, ok := dueOf(l.Who[w], l.At, candidate); ok {
+					if at, ok := l.Who[w].Due(l.At, candidate); ok {
 						out.dues = append(out.dues, due{w, c.person, c.value, at})
 					}
 				}

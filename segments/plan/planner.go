@@ -196,9 +196,11 @@ func (p *Planner) moment(at int64, upTo uint64, retention int64, m *mapping) mom
 	return moment{at: at, upTo: upTo, after: after, database: p.database, canonical: m}
 }
 
+// The instants that a DateTime64(3) can hold, Unix ms: the years 1900 to 2299.
+const oldest, newest = -2208988800000, 10413791999999
+
 // instant writes Unix milliseconds as a DateTime64(3), clamped to what the store can hold.
 func instant(ms int64) string {
-	const oldest, newest = -2208988800000, 10413791999999 // 1900 and 2299
 	return fmt.Sprintf("fromUnixTimestamp64Milli(toInt64(%d), 'UTC')", min(max(ms, oldest), newest))
 }
 

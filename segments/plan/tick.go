@@ -13,6 +13,9 @@ import (
 // cutAfter is how many answers or dues end a part: they are in memory until it is handed on.
 const cutAfter = 16_384
 
+// duesKept is how long after its instant a due is kept, less a day (ms): who comes later looks at everybody.
+const duesKept = 39 * 24 * 60 * 60 * 1000
+
 // tick is one Tick while it is answered.
 type tick struct {
 	*look
@@ -20,15 +23,15 @@ type tick struct {
 	changes []*segments.Changes
 	full    []bool     // conditions that everybody is looked at for
 	people  [][]uint64 // by condition: whom to judge whatever a prefilter says, sorted
-	asked   []map[uint64]*askedOf_
+	asked   []map[uint64]*askedFor
 	refused []error // by condition
 	part    segments.Part
 	dues    []due
 	fn      func(*segments.Part) error
 }
 
-// askedOf_ are the values that were asked for of somebody; whole: all of them.
-type askedOf_ struct {
+// askedFor are the values that were asked for of somebody; whole: all of them.
+type askedFor struct {
 	whole bool
 	named []string
 }
@@ -76,17 +79,18 @@ func (p *Planner) tick(ctx context.Context, q segments.Tick, fn func(*segments.P
 	n := len(q.Who)
 	t := &tick{
 		look: l, fn: fn, from: make([]segments.Baseline, n), changes: make([]*segments.Changes, n), full: make([]bool, n),
-		people: make([][]uint64, n), asked: make([]map[uint64]*askedOf_, n), refused: make([]error, n),
+		people: make([][]uint64, n), asked: make([]map[uint64]*askedFor, n), refused: make([]error, n),
 	}
 	copy(t.from, q.From)
 	groups, _ := grouped(q.Who)
 	l.prepare(groups)
 	l.keep = t.wasAsked
 	for i, w := range q.Who {
-		t.changes[i] = changesOf(w)
+		t.changes[i] = w.Changes()
 		l.dated[i] = t.changes[i].Dues
 		from := t.from[i]
-		t.full[i] = from == (segments.Baseline{}) || len(t.changes[i].Full) > 0 || from.At > q.At || from.UpTo > q.UpTo
+		forgotten := l.dated[i] && q.At-from.At > duesKept
+		t.full[i] = from == (segments.Baseline{}) || len(t.changes[i].Full) > 0 || from.At > q.At || from.UpTo > q.UpTo || forgotten
 	}
 	return t, nil
 }
@@ -109,11 +113,11 @@ func (t *tick) ask(asks []segments.Ask) {
 	for _, a := range asks {
 		person := t.moment.canonical.of(uint64(a.Person))
 		if t.asked[a.Who] == nil {
-			t.asked[a.Who] = map[uint64]*askedOf_{}
+			t.asked[a.Who] = map[uint64]*askedFor{}
 		}
 		v := t.asked[a.Who][person]
 		if v == nil {
-			v = &askedOf_{}
+			v = &askedFor{}
 			t.asked[a.Who][person] = v
 			t.people[a.Who] = append(t.people[a.Who], person)
 		}
