@@ -46,12 +46,12 @@ const (
 	forgotten  uint64 = math.MaxUint64 // a position that no row is beyond
 )
 
-// addDues takes over what has just been written.
-func (a *ahead) addDues(who []*segments.Who, dues []due) {
+// addDues takes over what has just been written at a position.
+func (a *ahead) addDues(who []*segments.Who, dues []due, pos uint64) {
 	fresh := map[crossing][]crossed{}
 	for _, d := range dues {
 		c := crossing{stream{ofDues, who[d.who].Hash()}, 0}
-		fresh[c] = append(fresh[c], crossed{d.at, d.person, forgotten})
+		fresh[c] = append(fresh[c], crossed{d.at, d.person, pos})
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -38,6 +38,6 @@ func (l *look) saveDues(ctx context.Context, dues []due) error {
 	if err := batch.Send(); err != nil {
 		return fmt.Errorf("write what falls due: %w", err)
 	}
-	l.p.ahead.addDues(l.Who, dues)
+	l.p.ahead.addDues(l.Who, dues, uint64(l.UpTo))
 	return nil
 }

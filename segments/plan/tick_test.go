@@ -60,7 +60,9 @@ func doTick(t require.TestingT, p *Planner, q segments.Tick) said {
 // who is judged at a look t1 for whom.
 func TestWhatChanges(t *testing.T) {
 	const before, t1 = 100, t0 + 5*minute
-	a := func(person, pos uint64, at int64) happening { return happening{person: person, time: at, pos: pos, event: "A"} }
+	a := func(person, pos uint64, at int64) happening {
+		return happening{person: person, time: at, pos: pos, event: "A"}
+	}
 	cart := func(person, pos uint64, at int64, cart string) happening {
 		return happening{person: person, time: at, pos: pos, event: "A", props: map[string]any{"cart": cart}}
 	}
@@ -240,7 +242,7 @@ func TestWhatChanges(t *testing.T) {
 			judged: "1", want: []string{},
 		},
 		{
-			name: "a date in a trait", when: `date(user.traits.trial_ends) < now`,
+			name: "a date in a trait", when: `user.traits.trial_ends < now`,
 			fill: func(w *world) {
 				w.known("user", "u1", 1, 1, t0-day)
 				w.trait(1, "trial_ends", fmt.Sprintf("%q", when(t0+minute).Format("2006-01-02T15:04:05Z07:00")), 1, t0-day)
@@ -271,7 +273,9 @@ func TestWhatChanges(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			c.fill(w)
-			who := compile(t, segments.WhoSpec{When: c.when, ForEach: c.forEach})
+			who, problems := segments.Compile(segments.WhoSpec{When: c.when, ForEach: c.forEach},
+				segments.NewSchema(segments.SchemaOptions{Plan: &events.Plan{Traits: map[string]events.Property{"trial_ends": {Type: events.TypeTime}}}}))
+			require.False(t, segments.HasErrors(problems), "%v", problems)
 			require.Empty(t, who.Changes().Full)
 			p := w.planner(Options{})
 			q := segments.Tick{At: t0, UpTo: before, Retention: c.retention, Who: []*segments.Who{who}}
