@@ -2,6 +2,7 @@ package segments
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -31,10 +32,8 @@ func toldChanges(c *Changes, when string) string {
 	for _, t := range c.Traits {
 		parts = append(parts, "trait "+t)
 	}
-	for name, is := range map[string]bool{"id": c.UserID} {
-		if is {
-			parts = append(parts, name)
-		}
+	if c.UserID {
+		parts = append(parts, "id")
 	}
 	if c.Created {
 		parts = append(parts, "created")
@@ -63,10 +62,10 @@ func spanShort(ms int64) string {
 		name string
 	}{{msDay, "d"}, {msHour, "h"}, {msMinute, "m"}} {
 		if ms != 0 && ms%u.ms == 0 {
-			return fmt.Sprint(ms/u.ms) + u.name
+			return strconv.FormatInt(ms/u.ms, 10) + u.name
 		}
 	}
-	return fmt.Sprint(ms)
+	return strconv.FormatInt(ms, 10)
 }
 
 func TestChanges(t *testing.T) {

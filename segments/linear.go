@@ -277,26 +277,26 @@ const (
 	turnFull       // nobody knows when
 )
 
-// turns says how a comparison of two linear forms can turn; d is their difference.
-func (d *linear) turns() turn {
+// turns says how a comparison of two linear forms can turn; l is their difference.
+func (l *linear) turns() turn {
 	switch {
-	case d.bad != nil:
+	case l.bad != nil:
 		return turnFull
-	case d.wild && d.reads > 1:
-		d.why = whyRounded
+	case l.wild && l.reads > 1:
+		l.why = whyRounded
 		return turnFull
-	case d.fixed, !d.scaled && d.now == 0:
+	case l.fixed, !l.scaled && l.now == 0:
 		return turnNever
-	case d.scaled || len(d.steady) > 0:
+	case l.scaled || len(l.steady) > 0:
 		return turnDue
 	}
 	var of []timeTerm
-	for _, t := range d.times {
+	for _, t := range l.times {
 		if t.coef != 0 {
 			of = append(of, t)
 		}
 	}
-	if len(of) == 1 && of[0].coef == -d.now {
+	if len(of) == 1 && of[0].coef == -l.now {
 		return turnAge
 	}
 	return turnDue
