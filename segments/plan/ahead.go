@@ -82,6 +82,12 @@ type needed struct {
 	from, to int64
 }
 
+func sortNeeded(list []needed) {
+	slices.SortFunc(list, func(a, b needed) int {
+		return cmp.Or(cmp.Compare(a.of, b.of), strings.Compare(a.name, b.name), cmp.Compare(a.age, b.age))
+	})
+}
+
 // crossed finds those of whom something crosses between the baselines and the tick.
 func (t *tick) crossed(ctx context.Context, who []int) error {
 	from := map[crossing]int64{}
@@ -138,9 +144,7 @@ func (t *tick) lookAhead(ctx context.Context, from map[crossing]int64, interval 
 	if len(ask) == 0 {
 		return out, nil
 	}
-	slices.SortFunc(ask, func(a, b needed) int {
-		return cmp.Or(cmp.Compare(a.of, b.of), strings.Compare(a.name, b.name), cmp.Compare(a.age, b.age))
-	})
+	sortNeeded(ask)
 	fresh, n, err := t.readCrossed(ctx, ask)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,9 @@ package plan
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 
 	"nudge/segments"
 )
@@ -37,13 +40,109 @@ func (p *Planner) Explain(ctx context.Context, q segments.Look) ([]string, error
 	for _, w := range arriving {
 		out = append(out, l.arrivalsSQL(q.Who[w].On(), q.Triggers, only))
 	}
-	if len(l.person.features) > 0 {
-		out = append(out, l.valuesSQL(l.person.features, nil, people))
+	for _, reading := range l.reading(people) {
+		out = append(out, reading.SQL)
 	}
-	for g := range groups {
-		if groups[g].forEach != nil && len(l.keyed[g].features) > 0 {
-			out = append(out, l.valuesSQL(l.keyed[g].features, groups[g].forEach, people))
+	return out, nil
+}
+
+// reading are the queries of the second pass.
+func (l *look) reading(people []uint64) []Query {
+	var out []Query
+	if len(l.person.features) > 0 {
+		out = append(out, Query{For: "histories", SQL: l.valuesSQL(l.person.features, nil, people)})
+	}
+	for g := range l.groups {
+		if l.groups[g].forEach != nil && len(l.keyed[g].features) > 0 {
+			out = append(out, Query{For: "histories by " + l.groups[g].forEach.Path, SQL: l.valuesSQL(l.keyed[g].features, l.groups[g].forEach, people)})
+		}
+	}
+	return out
+}
+
+// Query is one query that a tick asks, and what the store estimates that it reads.
+type Query struct {
+	// For says what it is asked for: "arrivals", "crossings", "prefilter", "last fixes", "histories", ….
+	For string
+	SQL string
+	// Rows, Parts and Marks are the store's estimate, from its indexes alone; Known is false where it gives none.
+	Rows, Parts, Marks uint64
+	Known              bool
+}
+
+// ExplainTick returns the queries that a tick asks, without running them (but for the merges that they are
+// read through), with the store's estimate of what each reads. Histories are read of a few thousand people
+// by a query: its estimate here is for person 1 alone. Nothing that is remembered from other ticks is left out.
+func (p *Planner) ExplainTick(ctx context.Context, q segments.Tick) ([]Query, error) {
+	t, err := p.tick(ctx, q, nil)
+	if err != nil {
+		return nil, err
+	}
+	var out []Query
+	readers, needs, after := map[stream][]int{}, map[crossing]int64{}, uint64(t.UpTo)
+	for _, w := range t.incremental() {
+		after = min(after, uint64(t.from[w].UpTo))
+		for _, s := range arriving(t.changes[w]) {
+			readers[s] = append(readers[s], w)
+		}
+		for _, c := range t.crossings(w) {
+			if f, ok := needs[c]; !ok || t.from[w].At < f {
+				needs[c] = t.from[w].At
+			}
+		}
+	}
+	if sql := t.moment.arrivedSQL(readers, after); sql != "" {
+		out = append(out, Query{For: "arrivals", SQL: sql})
+	}
+	var ask []needed
+	for c, from := range needs {
+		ask = append(ask, needed{c, from, t.At})
+	}
+	sortNeeded(ask)
+	for _, sql := range t.moment.crossedSQL(ask) {
+		out = append(out, Query{For: "crossings", SQL: sql})
+	}
+	if slices.Contains(t.full, true) && t.asksPlaces() {
+		out = append(out, Query{For: "last fixes", SQL: t.moment.lastFixes(p.fixes)})
+	}
+	for _, g := range t.groups {
+		full := group{forEach: g.forEach}
+		for _, w := range g.who {
+			if t.full[w] {
+				full.who = append(full.who, w)
+			}
+		}
+		if len(full.who) == 0 {
+			continue
+		}
+		if sql := t.candidatesSQL(full, nil); sql != "" {
+			out = append(out, Query{For: "prefilter", SQL: sql})
+		}
+	}
+	out = append(out, t.reading([]uint64{1})...)
+	for i := range out {
+		if err := t.estimate(ctx, &out[i]); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
+}
+
+// estimate asks the store what a query would read. One that it refuses is left unknown.
+func (a *asker) estimate(ctx context.Context, q *Query) error {
+	err := a.run(ctx, "EXPLAIN ESTIMATE "+q.SQL, func(scan func(...any) error) error {
+		var database, table string
+		var parts, rows, marks uint64
+		if err := scan(&database, &table, &parts, &rows, &marks); err != nil {
+			return fmt.Errorf("reading an estimate: %w", err)
+		}
+		q.Known = true
+		q.Parts, q.Rows, q.Marks = q.Parts+parts, q.Rows+rows, q.Marks+marks
+		return nil
+	})
+	var r *refused
+	if errors.As(err, &r) {
+		return nil
+	}
+	return err
 }
