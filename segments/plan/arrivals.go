@@ -11,23 +11,84 @@ import (
 	"nudge/segments"
 )
 
-// arrivalsSQL writes the query for the occurrences that conditions with one `on` are judged for
-// (all that arrived since Look.After, or the triggers), of everyone or of some people.
-func (l *look) arrivalsSQL(on *segments.On, triggers []events.Position, people []uint64) string {
-	from, person, bounds := l.moment.from("events", "e", people)
-	bounds = append(bounds, named([]source{onSource(on)})...)
+// arrivedBounds are the conditions on the rows that `on` conditions are judged for: all that arrived since
+// Look.After, or the triggers.
+func (l *look) arrivedBounds(alias string, maxAge int64, triggers []events.Position) []string {
 	if l.Triggers != nil {
 		positions := make([]uint64, len(triggers))
 		for i, pos := range triggers {
 			positions[i] = uint64(pos)
 		}
-		bounds = append(bounds, "e.pos IN ("+ids(positions)+")", fmt.Sprintf("e.pos <= %d", l.UpTo))
-	} else {
-		// What is dated a little ahead is judged when it arrives: nothing would look at it again.
-		bounds = append(bounds, fmt.Sprintf("e.pos > %d AND e.pos <= %d", l.After, l.UpTo), "bitAnd(e.flags, 1) = 0")
-		if on.MaxAge > 0 {
-			bounds = append(bounds, "e.time > "+instant(l.At-on.MaxAge))
+		return []string{alias + ".pos IN (" + ids(positions) + ")", fmt.Sprintf("%s.pos <= %d", alias, l.UpTo)}
+	}
+	// What is dated a little ahead is judged when it arrives: nothing would look at it again.
+	out := []string{fmt.Sprintf("%[1]s.pos > %[2]d AND %[1]s.pos <= %[3]d", alias, l.After, l.UpTo), "bitAnd(" + alias + ".flags, 1) = 0"}
+	if maxAge > 0 {
+		out = append(out, alias+".time > "+instant(l.At-maxAge))
+	}
+	return out
+}
+
+// heard is of whom rows of a stream arrived, and between which instants (Unix ms) they lie.
+type heard struct {
+	people   []uint64
+	from, to int64
+}
+
+// hear finds of whom something arrived that `on` conditions are judged for. The rows themselves are read by
+// the person then: this one query reads the narrow order by position.
+func (l *look) hear(ctx context.Context, kinds []listeners, triggers []events.Position) (map[stream]*heard, error) {
+	maxAge := int64(0)
+	streams := map[stream]bool{}
+	for _, k := range kinds {
+		streams[k.stream()] = true
+		maxAge = max(maxAge, k.on.MaxAge)
+	}
+	if slices.ContainsFunc(kinds, func(k listeners) bool { return k.on.MaxAge == 0 }) {
+		maxAge = 0
+	}
+	conditions := append(l.arrivedBounds("x", maxAge, triggers), streamsFilter(streams))
+	sql := "SELECT toUInt8(x.kind) AS kind, toString(x.event) AS name, person, toUnixTimestamp64Milli(min(x.time)), toUnixTimestamp64Milli(max(x.time)) FROM " +
+		l.moment.database + "events AS x" + where(conditions) + " GROUP BY kind, name, person"
+	out := map[stream]*heard{}
+	err := l.few(ctx, sql, func(scan func(...any) error) error {
+		var kind uint8
+		var name string
+		var person uint64
+		var first, last int64
+		if err := scan(&kind, &name, &person, &first, &last); err != nil {
+			return err
 		}
+		own := rowOf(events.Kind(kind), name)
+		for _, s := range append(own.wider(), own) {
+			if !streams[s] {
+				continue
+			}
+			h := out[s]
+			if h == nil {
+				h = &heard{from: first, to: last}
+				out[s] = h
+			}
+			h.people = append(h.people, l.moment.canonical.of(person))
+			h.from, h.to = min(h.from, first), max(h.to, last)
+		}
+		return nil
+	})
+	for _, h := range out {
+		h.people = distinct(h.people)
+		if l.People != nil {
+			h.people = intersection(h.people, canonicalPeople(l.moment.canonical, l.People))
+		}
+	}
+	return out, err
+}
+
+// arrivalsSQL writes the query for the occurrences that conditions with one `on` are judged for, of some people.
+func (l *look) arrivalsSQL(on *segments.On, triggers []events.Position, h *heard, people []uint64) string {
+	from, person, bounds := l.moment.from("events", "e", people)
+	bounds = append(append(bounds, named([]source{onSource(on)})...), l.arrivedBounds("e", on.MaxAge, triggers)...)
+	if h != nil { // the order of a person's rows is by time: so theirs are found in it
+		bounds = append(bounds, "e.time >= "+instant(h.from), "e.time <= "+instant(h.to))
 	}
 	value := "''"
 	if on.By != "" {
@@ -64,46 +125,66 @@ func ours(event string) bool {
 	return false
 }
 
-// arrivals judges conditions with `on` for each occurrence that arrived, or for the given triggers.
-func (l *look) arrivals(ctx context.Context, who []int, fn func([]segments.Answer) error) error {
-	type same struct {
-		on  *segments.On
-		who []int
+// listeners are the conditions that share an `on`.
+type listeners struct {
+	on  *segments.On
+	who []int
+}
+
+func (k *listeners) stream() stream {
+	if ours(k.on.Event) {
+		return stream{ofMessages, k.on.Event}
 	}
-	var kinds []same
+	return stream{ofApp, k.on.Event}
+}
+
+func (l *look) listeners(who []int) []listeners {
+	var kinds []listeners
 	for _, w := range who {
 		on := l.Who[w].On()
-		at := slices.IndexFunc(kinds, func(s same) bool {
-			return s.on.Event == on.Event && s.on.By == on.By && s.on.MaxAge == on.MaxAge && s.on.Filter.String() == on.Filter.String()
+		at := slices.IndexFunc(kinds, func(k listeners) bool {
+			return k.on.Event == on.Event && k.on.By == on.By && k.on.MaxAge == on.MaxAge && k.on.Filter.String() == on.Filter.String()
 		})
 		if at < 0 {
 			at = len(kinds)
-			kinds = append(kinds, same{on: on})
+			kinds = append(kinds, listeners{on: on})
 		}
 		kinds[at].who = append(kinds[at].who, w)
 	}
-	var people []uint64
-	if l.People != nil {
-		people = canonicalPeople(l.moment.canonical, l.People)
-	}
+	return kinds
+}
+
+// arrivals judges conditions with `on` for each occurrence that arrived, or for the given triggers.
+func (l *look) arrivals(ctx context.Context, who []int, fn func([]segments.Answer) error) error {
 	if l.People != nil {
 		l.keep = func(int, candidate) bool { return true }
 	}
+	kinds := l.listeners(who)
+	rounds := [][]events.Position{nil}
+	if l.Triggers != nil {
+		rounds = slices.Collect(slices.Chunk(l.Triggers, l.p.chunk))
+	}
 	var found []candidate
-	for _, k := range kinds {
-		if l.Triggers == nil {
-			some, err := l.arrived(ctx, k.on, k.who, nil, people, fn)
-			if err != nil {
-				return err
-			}
-			found = append(found, some...)
+	for _, triggers := range rounds {
+		heard, err := l.hear(ctx, kinds, triggers)
+		if err != nil {
+			return fmt.Errorf("reading arrivals: %w", err)
 		}
-		for triggers := range slices.Chunk(l.Triggers, l.p.chunk) {
-			some, err := l.arrived(ctx, k.on, k.who, triggers, people, fn)
-			if err != nil {
-				return err
+		for _, k := range kinds {
+			h := heard[k.stream()]
+			if h == nil {
+				continue
 			}
-			found = append(found, some...)
+			for people := range slices.Chunk(h.people, l.p.chunk) {
+				some, err := l.arrived(ctx, k, triggers, h, people, fn)
+				if isRefused(err) {
+					err = fn(k.failed(err))
+				}
+				if err != nil {
+					return err
+				}
+				found = append(found, some...)
+			}
 		}
 	}
 	slices.SortStableFunc(found, func(a, b candidate) int {
@@ -129,31 +210,31 @@ func (l *look) arrivals(ctx context.Context, who []int, fn func([]segments.Answe
 	return nil
 }
 
-// arrived finds the occurrences for conditions that share one `on`. A given trigger that no longer
-// passes the filter is answered False here.
+// failed are the answers of conditions whose occurrences the store refused to find.
+func (k *listeners) failed(err error) []segments.Answer {
+	out := make([]segments.Answer, len(k.who))
+	for i, w := range k.who {
+		out[i] = segments.Answer{Who: w, Truth: segments.Failed, Err: err}
+	}
+	return out
+}
+
+// arrived finds the occurrences of some people for conditions that share an `on`. A given trigger that no
+// longer passes the filter is answered False here.
 func (l *look) arrived(
-	ctx context.Context, on *segments.On, who []int, triggers []events.Position, people []uint64, fn func([]segments.Answer) error,
+	ctx context.Context, k listeners, triggers []events.Position, h *heard, people []uint64, fn func([]segments.Answer) error,
 ) ([]candidate, error) {
-	if people != nil && len(people) == 0 {
-		return nil, nil
-	}
-	only := people
-	if len(people) > l.p.chunk { // too many for the text of a query
-		only = nil
-	}
+	on := k.on
 	var out []candidate
 	var refusals []segments.Answer
-	err := l.query(ctx, l.arrivalsSQL(on, triggers, only), func(scan func(...any) error) error {
-		c := candidate{who: who}
+	err := l.few(ctx, l.arrivalsSQL(on, triggers, h, people), func(scan func(...any) error) error {
+		c := candidate{who: k.who}
 		var at int64
 		var pos uint64
 		var event, properties, context string
 		var passes uint8
 		if err := scan(&c.person, &c.value, &at, &pos, &event, &properties, &context, &passes); err != nil {
 			return err
-		}
-		if _, asked := slices.BinarySearch(people, c.person); people != nil && !asked {
-			return nil
 		}
 		c.trigger = occurrenceOf(at, pos, event, properties, context)
 		if l.Values != nil && on.By != "" && !slices.Contains(l.Values[events.PersonID(c.person)], c.value) {
@@ -163,18 +244,11 @@ func (l *look) arrived(
 			out = append(out, c)
 			return nil
 		}
-		for _, w := range who {
+		for _, w := range k.who {
 			refusals = append(refusals, segments.Answer{Who: w, Person: events.PersonID(c.person), Value: c.value, Truth: segments.False, Trigger: c.trigger})
 		}
 		return nil
 	})
-	if isRefused(err) {
-		failed := make([]segments.Answer, len(who))
-		for i, w := range who {
-			failed[i] = segments.Answer{Who: w, Truth: segments.Failed, Err: err}
-		}
-		return nil, fn(failed)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("reading arrivals: %w", err)
 	}

@@ -20,10 +20,8 @@ func (p *Planner) Explain(ctx context.Context, q segments.Look) ([]string, error
 	groups, arriving := grouped(q.Who)
 	l.prepare(groups)
 	people := []uint64{0}
-	var only []uint64
 	if len(q.People) > 0 {
 		people = canonicalPeople(l.moment.canonical, q.People)[:1]
-		only = people
 	}
 	var out []string
 	if q.People == nil && l.asksPlaces() {
@@ -38,7 +36,7 @@ func (p *Planner) Explain(ctx context.Context, q segments.Look) ([]string, error
 		}
 	}
 	for _, w := range arriving {
-		out = append(out, l.arrivalsSQL(q.Who[w].On(), q.Triggers, only))
+		out = append(out, l.arrivalsSQL(q.Who[w].On(), q.Triggers, nil, people))
 	}
 	for _, reading := range l.reading(people) {
 		out = append(out, reading.SQL)
