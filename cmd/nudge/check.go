@@ -18,7 +18,11 @@ func checkCommand(s streams) *cobra.Command {
 		Use:   "check [DIR]",
 		Short: "Reads every file and prints what is wrong, with its place",
 		Long: `Reads nudge.yaml, events.yaml, rules/, segments/, fences/ and the templates that rules name, and
-prints every finding with file, line, column and id. It reads files only: no secret, no store.`,
+prints every finding with file, line, column and id. It reads files only: no secret, no store.
+
+Then it prints the plan of each rule: incremental, when a tick looks only at people for whom
+something has changed; full, when it looks at everybody, with the characters that cause it; arrival,
+of rules with on:.`,
 		Example: "  nudge check examples/shop\n  nudge check --format json --fail-on warning",
 		RunE: func(_ *cobra.Command, args []string) error {
 			if !slices.Contains([]string{string(rules.Text), string(rules.JSON)}, format) {
@@ -55,11 +59,21 @@ func check(s streams, dir string, format rules.Format, failOn rules.Severity) er
 			return failed(err)
 		}
 	}
-	if err := rules.Render(s.out, findings, format); err != nil {
+	if err := printCheck(s, findings, plansOf(ws), format); err != nil {
 		return failed(err)
 	}
 	if slices.ContainsFunc(findings, func(f rules.Finding) bool { return f.Severity.AtLeast(failOn) }) {
 		return &exitError{Code: exitFindings}
 	}
 	return nil
+}
+
+func printCheck(s streams, findings []rules.Finding, plans []rulePlan, format rules.Format) error {
+	if format == rules.JSON {
+		return writeCheckJSON(s.out, findings, plans)
+	}
+	if err := rules.Render(s.out, findings, format); err != nil {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	return writePlans(s.out, plans)
 }
