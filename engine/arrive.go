@@ -120,9 +120,11 @@ func (e *Engine) Arrived(ctx context.Context, now int64) error {
 // shards may have decided: as of another instant its occurrences would enter once more.
 func (e *Engine) hear(ctx context.Context, l *live, t ledger.Tick) error {
 	e.cutArrival = &t
+	began := e.now()
 	if err := e.judgeArrivals(ctx, l, t); err != nil {
 		return err
 	}
+	e.metrics.took.WithLabelValues(t.Kind).Observe(e.now().Sub(began).Seconds())
 	e.cutArrival = nil
 	e.arrived = t.P1
 	return nil
@@ -195,6 +197,11 @@ func (e *Engine) note(ctx context.Context, t ledger.Tick) error {
 	return e.beginOn(ctx, e.shards[0], t)
 }
 
+func (e *Engine) tellRefused(t ledger.Tick, rule string, err error) {
+	e.metrics.refused.WithLabelValues(rule).Inc()
+	e.log.Error("a rule's condition cannot be asked; the other rules go on", "rule", rule, "tick", t.ID, "error", err)
+}
+
 // judgeArrivals is one arrival tick.
 func (e *Engine) judgeArrivals(ctx context.Context, l *live, t ledger.Tick) error {
 	look := l.look(t)
@@ -214,6 +221,10 @@ func (e *Engine) judgeArrivals(ctx context.Context, l *live, t ledger.Tick) erro
 	f := newFound()
 	err := e.planner.Look(ctx, look, func(answers []segments.Answer) error {
 		for _, a := range answers {
+			if a.Person == 0 { // the whole condition could not be asked
+				e.tellRefused(t, asked[a.Who].Name, a.Err)
+				continue
+			}
 			f.add(asked[a.Who], a, false)
 		}
 		return nil
@@ -221,7 +232,6 @@ func (e *Engine) judgeArrivals(ctx context.Context, l *live, t ledger.Tick) erro
 	if err != nil {
 		return fmt.Errorf("arrivals %s to %s: %w", t.P0, t.P1, err)
 	}
-	e.tellRefused(t, f)
 	if len(f.people) == 0 {
 		return e.note(ctx, t)
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"nudge/engine/decide"
@@ -15,17 +16,19 @@ import (
 // estimate can be off.
 const chunkBytes = ledger.MaxChunk * 3 / 4
 
-// decideTick decides about everybody that the tick found, and notes whose condition has turned false
-// and which first looks are complete. Between two chunks others may decide.
-func (e *Engine) decideTick(ctx context.Context, l *live, t ledger.Tick, f *found) error {
-	first := make([]map[string]bool, len(e.shards))
-	for i, s := range e.shards {
-		first[i] = e.firstLooks(l, t, s)
-	}
-	if err := e.decideFound(ctx, l, t, f, first); err != nil {
-		return err
-	}
-	return e.each(func(s *shard) error { return e.noteLooked(ctx, l, t, s, f, first[s.id]) })
+// begin writes the tick record to every shard that does not have it.
+func (e *Engine) begin(ctx context.Context, t ledger.Tick) error {
+	return e.each(func(s *shard) error { return e.beginOn(ctx, s, t) })
+}
+
+func (e *Engine) beginOn(ctx context.Context, s *shard, t ledger.Tick) error {
+	return e.decide(ctx, s, func(st *ledger.State, commit func([]ledger.Record) error) error {
+		last, ok := st.Last(t.Kind)
+		if ok && last.ID == t.ID && last.P1 == t.P1 && slices.Equal(last.Rules, t.Rules) && maps.Equal(last.Looks, t.Looks) {
+			return nil
+		}
+		return commit([]ledger.Record{{Tick: &t}})
+	})
 }
 
 // decideFound takes everybody that was found through decide. Who was merged after the tick's position
@@ -41,63 +44,6 @@ func (e *Engine) decideFound(ctx context.Context, l *live, t ledger.Tick, f *fou
 		return e.readExits(ctx, now, events.EndOf(e.people.Position().Seq()), func(string) bool { return true })
 	}
 	return nil
-}
-
-// noteLooked ends a tick on one shard: open entries whose rule is gone, conditions that turned false,
-// and first looks.
-func (e *Engine) noteLooked(ctx context.Context, l *live, t ledger.Tick, s *shard, f *found, first map[string]bool) error {
-	return e.decide(ctx, s, func(st *ledger.State, commit func([]ledger.Record) error) error {
-		var out chunk
-		for _, d := range f.orphans {
-			if o := findOpen(st, d); o != nil {
-				out.add(ledger.Record{Decision: &ledger.Decision{
-					Entry: o.Entry, Attempt: o.Attempt + 1, Rule: d.rule, Person: d.person, Value: d.value, Entered: o.Entered,
-					At: t.T1, Tick: t.ID, Reason: ledger.Paused, By: "the rule is gone", Trigger: o.Trigger,
-				}})
-			}
-		}
-		for rule, answered := range f.everyone {
-			for w := range st.Watched(rule) {
-				if _, ok := answered[slotKey{rule, w.Person, w.Value}]; ok || !inZones(t.Zones[rule], st, l, rule, w) {
-					continue
-				}
-				if st.Person(w.Person).Merged > t.P1 {
-					continue // two people at this look; the next sees the one
-				}
-				out.add(ledger.Record{Flip: &ledger.Flip{Rule: rule, Person: w.Person, Value: w.Value, At: t.T1}})
-			}
-			if r := l.byName[rule]; r != nil && first[rule] {
-				out.add(ledger.Record{Looked: &ledger.Looked{Rule: rule, Hash: l.lookHash(r), At: t.T1}})
-			}
-		}
-		return out.commitAll(commit)
-	})
-}
-
-// firstLooks says for which rules of the tick this is the shard's first look.
-func (e *Engine) firstLooks(l *live, t ledger.Tick, s *shard) map[string]bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	first := map[string]bool{}
-	for _, name := range t.Rules {
-		if r := l.byName[name]; r != nil && firstLook(r.Rule, s.state.Looked(name), l.lookHash(r)) {
-			first[name] = true
-		}
-	}
-	return first
-}
-
-// inZones says whether the slot's person was looked at, for a tick on the person's own clock.
-func inZones(zones []string, st *ledger.State, l *live, rule string, w ledger.Watch) bool {
-	if zones == nil {
-		return true
-	}
-	slot := st.Person(w.Person).Slot(rule, w.Value)
-	zone := l.policy.Zone.String()
-	if slot != nil && slot.Zone != "" {
-		zone = slot.Zone
-	}
-	return slices.Contains(zones, zone)
 }
 
 // decidePeople takes the shard's people of the tick through decide, committing chunk by chunk.
@@ -131,6 +77,9 @@ func (e *Engine) decidePerson(l *live, t ledger.Tick, st *ledger.State, id event
 	for _, c := range cs {
 		if c.elsewhere && !first[c.rule.Name] {
 			continue
+		}
+		if c.open == nil && c.rule.On == nil && st.Answered(c.rule.Name, ledger.Watch{Person: id, Value: c.answer.Value}) {
+			continue // it was open when the tick was first run
 		}
 		if d, ok := c.decidable(st, t.T1); ok {
 			d.FirstLook = first[c.rule.Name]

@@ -28,6 +28,9 @@ const Shards = 16
 
 // Planner finds people and reads what is known of them, as of an instant and a position.
 type Planner interface {
+	// Tick finds for whom conditions are true now, given that they were answered for everybody before.
+	Tick(ctx context.Context, tick segments.Tick, fn func(*segments.Part) error) error
+	// Look judges arrivals, and given people.
 	Look(ctx context.Context, look segments.Look, fn func([]segments.Answer) error) error
 	Profiles(ctx context.Context, people []events.PersonID, at int64, upTo events.Position) (map[events.PersonID]*segments.Profile, error)
 	// Occurrences lists, for each person, events of the given names with time > after, in
@@ -61,6 +64,8 @@ type Options struct {
 	Since  int64
 	From   events.Position
 	Shards int // 0: Shards
+	// Now is the clock by which ticks are timed; nil: they take no time. It decides nothing.
+	Now    func() time.Time
 	Logger *slog.Logger
 	// Registerer takes the metrics.
 	Registerer prometheus.Registerer
@@ -96,6 +101,7 @@ type Engine struct {
 	deliveries Stream
 	log        *slog.Logger
 	metrics    *metrics
+	clock      func() time.Time
 	shards     []*shard
 	exits      *exitTail
 	since      int64
@@ -105,6 +111,7 @@ type Engine struct {
 
 	moving     sync.Mutex // one merge or erasure at a time
 	ticking    sync.Mutex
+	bases      map[string]map[string]ledger.Base // by rule and zone: its last look that was carried through
 	arriving   sync.Mutex
 	lastNow    atomic.Int64    // of Step; at first, what the shards have recorded
 	heardAt    int64           // of the newest arrivals
@@ -117,6 +124,7 @@ type Engine struct {
 	settled    []atomic.Uint64 // by shard: the newest delivery message that is folded in
 	zones      zoneCache
 	wakes      wakes
+	paused     map[string]ledger.Pause // rules that the store cannot compute
 
 	// inTick and inArrival say that one of them is under way or cut, and late who was merged meanwhile: it
 	// looked at them as two.
@@ -132,6 +140,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{
 		planner: o.Planner, people: o.People, ledger: o.Ledger, deliveries: o.Deliveries,
 		log: o.Logger.With("component", "engine"), metrics: newMetrics(o.Registerer), exits: newExitTail(), since: o.Since,
+		clock: o.Now, bases: map[string]map[string]ledger.Base{}, paused: map[string]ledger.Pause{},
 	}
 	e.live.Store(newLive(o.Workspace)) // says what the shards keep
 	e.settled = make([]atomic.Uint64, o.Shards)
@@ -142,6 +151,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		return nil, fmt.Errorf("load the shards: %w", err)
 	}
 	e.begins()
+	e.takeUp()
 	if err := e.Reload(ctx, o.Workspace); err != nil {
 		return nil, err
 	}
@@ -172,6 +182,14 @@ func (e *Engine) begins() {
 	}
 }
 
+// now is when it is, for those who ask how long something took.
+func (e *Engine) now() time.Time {
+	if e.clock == nil {
+		return time.UnixMilli(e.lastNow.Load())
+	}
+	return e.clock()
+}
+
 // resume finishes what a stop cut short: people handed over between shards, sends whose outcome was
 // not answered, the last tick, the last arrivals. It is harmless where nothing was.
 func (e *Engine) resume(ctx context.Context, from events.Position) error {
@@ -198,13 +216,16 @@ func (e *Engine) resume(ctx context.Context, from events.Position) error {
 	if err := e.catchUpChanges(ctx); err != nil {
 		return err
 	}
+	if err := e.resumePauses(ctx); err != nil {
+		return err
+	}
 	if err := e.answerOutcomes(ctx); err != nil {
 		return err
 	}
 	var cut *ledger.Tick
 	var arrival *ledger.Tick
 	for _, s := range e.shards {
-		if t, ok := s.state.Last(ledger.TickSchedule); ok && (cut == nil || t.T1 > cut.T1) {
+		if t, ok := s.state.Last(ledger.TickSchedule); ok && (cut == nil || t.T1 > cut.T1 || t.T1 == cut.T1 && t.P1 > cut.P1) {
 			cut = &t
 		}
 		if t, ok := s.state.Last(ledger.TickArrival); ok && (arrival == nil || t.P1 > arrival.P1) {

@@ -24,53 +24,41 @@ type contender struct {
 	answer segments.Answer
 	open   *dueOpen // nil: a new entry
 	kept   bool
+	paused bool // the rule is
 	exited int64
 	// elsewhere: the tick is on the clock of a zone that is not the person's.
 	elsewhere bool
 }
 
-// found is what the looks of one tick brought, by person. It is filled by one goroutine and then
-// read by all shards.
+// found is what was found about the people of a part of a tick, by person. It is filled by one goroutine
+// and then read by all shards.
 type found struct {
 	people  map[events.PersonID][]*contender
 	byShard [][]events.PersonID
 	once    sync.Once
-	// true answers of rules that everybody was looked at for
-	everyone map[string]map[slotKey]struct{}
-	orphans  []dueOpen // open entries whose rule is gone
-	refused  []refusal
+	// answered says of slots that came up whether the condition was true (or failed) or not.
+	answered map[slotKey]answered
 	strays   merged // people of this tick who have been merged since
 }
 
-// refusal is a rule whose condition the store could not answer.
-type refusal struct {
-	rule string
-	err  error
-}
+type answered struct{ stands, elsewhere bool }
 
 func newFound() *found {
-	return &found{people: map[events.PersonID][]*contender{}, everyone: map[string]map[slotKey]struct{}{}}
+	return &found{people: map[events.PersonID][]*contender{}, answered: map[slotKey]answered{}}
 }
 
-// looked notes that everybody is looked at for the rule: whoever does not come is a false answer.
-func (f *found) looked(rule string) { f.everyone[rule] = map[slotKey]struct{}{} }
-
-// add takes an answer. One about nobody says that the whole condition could not be asked: then who does
-// not come is no false answer.
+// add takes an answer. What is not true is a contender for nothing.
 func (f *found) add(r *workspace.Rule, a segments.Answer, elsewhere bool) {
-	if a.Person == 0 {
-		delete(f.everyone, r.Name)
-		f.refused = append(f.refused, refusal{r.Name, a.Err})
-		return
+	stands := a.Truth == segments.True || a.Truth == segments.Failed
+	f.answered[slotKey{r.Name, a.Person, a.Value}] = answered{stands, elsewhere}
+	// A first look notes everybody, on whatever clock; but what is sent is sent on the person's own.
+	if stands && (!elsewhere || !r.Backfill) {
+		f.people[a.Person] = append(f.people[a.Person], &contender{rule: r, answer: a, elsewhere: elsewhere})
 	}
-	if set := f.everyone[r.Name]; set != nil && a.Truth != segments.False && a.Truth != segments.Unknown {
-		set[slotKey{r.Name, a.Person, a.Value}] = struct{}{}
-	}
-	f.people[a.Person] = append(f.people[a.Person], &contender{rule: r, answer: a, elsewhere: elsewhere})
 }
 
-func (f *found) addDue(r *workspace.Rule, d dueOpen, a segments.Answer, kept bool) {
-	f.people[d.person] = append(f.people[d.person], &contender{rule: r, answer: a, open: &d, kept: kept})
+func (f *found) addDue(r *workspace.Rule, d dueOpen, a segments.Answer) {
+	f.people[d.person] = append(f.people[d.person], &contender{rule: r, answer: a, open: &d, kept: d.kept || d.paused, paused: d.paused})
 }
 
 // of lists the people of a shard, in order.
@@ -91,7 +79,7 @@ func (f *found) of(shard, n int) []events.PersonID {
 // decidable is what decide takes of a contender. An open entry that the state no longer holds, or
 // that is no longer due at t, drops out.
 func (c *contender) decidable(state *ledger.State, t int64) (decide.Contender, bool) {
-	out := decide.Contender{Rule: c.rule.Rule, Answer: c.answer, Kept: c.kept, Exited: c.exited}
+	out := decide.Contender{Rule: c.rule.Rule, Answer: c.answer, Kept: c.kept, Paused: c.paused, Exited: c.exited}
 	if c.open == nil {
 		return out, true
 	}

@@ -2,14 +2,18 @@ package engine
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"nudge/engine/decide"
+	"nudge/engine/ledger"
 	"nudge/engine/workspace"
 	"nudge/rules"
+	"nudge/segments"
 )
 
 // live is one rule set with what the engine derives from it; it never changes.
@@ -21,6 +25,7 @@ type live struct {
 	// exits are the events that end entries of any rule, and whether a `where` reads what is in them.
 	exits    map[string]bool
 	triggers map[string]bool
+	looks    map[string]string // by rule on a schedule: how it decides, as ledger.Tick.Looks has it
 	keepUses int64
 	since    int64 // when it went live, for rules whose schedule has never run
 }
@@ -36,6 +41,10 @@ func newLive(ws *workspace.Workspace) *live {
 		if r.On != nil {
 			l.triggers[r.On.Event] = true
 		}
+	}
+	l.looks = make(map[string]string, len(l.rules))
+	for _, r := range l.rules {
+		l.looks[r.Name] = l.hashOf(r)
 	}
 	slices.SortFunc(l.rules, func(a, b *workspace.Rule) int { return cmpString(a.Name, b.Name) })
 	keep := 24 * time.Hour
@@ -84,6 +93,21 @@ func (l *live) lookHash(r *workspace.Rule) string {
 		parts = append(parts, fmt.Sprintf("%g", r.Rollout))
 	}
 	return strings.Join(parts, " ")
+}
+
+// hashOf names everything by which a look of the rule lets in other people than another look of the same
+// people: what its file says, its message too, since one that failed waits for a changed one; what lookHash has;
+// how history is read. A change of it is followed by a look at everybody.
+func (l *live) hashOf(r *workspace.Rule) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "1\x00%s\x00%s\x00%d\x00%s\x00%v", r.Version, l.lookHash(r), l.Retention.Milliseconds(), l.policy.Zone, l.Location))
+	return hex.EncodeToString(sum[:8])
+}
+
+// look is a question of arrivals, and of open entries.
+func (l *live) look(t ledger.Tick) segments.Look {
+	return segments.Look{
+		At: t.T1, UpTo: t.P1, After: t.P0, Retention: l.Retention.Milliseconds(), DefaultZone: l.policy.Zone.String(), Fences: l.Fences,
+	}
 }
 
 // firstLook says whether the rule must begin with one.

@@ -12,6 +12,9 @@ type metrics struct {
 	fenced      prometheus.Counter
 	steppedBack prometheus.Counter
 	refused     *prometheus.CounterVec
+	paused      *prometheus.GaugeVec
+	took        *prometheus.HistogramVec
+	overruns    *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -28,6 +31,16 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 		refused: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "nudge_conditions_refused_total", Help: "Looks that the store could not answer, by rule.",
+		}, []string{"rule"}),
+		paused: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "nudge_rule_paused", Help: "1 for a rule that is paused because the store cannot compute its condition.",
+		}, []string{"rule"}),
+		took: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "nudge_tick_seconds", Help: "How long ticks took, by kind: schedule, arrival.",
+			Buckets: []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800},
+		}, []string{"kind"}),
+		overruns: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "nudge_tick_overruns_total", Help: "Ticks that ended after the next of the rule was due, by rule.",
 		}, []string{"rule"}),
 	}
 	return m

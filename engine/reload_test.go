@@ -61,9 +61,9 @@ type reloading struct {
 	now func()
 }
 
-func (p *reloading) Look(ctx context.Context, look segments.Look, fn func([]segments.Answer) error) error {
+func (p *reloading) Tick(ctx context.Context, tick segments.Tick, fn func(*segments.Part) error) error {
 	p.now()
-	return p.Planner.Look(ctx, look, fn) //nolint:wrapcheck // stands in for the planner
+	return p.Planner.Tick(ctx, tick, fn) //nolint:wrapcheck // stands in for the planner
 }
 
 // TestATickHasOneRuleSet loads other fences while a tick is under way: it goes on with those that it began

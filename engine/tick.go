@@ -3,10 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"nudge/engine/ledger"
@@ -14,7 +11,6 @@ import (
 	"nudge/engine/workspace"
 	"nudge/events"
 	"nudge/rules"
-	"nudge/segments"
 )
 
 func cmpString(a, b string) int { return cmp.Compare(a, b) }
@@ -107,21 +103,22 @@ func (e *Engine) nextDue() (int64, bool) {
 	return next, any
 }
 
-// lastTick is when the rule's schedule last ran, or when the rule went live. All shards have the
-// same, but for a tick whose records were cut short: the oldest counts.
+// lastTick is when the rule's schedule last ran, or when the rule went live or goes on behind a pause. One
+// whose records were cut short is repeated before any other; one that found nobody stands on one shard.
 func (e *Engine) lastTick(l *live, r *workspace.Rule) int64 {
-	var oldest int64 = -1
-	for _, s := range e.shards {
-		s.mu.Lock()
-		if t := s.state.TickOf(r.Name); oldest < 0 || t < oldest {
-			oldest = t
-		}
-		s.mu.Unlock()
-	}
-	if oldest <= 0 {
+	if _, paused := e.paused[r.Name]; paused {
 		return l.since
 	}
-	return oldest
+	var newest int64
+	for _, s := range e.shards {
+		s.mu.Lock()
+		newest = max(newest, s.state.TickOf(r.Name))
+		s.mu.Unlock()
+	}
+	if newest == 0 {
+		return l.since
+	}
+	return newest
 }
 
 // clock is one zone whose clock a schedule follows; zone is "" for one that is the same for all.
@@ -130,9 +127,9 @@ type clock struct {
 	loc  *time.Location
 }
 
-// clocks are the clocks on which the rule's schedule runs, none for `on:` rules.
+// clocks are the clocks on which the rule's schedule runs, none for `on:` rules and while it is paused.
 func (e *Engine) clocks(ctx context.Context, l *live, r *workspace.Rule) ([]clock, error) {
-	if r.Schedule == nil {
+	if r.Schedule == nil || e.isPaused(l, r) {
 		return nil, nil
 	}
 	switch r.Schedule.Zone {
@@ -209,240 +206,18 @@ func (e *Engine) newTick(l *live, kind string, t1 int64, due []dueRule) ledger.T
 		ID: fmt.Sprintf("%s-%s", kind[:1], time.UnixMilli(t1).UTC().Format("20060102T150405.000Z")),
 	}
 	for _, d := range due {
-		t.Rules = append(t.Rules, d.rule.Name)
+		name := d.rule.Name
+		t.Rules = append(t.Rules, name)
 		if d.zones != nil {
-			t.Zones[d.rule.Name] = d.zones
+			t.Zones[name] = d.zones
+		}
+		if t.Looks == nil {
+			t.Looks, t.From = map[string]string{}, map[string]ledger.Base{}
+		}
+		t.Looks[name] = l.looks[name]
+		if from, ok := e.baseOf(name, d.zones); ok && from.Hash == l.looks[name] {
+			t.From[name] = from
 		}
 	}
 	return t
-}
-
-// runTick looks at everybody for the tick's rules, and at those who are due by themselves, and
-// decides. A tick that fails is kept and repeated, as of the same instant and position, before any
-// other.
-func (e *Engine) runTick(ctx context.Context, l *live, t ledger.Tick) (err error) {
-	e.cut = &t
-	defer func() {
-		if err == nil {
-			e.cut = nil
-		}
-	}()
-	if err := e.applyChanges(ctx, t.P1); err != nil {
-		return err
-	}
-	if err := e.begin(ctx, t); err != nil {
-		return err
-	}
-	found := newFound()
-	if err := e.lookAtAll(ctx, l, t, found); err != nil {
-		return fmt.Errorf("tick %s: %w", t.ID, err)
-	}
-	if err := e.lookAtDue(ctx, l, t, found); err != nil {
-		return fmt.Errorf("tick %s: %w", t.ID, err)
-	}
-	e.tellRefused(t, found)
-	if err := e.findExits(ctx, l, t, found); err != nil {
-		return fmt.Errorf("tick %s: %w", t.ID, err)
-	}
-	return e.decideTick(ctx, l, t, found)
-}
-
-func (e *Engine) tellRefused(t ledger.Tick, f *found) {
-	for _, r := range f.refused {
-		e.metrics.refused.WithLabelValues(r.rule).Inc()
-		e.log.Error("a rule's condition cannot be asked; the other rules go on", "rule", r.rule, "tick", t.ID, "error", r.err)
-	}
-}
-
-// begin writes the tick record to every shard that does not have it.
-func (e *Engine) begin(ctx context.Context, t ledger.Tick) error {
-	return e.each(func(s *shard) error { return e.beginOn(ctx, s, t) })
-}
-
-func (e *Engine) beginOn(ctx context.Context, s *shard, t ledger.Tick) error {
-	return e.decide(ctx, s, func(st *ledger.State, commit func([]ledger.Record) error) error {
-		if last, ok := st.Last(t.Kind); ok && last.ID == t.ID && last.P1 == t.P1 {
-			return nil
-		}
-		return commit([]ledger.Record{{Tick: &t}})
-	})
-}
-
-func (l *live) look(t ledger.Tick) segments.Look {
-	return segments.Look{
-		At: t.T1, UpTo: t.P1, After: t.P0, Retention: l.Retention.Milliseconds(), DefaultZone: l.policy.Zone.String(), Fences: l.Fences,
-	}
-}
-
-// lookAtAll asks for everybody for whom a rule of the tick is true.
-func (e *Engine) lookAtAll(ctx context.Context, l *live, t ledger.Tick, f *found) error {
-	look := l.look(t)
-	var due []*workspace.Rule
-	for _, name := range t.Rules {
-		if r := l.byName[name]; r != nil {
-			due = append(due, r)
-			look.Who = append(look.Who, r.Who)
-		}
-	}
-	if len(due) == 0 {
-		return nil
-	}
-	for _, r := range due {
-		f.looked(r.Name)
-	}
-	return e.planner.Look(ctx, look, func(answers []segments.Answer) error {
-		for _, a := range answers {
-			r := due[a.Who]
-			// A first look notes everybody, on whatever clock; but what is sent is sent on the person's own.
-			zones := t.Zones[r.Name]
-			elsewhere := a.Person != 0 && zones != nil && !slices.Contains(zones, zoneOf(a.Profile, l))
-			if !elsewhere || !r.Backfill {
-				f.add(r, a, elsewhere)
-			}
-		}
-		return nil
-	})
-}
-
-// zoneOf is the zone whose clock is the person's for a schedule.
-func zoneOf(p *segments.Profile, l *live) string {
-	if p == nil || p.Zone == "" {
-		return l.policy.Zone.String()
-	}
-	return p.Zone
-}
-
-// lookAtDue asks about the open entries that are due.
-func (e *Engine) lookAtDue(ctx context.Context, l *live, t ledger.Tick, f *found) error {
-	var again, kept, triggered []dueOpen
-	for _, s := range e.shards {
-		s.mu.Lock()
-		for _, o := range s.state.DueBy(t.T1) {
-			d := dueOpen{person: o.Person(), rule: o.Slot().Rule, value: o.Slot().Value, entry: o.Entry, trigger: o.Trigger}
-			r := l.byName[d.rule]
-			switch {
-			case r == nil:
-				f.orphans = append(f.orphans, d)
-			case o.Reason == ledger.Held && r.WhileHeld == rules.Keep:
-				kept = append(kept, d)
-			case r.On != nil:
-				triggered = append(triggered, d)
-			default:
-				again = append(again, d)
-			}
-		}
-		s.mu.Unlock()
-	}
-	if err := e.keepDue(ctx, l, t, kept, f); err != nil {
-		return err
-	}
-	return errors.Join(e.askAgain(ctx, l, t, again, f), e.askTriggered(ctx, l, t, triggered, f))
-}
-
-// dueOpen names an open entry that is due.
-type dueOpen struct {
-	person  events.PersonID
-	rule    string
-	value   string
-	entry   string
-	trigger events.Position
-}
-
-func (e *Engine) keepDue(ctx context.Context, l *live, t ledger.Tick, due []dueOpen, f *found) error {
-	if len(due) == 0 {
-		return nil
-	}
-	people := make([]events.PersonID, 0, len(due))
-	for _, d := range due {
-		people = append(people, d.person)
-	}
-	profiles, err := e.planner.Profiles(ctx, people, t.T1, t.P1)
-	if err != nil {
-		return fmt.Errorf("read the profiles of held entries: %w", err)
-	}
-	for _, d := range due {
-		f.addDue(l.byName[d.rule], d, segments.Answer{Person: d.person, Value: d.value, Truth: segments.True, Profile: profiles[d.person]}, true)
-	}
-	return nil
-}
-
-// askAgain judges the conditions of open entries again, for these people alone.
-func (e *Engine) askAgain(ctx context.Context, l *live, t ledger.Tick, due []dueOpen, f *found) error {
-	if len(due) == 0 {
-		return nil
-	}
-	look := l.look(t)
-	look.Values = map[events.PersonID][]string{}
-	var asked []*workspace.Rule
-	open := map[slotKey]dueOpen{}
-	people := map[events.PersonID]struct{}{}
-	for _, d := range due {
-		r := l.byName[d.rule]
-		if !slices.Contains(asked, r) {
-			asked = append(asked, r)
-			look.Who = append(look.Who, r.Who)
-		}
-		people[d.person] = struct{}{}
-		if d.value != "" {
-			look.Values[d.person] = append(look.Values[d.person], d.value)
-		}
-		open[slotKey{d.rule, d.person, d.value}] = d
-	}
-	look.People = slices.Sorted(maps.Keys(people))
-	err := e.planner.Look(ctx, look, func(answers []segments.Answer) error {
-		for _, a := range answers {
-			r := asked[a.Who]
-			key := slotKey{r.Name, a.Person, a.Value}
-			if d, ok := open[key]; ok {
-				delete(open, key)
-				f.addDue(r, d, a, false)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("ask again about %d open entries: %w", len(due), err)
-	}
-	// No answer at all means that the value's history is gone: that is not true either.
-	for _, d := range open {
-		f.addDue(l.byName[d.rule], d, segments.Answer{Person: d.person, Value: d.value}, false)
-	}
-	return nil
-}
-
-// askTriggered judges open entries of `on:` rules again, each with its own occurrence.
-func (e *Engine) askTriggered(ctx context.Context, l *live, t ledger.Tick, due []dueOpen, f *found) error {
-	byRule := map[string][]dueOpen{}
-	for _, d := range due {
-		byRule[d.rule] = append(byRule[d.rule], d)
-	}
-	for name, open := range byRule {
-		r := l.byName[name]
-		look := l.look(t)
-		look.Who = []*segments.Who{r.Who}
-		byTrigger := map[events.Position]dueOpen{}
-		for _, d := range open {
-			look.Triggers = append(look.Triggers, d.trigger)
-			byTrigger[d.trigger] = d
-		}
-		err := e.planner.Look(ctx, look, func(answers []segments.Answer) error {
-			for _, a := range answers {
-				if a.Trigger == nil {
-					continue
-				}
-				if d, ok := byTrigger[a.Trigger.Pos]; ok {
-					delete(byTrigger, a.Trigger.Pos)
-					f.addDue(r, d, a, false)
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("ask again about %d open entries of %s: %w", len(open), name, err)
-		}
-		for _, d := range byTrigger {
-			f.addDue(r, d, segments.Answer{Person: d.person, Value: d.value}, false)
-		}
-	}
-	return nil
 }

@@ -262,7 +262,7 @@ func (a *App) openEngine(ctx context.Context) (err error) {
 	}
 	a.Engine, err = engine.New(ctx, engine.Options{
 		Planner: a.Planner, People: a.people(), Ledger: store, Decisions: a.decisions, Deliveries: a.deliveries, Workspace: ws,
-		Since: a.opts.Since, From: a.Writer.Position(), Logger: a.log, Registerer: a.opts.Registerer,
+		Since: a.opts.Since, From: a.Writer.Position(), Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer,
 	})
 	if err != nil {
 		return err //nolint:wrapcheck // says what it was doing

@@ -19,6 +19,10 @@ func (s *State) Apply(r Record) {
 		s.applyFlip(*r.Flip)
 	case r.Looked != nil:
 		s.looked[r.Looked.Rule] = r.Looked.Hash
+	case r.Pause != nil:
+		s.paused[r.Pause.Rule] = *r.Pause
+		delete(s.looked, r.Pause.Rule)
+		delete(s.bases, r.Pause.Rule)
 	case r.Move != nil:
 		s.applyMove(*r.Move)
 	case r.Forget != nil:
@@ -30,11 +34,31 @@ func (s *State) Apply(r Record) {
 }
 
 func (s *State) applyTick(t Tick) {
+	if last := s.last[t.Kind]; t.Kind == TickSchedule && (last.ID != t.ID || last.P1 != t.P1) {
+		clear(s.asked.answered)
+	}
 	s.last[t.Kind] = t
 	s.upTo = max(s.upTo, t.P1)
-	if t.Kind == TickSchedule {
-		for _, rule := range t.Rules {
-			s.ticks[rule] = max(s.ticks[rule], t.T1)
+	if t.Kind != TickSchedule {
+		return
+	}
+	for _, rule := range t.Rules {
+		s.ticks[rule] = max(s.ticks[rule], t.T1)
+		hash, ok := t.Looks[rule]
+		if !ok { // not looked at
+			delete(s.bases, rule)
+			continue
+		}
+		delete(s.paused, rule)
+		if s.bases[rule] == nil {
+			s.bases[rule] = map[string]Base{}
+		}
+		zones := t.Zones[rule]
+		if zones == nil {
+			zones = []string{""}
+		}
+		for _, zone := range zones {
+			s.bases[rule][zone] = Base{At: t.T1, UpTo: t.P1, Hash: hash}
 		}
 	}
 }
@@ -55,6 +79,7 @@ func (s *State) applyDecision(d *Decision) {
 		slot = &Slot{Rule: d.Rule, Value: d.Value}
 		p.Slots = append(p.Slots, slot)
 	}
+	live, shadowed := slot.Live.At, slot.Shadowed.At
 	if d.Entered > slot.Entered {
 		slot.Entered, slot.Recent = d.Entered, nil
 	}
@@ -103,6 +128,8 @@ func (s *State) applyDecision(d *Decision) {
 		slot.Block = UntilFalse
 	}
 	s.watch(d.Person, slot, d.Watch || slot.Block != NotBlocked)
+	s.asked.decided(d, slot, s.last[TickSchedule].ID)
+	s.asked.moved(d.Person, slot, live, shadowed)
 }
 
 // UsesAgain says whether an entry that ended with r, and is not open, used up `again`.
@@ -148,6 +175,7 @@ func (s *State) applyFlip(f Flip) {
 	}
 	slot.Block, slot.Live.Flipped, slot.Shadowed.Flipped = NotBlocked, true, true
 	s.watch(f.Person, slot, false)
+	s.asked.seen(f.Person, slot)
 }
 
 // reserve counts a send towards caps until its deliveries are resolved.
@@ -331,6 +359,7 @@ func (s *State) takeSlot(id events.PersonID, to *PersonState, from *Slot) {
 		s.schedule(&moved)
 	}
 	s.watch(id, slot, true)
+	s.asked.merged(id, slot)
 }
 
 // later is the newer of two usages; the other stands again where it is given back.
@@ -355,6 +384,7 @@ func (s *State) drop(id events.PersonID) {
 			s.unschedule(o)
 		}
 		s.watch(id, slot, false)
+		s.asked.drop(id, slot)
 	}
 	delete(s.people, id)
 }

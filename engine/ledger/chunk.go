@@ -23,6 +23,38 @@ type Tick struct {
 	Rules []string        `json:"rules"` // those whose schedule fell due
 	// Zones restricts a rule to people of these zones, for schedules on the person's own clock.
 	Zones map[string][]string `json:"zones,omitempty"` // by rule
+	// Idle: nobody was judged. It stands on one shard, so that it is not run again, and may wait in the
+	// stream for something to be copied with.
+	Idle bool `json:"idle,omitempty"`
+	// Looks says how each rule decides who is in it (a hash), by rule: one without was not looked at.
+	Looks map[string]string `json:"looks,omitempty"`
+	// From is where each rule's look begins, by rule: its last one that was carried through. A rule without
+	// one, or whose last look decided otherwise, looks at everybody.
+	From map[string]Base `json:"from,omitempty"`
+}
+
+// Base is a look at people: as of when, and how it decided (Tick.Looks).
+type Base struct {
+	At   int64           `json:"at"`
+	UpTo events.Position `json:"up_to"`
+	Hash string          `json:"hash"`
+}
+
+// Pause says that a rule is not looked at any more because the store cannot compute its condition, until it
+// decides in another way than under Hash; then it begins with a first look.
+type Pause struct {
+	Rule   string `json:"rule"`
+	Hash   string `json:"hash"`
+	Reason string `json:"reason"`
+	At     int64  `json:"at"`
+}
+
+// Overrun says that the next tick of rules was due before one of theirs had ended. It is a note for reports.
+type Overrun struct {
+	Tick  string   `json:"tick"`
+	Rules []string `json:"rules"`
+	At    int64    `json:"at"`   // for when the tick was planned
+	Done  int64    `json:"done"` // when it had ended
 }
 
 // Kinds of tick. A schedule tick also takes along what fell due by itself.
@@ -73,6 +105,8 @@ type Record struct {
 	Decision *Decision `json:"decision,omitempty"`
 	Flip     *Flip     `json:"flip,omitempty"`
 	Looked   *Looked   `json:"looked,omitempty"`
+	Pause    *Pause    `json:"pause,omitempty"`
+	Overrun  *Overrun  `json:"overrun,omitempty"`
 	Move     *Move     `json:"move,omitempty"`
 	Forget   *Forget   `json:"forget,omitempty"`
 	Delivery *Delivery `json:"delivery,omitempty"` // only on the deliveries stream

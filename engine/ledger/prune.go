@@ -42,14 +42,15 @@ const superseded = "SELECT entry, max(last).1, max(last).2 FROM (SELECT *, " +
 
 const old = "at < fromUnixTimestamp64Milli(toInt64(@before))"
 
-// neededTicks selects the places of the records of ticks that the fold needs: the newest of each kind and of
-// each rule, and the one that has come furthest.
+// neededTicks selects the places of the records of ticks that the fold needs: the newest of each kind, of each
+// rule and of each zone of a rule on people's own clocks, and the one that has come furthest.
 const neededTicks = "SELECT (shard, place.1, place.2) FROM (" +
 	"SELECT shard, max((seq, `index`)) AS place FROM shard_log WHERE kind = 'tick' AND (%[1]s) GROUP BY shard, JSONExtractString(data, 'tick', 'kind') UNION ALL " +
 	"SELECT shard, argMax((seq, `index`), JSONExtractUInt(data, 'tick', 'p1')) FROM shard_log WHERE kind = 'tick' AND (%[1]s) GROUP BY shard UNION ALL " +
 	"SELECT shard, argMax((seq, `index`), t1) FROM (SELECT shard, seq, `index`, JSONExtractInt(data, 'tick', 't1') AS t1, " +
-	"arrayJoin(JSONExtract(data, 'tick', 'rules', 'Array(String)')) AS rule FROM shard_log WHERE kind = 'tick' AND (%[1]s) " +
-	"AND JSONExtractString(data, 'tick', 'kind') = 'schedule') GROUP BY shard, rule)"
+	"JSONExtract(data, 'tick', 'zones', 'Map(String, Array(String))') AS zones, " +
+	"arrayJoin(JSONExtract(data, 'tick', 'rules', 'Array(String)')) AS rule, arrayJoin(if(empty(zones[rule]), [''], zones[rule])) AS zone " +
+	"FROM shard_log WHERE kind = 'tick' AND (%[1]s) AND JSONExtractString(data, 'tick', 'kind') = 'schedule') GROUP BY shard, rule, zone)"
 
 // Prune deletes rows that nothing is decided by any more: records of ticks that later ones have replaced, and,
 // where keep (the retention; 0: for ever) has passed, entries that later ones of the same person, rule and

@@ -42,6 +42,7 @@ type copied struct {
 	source Source
 	ready  bool
 	at     atomic.Uint64 // checkpoint
+	idle   uint64        // messages up to it that are not copied yet are of idle ticks
 	have   Present       // beyond the checkpoint at start; nil once that is copied
 }
 
@@ -113,7 +114,7 @@ func (r *Reader) copy(ctx context.Context, c *copied) error {
 		c.ready = true
 	}
 	last, err := c.source.Last(ctx, queue.AllShards)
-	if err != nil || last <= c.at.Load() {
+	if err != nil || last <= max(c.at.Load(), c.idle) {
 		return err //nolint:wrapcheck // says what it was doing
 	}
 	var msgs []Message
@@ -148,6 +149,10 @@ func (r *Reader) copy(ctx context.Context, c *copied) error {
 		}
 		return nil
 	})
+	if err == nil && allIdle(msgs) {
+		c.idle = msgs[len(msgs)-1].Seq // they wait for something to be copied with
+		return nil
+	}
 	if err == nil && len(msgs) > 0 {
 		err = insert(msgs[len(msgs)-1].Seq)
 	}
@@ -155,6 +160,20 @@ func (r *Reader) copy(ctx context.Context, c *copied) error {
 		c.have = nil // the stream was read behind what was there
 	}
 	return err //nolint:wrapcheck // says what it was doing
+}
+
+// mostIdle is how many messages of idle ticks wait in the stream.
+const mostIdle = 256
+
+func allIdle(msgs []Message) bool {
+	for _, m := range msgs {
+		for _, r := range m.Records {
+			if r.Tick == nil || !r.Tick.Idle {
+				return false
+			}
+		}
+	}
+	return len(msgs) > 0 && len(msgs) < mostIdle
 }
 
 // anonymise takes the person out of a record about somebody who was erased: of a decision and of a delivery

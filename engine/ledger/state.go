@@ -178,6 +178,9 @@ type State struct {
 	moved   map[events.PersonID]Move            // handed out
 	into    map[events.PersonID]events.PersonID // who was merged away here, or handed in from another shard
 	parts   map[events.PersonID]*PersonState    // of Moves that are not all there
+	bases   map[string]map[string]Base          // by rule and, on people's own clocks, zone: its newest look
+	paused  map[string]Pause                    // by rule
+	asked   asked
 	// keepUses is how long a resolved use can matter, in ms.
 	keepUses int64
 }
@@ -201,6 +204,9 @@ func NewState(keepUses int64) *State {
 		moved:    map[events.PersonID]Move{},
 		into:     map[events.PersonID]events.PersonID{},
 		parts:    map[events.PersonID]*PersonState{},
+		bases:    map[string]map[string]Base{},
+		paused:   map[string]Pause{},
+		asked:    newAsked(),
 		keepUses: keepUses,
 	}
 }
@@ -220,6 +226,13 @@ func (s *State) Looked(rule string) string { return s.looked[rule] }
 
 // TickOf is t1 of the rule's newest schedule tick, 0 before the first.
 func (s *State) TickOf(rule string) int64 { return s.ticks[rule] }
+
+// Bases are the newest looks of each rule, by zone, "" for a schedule on one clock. The newest tick of all
+// counts as carried through: at a start it is repeated before any other. The caller must not change them.
+func (s *State) Bases() map[string]map[string]Base { return s.bases }
+
+// Pauses are the rules that were paused and have not been looked at since. The caller must not change them.
+func (s *State) Pauses() map[string]Pause { return s.paused }
 
 // Last is the newest tick of a kind.
 func (s *State) Last(kind string) (Tick, bool) {

@@ -180,6 +180,10 @@ func (r Record) kind() (string, events.PersonID) {
 		return "flip", r.Flip.Person
 	case r.Looked != nil:
 		return "looked", 0
+	case r.Pause != nil:
+		return "pause", 0
+	case r.Overrun != nil:
+		return "overrun", 0
 	case r.Move != nil:
 		return "move", r.Move.To
 	default:
@@ -339,7 +343,7 @@ type logged struct {
 func (s *Store) loadLog(ctx context.Context, shards []int, upTo uint64) ([]logged, error) {
 	these := ofShards(shards) + " AND seq <= " + strconv.FormatUint(upTo, 10)
 	rows, err := s.conn.Query(ctx, "SELECT shard, seq, `index`, data FROM shard_log WHERE "+these+
-		" AND (kind != 'tick' OR (shard, seq, `index`) IN ("+fmt.Sprintf(neededTicks, these)+")) ORDER BY seq, `index`")
+		" AND (kind NOT IN ('tick', 'overrun') OR kind = 'tick' AND (shard, seq, `index`) IN ("+fmt.Sprintf(neededTicks, these)+")) ORDER BY seq, `index`")
 	if err != nil {
 		return nil, fmt.Errorf("load the log of shards: %w", err)
 	}
