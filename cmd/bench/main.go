@@ -84,6 +84,7 @@ own whose CPU is counted one by one, on a temporary folder that is removed at th
   bench judge      people judged a second: prefilter in ClickHouse, then the VM
   bench send       pushes a second to a local APNs and FCM: the adapter alone, and the whole sender
   bench arrivals   how long a rule with on: takes from an event's arrival to its decision
+  bench ticks      what a tick of twenty rules costs: who can have changed, against everybody
   bench all        ingest, judge and send, one after the other
 
 Rates depend on what else the machine does: the load average stands beside every row. CPU for each
@@ -113,7 +114,7 @@ Exit codes: 0 fine, 2 wrong usage, 3 could not run, or an answer was wrong (even
 			return f.measure(cmd, ingest.run, judge.run, send.run)
 		},
 	}
-	cmd.AddCommand(ingestCommand(&f), judgeCommand(&f), sendCommand(&f), arrivalsCommand(&f), all, nodeCommand(in, out, errOut), pushCommand(in, out))
+	cmd.AddCommand(ingestCommand(&f), judgeCommand(&f), sendCommand(&f), arrivalsCommand(&f), ticksCommand(&f), all, nodeCommand(in, out, errOut), pushCommand(in, out))
 	return cmd
 }
 

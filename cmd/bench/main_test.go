@@ -40,6 +40,10 @@ func TestUsage(t *testing.T) {
 		"no repeats":           {[]string{"judge", "--repeats", "0"}, "--repeats is at least 1"},
 		"no messages":          {[]string{"send", "--messages", "0"}, "--messages is at least 1"},
 		"no rate":              {[]string{"send", "--rate", "0"}, "--rate and --paced must be more than nothing"},
+		"too little history":   {[]string{"ticks", "--events", "900"}, "--events is at least 10,000"},
+		"broken message":       {[]string{"ticks", "--arrivals", "250"}, "--arrivals is at least 100, in hundreds"},
+		"no ticks":             {[]string{"ticks", "--ticks", "0"}, "--ticks is at least 1"},
+		"a hasty period":       {[]string{"ticks", "--period", "5s"}, "--period is from 1m to 24h"},
 		"an argument too many": {[]string{"all", "now"}, `unknown command "now" for "bench all"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,7 +59,7 @@ func TestUsage(t *testing.T) {
 func TestHelpTeaches(t *testing.T) {
 	var out, errOut bytes.Buffer
 	require.Equal(t, exitFine, run([]string{"--help"}, nil, &out, &errOut))
-	for _, word := range []string{"bench ingest", "bench judge", "bench send", "bench all", "Exit codes", "--profile", "load average"} {
+	for _, word := range []string{"bench ingest", "bench judge", "bench send", "bench ticks", "bench all", "Exit codes", "--profile", "load average"} {
 		require.Contains(t, out.String(), word)
 	}
 	require.NotContains(t, out.String(), "push-servers", "children are nobody's business")
