@@ -1,0 +1,99 @@
+package ticktest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/stretchr/testify/require"
+
+	"nudge/events/clickhouse"
+	"nudge/events/clickhouse/clickhousetest"
+	"nudge/segments"
+	"nudge/segments/plan"
+)
+
+// Rig runs packs, each in an emptied store. Not for concurrent use.
+type Rig struct {
+	Stats Stats // of all runs
+	// Planner may change what is made for a run, and Compiled what conditions say of themselves.
+	Planner  func(*plan.Planner) Planner
+	Compiled func(*segments.Who)
+	// Incremental leaves out looks at everybody.
+	Incremental bool
+
+	t     testing.TB
+	store *clickhouse.Store
+}
+
+// NewRig makes a rig with a store of its own.
+func NewRig(t testing.TB) *Rig {
+	t.Helper()
+	return &Rig{t: t, store: clickhousetest.New(t), Planner: func(p *plan.Planner) Planner { return p }}
+}
+
+// many is how many cases are too many for the analyzer of the server.
+const many = 20
+
+// Run ticks a pack.
+func (r *Rig) Run(p *Pack) ([]Difference, error) {
+	ctx := context.Background()
+	for _, table := range []string{"events", "traits", "identities", "fixes", "zones", "merges", "erasures", "dues"} {
+		if err := r.store.Conn().Exec(ctx, "TRUNCATE TABLE "+table); err != nil {
+			return nil, fmt.Errorf("empty the store: %w", err)
+		}
+	}
+	conn := r.store.Conn()
+	if len(p.Cases) > many {
+		conn = unanalyzed{conn}
+	}
+	run := &Run{
+		Pack: p, Conn: r.store.Conn(), Compiled: r.Compiled, Incremental: r.Incremental,
+		New: func() Planner { return r.Planner(plan.New(plan.Options{Conn: conn})) },
+	}
+	out, err := run.Do(ctx)
+	r.Stats.Add(run.Stats)
+	return out, err
+}
+
+// unanalyzed asks without the server's new analyzer, which takes ten times as long for the queries of
+// hundreds of conditions. What it answers is the same.
+type unanalyzed struct{ driver.Conn }
+
+// Query is the connection's.
+func (c unanalyzed) Query(ctx context.Context, query string, args ...any) (driver.Rows, error) {
+	if strings.Contains(query, " SETTINGS ") {
+		query += ", enable_analyzer = 0"
+	} else {
+		query += " SETTINGS enable_analyzer = 0"
+	}
+	return c.Conn.Query(ctx, query, args...)
+}
+
+// tries is how often a case that fails is made smaller.
+const tries = 400
+
+// Report makes the first case that differs small, and fails the test with all of it.
+func (r *Rig) Report(p *Pack, differences []Difference) {
+	r.t.Helper()
+	first := differences[0]
+	fails := func(p *Pack) bool {
+		differences, err := r.Run(p)
+		return err == nil && len(differences) > 0
+	}
+	alone := p.Alone(first.Case)
+	if !fails(alone) {
+		r.t.Errorf("%d answers differ, but not when case %d is alone:\n%s", len(differences), first.Case, first)
+		return
+	}
+	small := Shrink(alone, fails, tries)
+	differences, err := r.Run(small)
+	require.NoError(r.t, err)
+	var text strings.Builder
+	for _, d := range differences {
+		text.WriteString(d.String() + "\n")
+	}
+	r.t.Errorf("answers differ; case %d, seed %d, made small:\n%s\n%s", first.Case, small.Cases[0].Seed, text.String(), small)
+}
