@@ -36,11 +36,13 @@ func TestEveryExampleOfThePage(t *testing.T) {
 	cart := WhoSpec{ForEach: `event("Product Added").by("cart_id")`, When: "true"}
 	for _, e := range examples {
 		t.Run(e.source, func(t *testing.T) {
-			spec, want := WhoSpec{When: e.source}, ""
+			spec, want, plan := WhoSpec{When: e.source}, "", ""
 			switch kind, arg, _ := strings.Cut(e.kind, " "); kind {
 			case "":
 			case "error":
 				want = arg
+			case "incremental", "full":
+				plan = kind
 			case "it":
 				spec.ForEach = cart.ForEach
 			case "for_each":
@@ -73,6 +75,9 @@ func TestEveryExampleOfThePage(t *testing.T) {
 			}
 			require.Empty(t, problems)
 			require.NotNil(t, w.Prefilter())
+			if plan != "" {
+				require.Equal(t, plan == "full", len(w.Changes().Full) > 0)
+			}
 		})
 	}
 	for _, id := range []string{

@@ -26,14 +26,18 @@ type due struct {
 type side struct {
 	load    loader
 	program *vm.Program // for what only the VM evaluates
+	steady  bool        // it is the same at every instant
 }
 
 func (e *emitter) side(n *node) (side, error) {
+	s := side{steady: !(&forms{}).moving(n)}
 	if !n.vm && !n.isTruth() {
-		return side{load: e.load(n)}, nil
+		s.load = e.load(n)
+		return s, nil
 	}
-	p, err := e.program(e.value(n))
-	return side{program: p}, err
+	var err error
+	s.program, err = e.program(e.value(n))
+	return s, err
 }
 
 func (e *emitter) dues(turnings []turning) ([]due, error) {
@@ -90,14 +94,30 @@ func (d *due) next(m *machine, at int64) (t int64, ok bool) {
 			t, ok = 0, false
 		}
 	}()
+	var l, r any
+	outcomeAt := func(t int64) (int, float64) {
+		m.frame.at, m.frame.steps = t, 0
+		if t == at || !d.l.steady {
+			l = d.l.value(m)
+		}
+		switch {
+		case d.only && l == nil:
+			return absent, 0
+		case d.only:
+			return 1, 0
+		case t == at || !d.r.steady:
+			r = d.r.value(m)
+		}
+		return outcome(l, r, d.list)
+	}
 	last := at + horizon
-	now, gap := d.outcome(m, at)
-	then, gapThen := d.outcome(m, last)
+	now, gap := outcomeAt(at)
+	then, gapThen := outcomeAt(last)
 	if now == then {
 		return 0, false
 	}
 	changed := func(t int64) bool {
-		o, _ := d.outcome(m, t)
+		o, _ := outcomeAt(t)
 		return o != now
 	}
 	// Where the difference of the two sides crosses zero on a straight line, or nearly there.
@@ -112,20 +132,6 @@ func (d *due) next(m *machine, at int64) (t int64, ok bool) {
 		}
 	}
 	return lo + int64(sort.Search(int(hi-lo), func(i int) bool { return changed(lo + int64(i)) })), true
-}
-
-// outcome is what comes out at an instant, and the difference of two sides.
-func (d *due) outcome(m *machine, at int64) (int, float64) {
-	m.frame.at, m.frame.steps = at, 0
-	l := d.l.value(m)
-	if d.only {
-		if l == nil {
-			return absent, 0
-		}
-		return 1, 0
-	}
-	r := d.r.value(m)
-	return outcome(l, r, d.list)
 }
 
 // outcome compares two values, or says how many of a list are later than a time.

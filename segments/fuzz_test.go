@@ -62,6 +62,14 @@ func FuzzCompile(f *testing.F) {
 				t.Fatalf("%q is true and does not pass %s", src, w2.Prefilter())
 			}
 			w2.Values(c)
+			if due, ok := w2.Due(now, c); ok && due <= now {
+				t.Fatalf("%q is due at %d", src, due-now)
+			}
+		}
+		for _, f := range w2.Changes().Full {
+			if f.Part != partWhen || f.From < 0 || f.To <= f.From || f.To > len(src) || f.Why == "" {
+				t.Fatalf("%q: %+v", src, f)
+			}
 		}
 		again, _ := Compile(WhoSpec{When: " " + src + " "}, schema)
 		require.Equal(t, w2.Hash(), again.Hash())
