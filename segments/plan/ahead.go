@@ -185,7 +185,7 @@ func (t *tick) readCrossed(ctx context.Context, ask []needed) (out map[crossing]
 		by[x.stream] = append(by[x.stream], x)
 	}
 	for _, sql := range t.moment.crossedSQL(ask) {
-		err := t.run(ctx, sql, func(scan func(...any) error) error {
+		err := t.few(ctx, sql, func(scan func(...any) error) error {
 			var of, kind uint8
 			var name string
 			var person, pos uint64

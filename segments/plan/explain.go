@@ -128,7 +128,7 @@ func (p *Planner) ExplainTick(ctx context.Context, q segments.Tick) ([]Query, er
 
 // estimate asks the store what a query would read. One that it refuses is left unknown.
 func (a *asker) estimate(ctx context.Context, q *Query) error {
-	err := a.run(ctx, "EXPLAIN ESTIMATE "+q.SQL, func(scan func(...any) error) error {
+	err := a.run(ctx, "EXPLAIN ESTIMATE "+q.SQL+oneThread, func(scan func(...any) error) error {
 		var database, table string
 		var parts, rows, marks uint64
 		if err := scan(&database, &table, &parts, &rows, &marks); err != nil {

@@ -122,6 +122,14 @@ func (w *world) insert(table, columns string, rows ...[]any) {
 	require.NoError(w.t, batch.Send())
 }
 
+// clear empties the tables: that is faster than another store.
+func (w *world) clear() {
+	w.t.Helper()
+	for _, table := range []string{"events", "traits", "zones", "fixes", "identities", "merges", "erasures", "dues"} {
+		w.exec("TRUNCATE TABLE " + table)
+	}
+}
+
 // known writes an identity: people exist by their ids.
 func (w *world) known(kind, id string, person, pos uint64, at int64) {
 	w.insert("identities", "kind, id, person, pos, time", []any{kind, id, person, pos, when(at)})

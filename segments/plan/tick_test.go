@@ -66,6 +66,7 @@ func TestWhatChanges(t *testing.T) {
 	cart := func(person, pos uint64, at int64, cart string) happening {
 		return happening{person: person, time: at, pos: pos, event: "A", props: map[string]any{"cart": cart}}
 	}
+	w := newWorld(t)
 	for _, c := range []struct {
 		name      string
 		when      string
@@ -270,8 +271,8 @@ func TestWhatChanges(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
+			w.t = t
+			w.clear()
 			c.fill(w)
 			who, problems := segments.Compile(segments.WhoSpec{When: c.when, ForEach: c.forEach},
 				segments.NewSchema(segments.SchemaOptions{Plan: &events.Plan{Traits: map[string]events.Property{"trial_ends": {Type: events.TypeTime}}}}))

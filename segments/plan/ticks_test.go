@@ -257,3 +257,26 @@ func TestPlacesChange(t *testing.T) {
 		"5:  → []", "10: 1 → [0 1]", "15: 1 → []", "20: 2 → []", "25:  → []", "30: 2 → [0 2]", "35: 2 → []", "40:  → []", "45:  → []", "50:  → []",
 	}, turned)
 }
+
+// What a tick reads to find people does not grow with what is stored: a granule or two (8192 rows) for each range.
+func TestFindingReadsLittle(t *testing.T) {
+	const n, granule = 400_000, 8192
+	w := newWorld(t)
+	w.exec(fmt.Sprintf("INSERT INTO events (person, time, pos, kind, event) SELECT intHash64(number) %% 40000 + 1, "+
+		"fromUnixTimestamp64Milli(toInt64(%d + number * 6480)), number + 1, 1, ['A', 'B', 'C', 'D'][number %% 4 + 1] FROM numbers(%d)", t0-30*day, n))
+	w.exec("OPTIMIZE TABLE events FINAL")
+	p := w.planner(Options{})
+	q := segments.Tick{At: t0, UpTo: n, Retention: 30 * day, Who: []*segments.Who{when1(t, `event("A").last.ago > days(1) and event("B").count > 0`)}}
+	q.From = []segments.Baseline{{At: t0 - 5*minute, UpTo: n - 40}}
+	queries, err := p.ExplainTick(context.Background(), q)
+	require.NoError(t, err)
+	rows := map[string]uint64{}
+	for _, x := range queries {
+		require.True(t, x.Known, x.SQL)
+		rows[x.For] += x.Rows
+	}
+	require.LessOrEqual(t, rows["arrivals"], uint64(2*granule), "%v", rows)
+	require.LessOrEqual(t, rows["crossings"], uint64(2*5*2*granule), "five ranges in two months: %v", rows)
+	got := doTick(t, p, q)
+	require.NotEmpty(t, got.judged[0])
+}
