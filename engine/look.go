@@ -26,7 +26,6 @@ type ticking struct {
 	whole []bool            // at everybody
 	open  []dueOpen         // entries that are due, by person
 	gone  []dueOpen         // of them, those whose rule is gone
-	asked []map[ledger.Watch]struct{}
 
 	begun    bool
 	first    []map[string]bool     // by shard: rules of which this is the first look
@@ -86,7 +85,7 @@ func (k *ticking) run(ctx context.Context) error {
 		r := k.l.byName[name]
 		from := k.from(r)
 		k.rules, k.whole = append(k.rules, r), append(k.whole, from == segments.Baseline{})
-		q.Who, q.From = append(q.Who, r.Who), append(q.From, from)
+		q.Who, q.From, q.OwnClock = append(q.Who, r.Who), append(q.From, from), append(q.OwnClock, k.t.Zones[name] != nil)
 	}
 	q.Asks = k.asks(q.From)
 	for i, from := range q.From {
@@ -123,14 +122,13 @@ func (k *ticking) due() {
 		s.mu.Lock()
 		for _, o := range s.state.DueBy(k.t.T1) {
 			d := newDueOpen(o)
-			switch r := k.l.byName[d.rule]; {
-			case r == nil:
+			r := k.l.byName[d.rule]
+			if r == nil {
 				k.gone = append(k.gone, d)
-			default:
-				d.kept = keeps(r, o)
-				d.paused = k.e.isPaused(k.l, r)
-				k.open = append(k.open, d)
+				continue
 			}
+			d.kept, d.paused = keeps(r, o), k.e.isPaused(k.l, r)
+			k.open = append(k.open, d)
 		}
 		s.mu.Unlock()
 	}

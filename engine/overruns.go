@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"nudge/engine/ledger"
@@ -52,13 +53,5 @@ func (e *Engine) ended(ctx context.Context, l *live, t ledger.Tick, began time.T
 }
 
 func inClock(zones []string, zone string) bool {
-	if zones == nil {
-		return true
-	}
-	for _, z := range zones {
-		if z == zone {
-			return true
-		}
-	}
-	return false
+	return zones == nil || slices.Contains(zones, zone)
 }

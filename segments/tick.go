@@ -63,6 +63,9 @@ type Tick struct {
 	// From has the baseline (t0, p0) of each condition. The zero one, or one of a condition with Full
 	// reasons, means a look at everybody.
 	From []Baseline
+	// OwnClock says of each condition, where it is set, that it was answered at the baseline for people of some
+	// zones only, so that whoever's zone changes is judged too: schedules on people's own clocks.
+	OwnClock []bool
 	// Asks are judged whatever has changed, and answered whether true or not.
 	Asks []Ask
 }

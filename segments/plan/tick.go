@@ -87,6 +87,11 @@ func (p *Planner) tick(ctx context.Context, q segments.Tick, fn func(*segments.P
 	l.keep = t.wasAsked
 	for i, w := range q.Who {
 		t.changes[i] = w.Changes()
+		if i < len(q.OwnClock) && q.OwnClock[i] {
+			moved := *t.changes[i]
+			moved.Zone = true
+			t.changes[i] = &moved
+		}
 		l.dated[i] = t.changes[i].Dues
 		from := t.from[i]
 		forgotten := l.dated[i] && q.At-from.At > duesKept
