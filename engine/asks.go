@@ -32,7 +32,7 @@ func (k *ticking) asks(from []segments.Baseline) []segments.Ask {
 		}
 	}
 	for i, r := range k.rules {
-		if k.whole[i] {
+		if k.whole[i] || len(r.Who.Changes().Full) > 0 { // everybody is judged
 			continue
 		}
 		before := len(out)

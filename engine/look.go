@@ -180,6 +180,7 @@ func (k *ticking) part(ctx context.Context, p *segments.Part) error {
 	if err := k.begin(ctx); err != nil {
 		return err
 	}
+	k.watch(p)
 	if err := k.addDue(ctx, p, open, f); err != nil {
 		return err
 	}
@@ -220,24 +221,34 @@ func (k *ticking) begin(ctx context.Context) error {
 	}
 	k.first = make([]map[string]bool, len(k.e.shards))
 	k.watching = make([][][]events.PersonID, len(k.rules))
-	for i := range k.rules {
-		k.watching[i] = make([][]events.PersonID, len(k.e.shards))
-	}
 	for n, s := range k.e.shards {
 		first := map[string]bool{}
 		s.mu.Lock()
 		for i, r := range k.rules {
-			if !k.whole[i] {
-				continue
+			if k.whole[i] {
+				first[r.Name] = firstLook(r.Rule, s.state.Looked(r.Name), k.l.lookHash(r))
 			}
-			first[r.Name] = firstLook(r.Rule, s.state.Looked(r.Name), k.l.lookHash(r))
-			k.watching[i][n] = remembered(s.state, r.Name)
 		}
 		s.mu.Unlock()
 		k.first[n] = first
 	}
 	k.begun = true
 	return nil
+}
+
+// watch lists who is remembered of rules that everybody is judged for, once: a part has a range of the list.
+func (k *ticking) watch(p *segments.Part) {
+	for i, everybody := range p.Everybody {
+		if !everybody || k.watching[i] != nil {
+			continue
+		}
+		k.watching[i] = make([][]events.PersonID, len(k.e.shards))
+		for n, s := range k.e.shards {
+			s.mu.Lock()
+			k.watching[i][n] = remembered(s.state, k.rules[i].Name)
+			s.mu.Unlock()
+		}
+	}
 }
 
 // remembered are the people of a rule about whom it may matter that its condition is false, sorted.
