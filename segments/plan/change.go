@@ -32,6 +32,7 @@ const (
 	ofZones
 	ofFixes
 	ofDues
+	ofMerges
 )
 
 // rowOf is the stream of a row of events.
@@ -127,7 +128,11 @@ func (t *tick) crossings(w int) []crossing {
 	if c.Dues {
 		out = append(out, crossing{stream{ofDues, t.Who[w].Hash()}, 0})
 	}
-	return out
+	return slices.DeleteFunc(out, func(c crossing) bool { return t.overlooked(c.stream, c.age) })
+}
+
+func (t *tick) overlooked(s stream, age int64) bool {
+	return t.p.overlooks != nil && t.p.overlooks(s, age)
 }
 
 // readsAsFarAs says whether a condition reads a history as far back as the retention lets it.
@@ -144,7 +149,9 @@ func readsAsFarAs(w *segments.Who, s segments.ChangeSource, retention int64) boo
 func (t *tick) changed(ctx context.Context) error {
 	who := t.incremental()
 	for _, w := range who {
-		t.people[w] = append(t.people[w], t.moment.canonical.won(uint64(t.from[w].UpTo))...)
+		if !t.overlooked(stream{of: ofMerges}, -1) {
+			t.people[w] = append(t.people[w], t.moment.canonical.won(uint64(t.from[w].UpTo))...)
+		}
 	}
 	arrived := slices.DeleteFunc(slices.Clone(who), func(w int) bool { return t.from[w].UpTo >= t.UpTo })
 	if err := each(arrived, func(who []int) error { return t.arrived(ctx, who) }, t.refuse); err != nil {
@@ -177,7 +184,7 @@ func (t *tick) arrived(ctx context.Context, who []int) error {
 	for _, w := range who {
 		after = min(after, uint64(t.from[w].UpTo))
 		for _, s := range arriving(t.changes[w]) {
-			if !slices.Contains(readers[s], w) {
+			if !slices.Contains(readers[s], w) && !t.overlooked(s, -1) {
 				readers[s] = append(readers[s], w)
 			}
 		}

@@ -49,6 +49,9 @@ type Planner struct {
 	asked    atomic.Int64 // queries about everybody
 	little   atomic.Bool  // the store holds few events
 	people   people
+	// overlooks is for the test of the tests: changes that a tick does not see (an age of -1: that a row
+	// arrives).
+	overlooks func(s stream, age int64) bool
 }
 
 // New makes a planner. It asks nothing of the store yet.

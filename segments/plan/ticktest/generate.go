@@ -12,6 +12,9 @@ import (
 // Shape says how large packs are.
 type Shape struct {
 	Cases, Ticks int
+	// Conditions, where there are some, are all that is drawn from.
+	Conditions []string
+	Retention  int64 // ms; 0: drawn
 }
 
 // Draw makes a pack from a seed. The cases of a pack have seeds of their own, and do not depend on how
@@ -19,6 +22,10 @@ type Shape struct {
 func Draw(seed uint64, s Shape) *Pack {
 	d := seeded(seed)
 	p := drawTicks(d, s.Ticks)
+	if s.Retention > 0 {
+		p.Retention = s.Retention
+	}
+	p.conditions = s.Conditions
 	for i := range s.Cases {
 		p.Cases = append(p.Cases, p.draw(seed<<24|uint64(i)<<4, i))
 	}
@@ -90,7 +97,11 @@ func drawCase(d *dice, p *Pack, number int, seed uint64) *Case {
 	}
 	w.segment = false
 	for range pick(d, 1, 1, 1, 2) {
-		c.Rules = append(c.Rules, w.rule(len(p.Ticks)))
+		r := w.rule(len(p.Ticks))
+		if len(p.conditions) > 0 {
+			r.ForEach, r.Edited, r.When = "", 0, &Cond{Text: pick(d, p.conditions...)}
+		}
+		c.Rules = append(c.Rules, r)
 	}
 	(&past{dice: d, p: p, c: c}).draw()
 	return c

@@ -46,7 +46,8 @@ type Pack struct {
 	Fully []bool
 	Cases []*Case
 
-	fences *geo.Fences
+	fences     *geo.Fences
+	conditions []string
 }
 
 // Case is some people, their history, and rules about them. Names of events, traits, rules and
