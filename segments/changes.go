@@ -125,7 +125,7 @@ func (a *changeAnalysis) walk(n *node) {
 		a.full(n, whyAge)
 	case opLocal:
 		a.out.Zone = true
-		a.full(n, whyClock)
+		a.full(n, whyLocal(n.name))
 	case opFeature:
 		a.source(n.feat)
 	case opTrait:

@@ -12,8 +12,12 @@ import (
 // there. absent is that it is not.
 const absent = math.MinInt
 
-// horizon is how far ahead instants are foreseen: what is later is not awaited by anybody.
-const horizon = 100 * 365 * msDay
+const (
+	// horizon is how far ahead instants are foreseen: what is later is not awaited by anybody.
+	horizon = 100 * 365 * msDay
+	// oldest is more than the age of anything that the store can hold, which begins in 1900.
+	oldest = 400 * 365 * msDay
+)
 
 // due is a turning with the programs for its sides.
 type due struct {
@@ -166,10 +170,10 @@ func turningAges(l, r *node, list bool) []int64 {
 		return o
 	}
 	var out []int64
-	age, now, last := int64(0), at(0), at(horizon)
+	age, now, last := int64(0), at(0), at(oldest)
 	for now != last {
 		from := age + 1
-		age = from + int64(sort.Search(int(horizon-from), func(i int) bool { return at(from+int64(i)) != now }))
+		age = from + int64(sort.Search(int(oldest-from), func(i int) bool { return at(from+int64(i)) != now }))
 		now = at(age)
 		if len(out) == 0 || age > out[len(out)-1]+1 {
 			out = append(out, age)

@@ -90,7 +90,8 @@ func (l linear) bounded() linear {
 
 // Reasons for a look at everybody at each tick; "this" are the characters they stand under.
 const (
-	whyClock       = "This follows the clock where each person is, so that everybody's answer may change at any tick. A schedule with `zone: person` asks at an hour of the person's own."
+	whyClock       = "This follows the clock where each person is, so that everybody's answer may change at any tick. A schedule with `zone: person` asks at an hour and on days of the person's own."
+	whyDate        = "This follows the calendar where each person is, so that everybody's answer may change at any tick. Compare now with dates, which are the person's own too: now >= \"2026-12-24\" and now < \"2026-12-25\"."
 	whyAnniversary = "This follows the calendar where each person is, so that everybody's answer may change at any tick."
 	whyAge         = "This grows with time and is used as a plain value here. Compare an age with a duration, as in x.last.ago >= hours(1), and everybody need not be asked at each tick."
 	whyFunction    = "This is computed from something that grows with time, and when it changes is not foreseen. Compare the age or the time itself with a duration or a time."
@@ -99,6 +100,13 @@ const (
 	whyRounded     = "This multiplies ages by large numbers or fractions and compares them with other ages, which is rounded. Use whole numbers up to 1024."
 	whyTooMany     = "This has too many alternatives that depend on now. Split it into several conditions."
 )
+
+func whyLocal(name string) string {
+	if name == "date" {
+		return whyDate
+	}
+	return whyClock
+}
 
 // forms remembers which nodes move.
 type forms struct{ moves map[*node]bool }
@@ -192,7 +200,7 @@ func (fs *forms) linear(n *node) linear {
 	f := linear{bad: n, why: whyFunction}
 	switch {
 	case n.op == opLocal:
-		f.why = whyClock
+		f.why = whyLocal(n.name)
 	case isCalendar(n):
 		f.why = whyAnniversary
 	case n.op == opLoop:
