@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/stretchr/testify/require"
 
 	"nudge/events/clickhouse"
@@ -34,9 +33,6 @@ func NewRig(t testing.TB) *Rig {
 	return &Rig{t: t, store: clickhousetest.New(t), Planner: func(p *plan.Planner) Planner { return p }}
 }
 
-// many is how many cases are too many for the analyzer of the server.
-const many = 20
-
 // Run ticks a pack.
 func (r *Rig) Run(p *Pack) ([]Difference, error) {
 	ctx := context.Background()
@@ -46,30 +42,13 @@ func (r *Rig) Run(p *Pack) ([]Difference, error) {
 		}
 	}
 	conn := r.store.Conn()
-	if len(p.Cases) > many {
-		conn = unanalyzed{conn}
-	}
 	run := &Run{
-		Pack: p, Conn: r.store.Conn(), Compiled: r.Compiled, Incremental: r.Incremental,
+		Pack: p, Conn: conn, Compiled: r.Compiled, Incremental: r.Incremental,
 		New: func() Planner { return r.Planner(plan.New(plan.Options{Conn: conn})) },
 	}
 	out, err := run.Do(ctx)
 	r.Stats.Add(run.Stats)
 	return out, err
-}
-
-// unanalyzed asks without the server's new analyzer, which takes ten times as long for the queries of
-// hundreds of conditions. What it answers is the same.
-type unanalyzed struct{ driver.Conn }
-
-// Query is the connection's.
-func (c unanalyzed) Query(ctx context.Context, query string, args ...any) (driver.Rows, error) {
-	if strings.Contains(query, " SETTINGS ") {
-		query += ", enable_analyzer = 0"
-	} else {
-		query += " SETTINGS enable_analyzer = 0"
-	}
-	return c.Conn.Query(ctx, query, args...)
 }
 
 // tries is how often a case that fails is made smaller.
