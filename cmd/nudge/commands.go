@@ -8,6 +8,7 @@ func commands(s streams) []*cobra.Command {
 		channelsCommand(s),
 		checkCommand(s),
 		demoCommand(s),
+		explainCommand(s),
 		importCommand(s),
 		migrateCommand(s),
 		reportCommand(s),

@@ -15,7 +15,6 @@ import (
 	"nudge/engine/report"
 	"nudge/engine/workspace"
 	"nudge/events/clickhouse"
-	"nudge/internal/suggest"
 	"nudge/segments/plan"
 )
 
@@ -50,15 +49,10 @@ It may run beside a running serve.`,
 			if err != nil {
 				return err
 			}
-			if q.Rule != "" && !slices.ContainsFunc(ws.Rules, func(r *workspace.Rule) bool { return r.Name == q.Rule }) {
-				var names []string
-				for _, r := range ws.Rules {
-					names = append(names, r.Name)
+			if q.Rule != "" {
+				if _, err := ruleOf(ws, q.Rule); err != nil {
+					return err
 				}
-				if near := suggest.Nearest(q.Rule, names); near != "" {
-					return fmt.Errorf("there is no rule %q; did you mean %s?", q.Rule, near)
-				}
-				return fmt.Errorf("there is no rule %q; there are: %s", q.Rule, strings.Join(names, ", "))
 			}
 			if q.From, err = when(from, ws.Zone); err != nil {
 				return fmt.Errorf("--from: %w", err)

@@ -35,9 +35,8 @@ type heard struct {
 	from, to int64
 }
 
-// hear finds of whom something arrived that `on` conditions are judged for. The rows themselves are read by
-// the person then: this one query reads the narrow order by position.
-func (l *look) hear(ctx context.Context, kinds []listeners, triggers []events.Position) (map[stream]*heard, error) {
+// hearSQL writes the query for of whom something arrived that `on` conditions are judged for.
+func (l *look) hearSQL(kinds []listeners, triggers []events.Position) string {
 	maxAge := int64(0)
 	streams := map[stream]bool{}
 	for _, k := range kinds {
@@ -48,10 +47,19 @@ func (l *look) hear(ctx context.Context, kinds []listeners, triggers []events.Po
 		maxAge = 0
 	}
 	conditions := append(l.arrivedBounds("x", maxAge, triggers), streamsFilter(streams))
-	sql := "SELECT toUInt8(x.kind) AS kind, toString(x.event) AS name, person, toUnixTimestamp64Milli(min(x.time)), toUnixTimestamp64Milli(max(x.time)) FROM " +
+	return "SELECT toUInt8(x.kind) AS kind, toString(x.event) AS name, person, toUnixTimestamp64Milli(min(x.time)), toUnixTimestamp64Milli(max(x.time)) FROM " +
 		l.moment.database + "events AS x" + where(conditions) + " GROUP BY kind, name, person"
+}
+
+// hear finds of whom something arrived that `on` conditions are judged for. The rows themselves are read by
+// the person then: this one query reads the narrow order by position.
+func (l *look) hear(ctx context.Context, kinds []listeners, triggers []events.Position) (map[stream]*heard, error) {
+	streams := map[stream]bool{}
+	for _, k := range kinds {
+		streams[k.stream()] = true
+	}
 	out := map[stream]*heard{}
-	err := l.few(ctx, sql, func(scan func(...any) error) error {
+	err := l.few(ctx, l.hearSQL(kinds, triggers), func(scan func(...any) error) error {
 		var kind uint8
 		var name string
 		var person uint64

@@ -126,6 +126,29 @@ func (p *Planner) ExplainTick(ctx context.Context, q segments.Tick) ([]Query, er
 	return out, nil
 }
 
+// ExplainArrivals returns the queries by which arrivals of (Look.After, Look.UpTo] are judged, with the store's
+// estimates, as ExplainTick does. The rows that arrived and histories are estimated for person 1 alone.
+func (p *Planner) ExplainArrivals(ctx context.Context, q segments.Look) ([]Query, error) {
+	l, err := p.look(ctx, &asker{p: p}, q)
+	if err != nil {
+		return nil, err
+	}
+	groups, arriving := grouped(q.Who)
+	l.prepare(groups)
+	kinds := l.listeners(arriving)
+	out := []Query{{For: "arrivals", SQL: l.hearSQL(kinds, nil)}}
+	for _, k := range kinds {
+		out = append(out, Query{For: "what arrived", SQL: l.arrivalsSQL(k.on, nil, nil, []uint64{1})})
+	}
+	out = append(out, l.reading([]uint64{1})...)
+	for i := range out {
+		if err := l.estimate(ctx, &out[i]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
 // estimate asks the store what a query would read. One that it refuses is left unknown.
 func (a *asker) estimate(ctx context.Context, q *Query) error {
 	err := a.run(ctx, "EXPLAIN ESTIMATE "+q.SQL+oneThread, func(scan func(...any) error) error {
@@ -134,7 +157,6 @@ func (a *asker) estimate(ctx context.Context, q *Query) error {
 		if err := scan(&database, &table, &parts, &rows, &marks); err != nil {
 			return fmt.Errorf("reading an estimate: %w", err)
 		}
-		q.Known = true
 		q.Parts, q.Rows, q.Marks = q.Parts+parts, q.Rows+rows, q.Marks+marks
 		return nil
 	})
@@ -142,5 +164,6 @@ func (a *asker) estimate(ctx context.Context, q *Query) error {
 	if errors.As(err, &r) {
 		return nil
 	}
+	q.Known = err == nil
 	return err
 }
