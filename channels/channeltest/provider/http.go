@@ -36,7 +36,7 @@ func (l *Log) Serve(w http.ResponseWriter, r *http.Request, now time.Time, id, a
 		l.Add(received)
 		l.Hanging()
 		<-r.Context().Done()
-		return
+		panic(http.ErrAbortHandler) // returning would answer 200
 	case fault.Reset:
 		l.Add(received)
 		panic(http.ErrAbortHandler)
