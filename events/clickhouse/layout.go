@@ -160,6 +160,10 @@ func (l Layout) words() template.FuncMap {
 			}
 			return ""
 		},
+		// small and medium follow the codec of a column of which a few rows of many people are read: what is
+		// read is a whole compressed block.
+		"small":    func() string { return "SETTINGS (min_compress_block_size = 4096)" },
+		"medium":   func() string { return "SETTINGS (min_compress_block_size = 16384)" },
 		"settings": func() string { return tableSettings + ", ttl_only_drop_parts = 1" },
 		// rowsExpire are the settings of a table whose merges leave out each row that has expired.
 		"rowsExpire": func() string { return tableSettings },

@@ -13,24 +13,24 @@
 -- in the order of people.
 CREATE TABLE IF NOT EXISTS {{local "events"}}{{onCluster}}
 (
-    person       UInt64 COMMENT 'canonical person when written; later merges are read through person_map' CODEC(Delta, ZSTD(1)),
-    time         DateTime64(3, 'UTC') COMMENT 'when it happened, corrected for the clock of the sender' CODEC(Delta, ZSTD(1)),
-    pos          UInt64 COMMENT 'place in the event stream' CODEC(Delta, ZSTD(1)),
-    kind         UInt8 COMMENT 'events.Kind: 1 track, 2 identify, 3 page, 4 screen, 5 group, 6 alias, 7 message, …',
-    event        LowCardinality(String) COMMENT 'name; pages are "Page Viewed", screens "Screen Viewed"; "" where kind says it',
+    person       UInt64 COMMENT 'canonical person when written; later merges are read through person_map' CODEC(T64, LZ4) {{small}},
+    time         DateTime64(3, 'UTC') COMMENT 'when it happened, corrected for the clock of the sender' CODEC(T64, LZ4) {{small}},
+    pos          UInt64 COMMENT 'place in the event stream' CODEC(T64, LZ4) {{small}},
+    kind         UInt8 COMMENT 'events.Kind: 1 track, 2 identify, 3 page, 4 screen, 5 group, 6 alias, 7 message, …' CODEC(LZ4) {{small}},
+    event        LowCardinality(String) COMMENT 'name; pages are "Page Viewed", screens "Screen Viewed"; "" where kind says it' CODEC(LZ4) {{small}},
     source       LowCardinality(String) COMMENT 'name of the write key',
     user_id      String CODEC(ZSTD(1)),
     anonymous_id String CODEC(ZSTD(1)),
     message_id   String CODEC(ZSTD(1)),
     received_at  DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    flags        UInt32 COMMENT 'events.Flags: 1 imported, 2 violation, 4 known alias, 8 machine open',
+    flags        UInt32 COMMENT 'events.Flags: 1 imported, 2 violation, 4 known alias, 8 machine open' CODEC(LZ4) {{small}},
     violations   Array(String) COMMENT 'what the tracking plan objects to',
-    strs         Map(LowCardinality(String), String) COMMENT 'string properties by dotted path' CODEC(ZSTD(1)),
-    nums         Map(LowCardinality(String), Float64) COMMENT 'numbers; declared times in Unix milliseconds' CODEC(ZSTD(1)),
-    bools        Map(LowCardinality(String), Bool) CODEC(ZSTD(1)),
-    bigs         Map(LowCardinality(String), Int64) COMMENT 'integers beyond ±2^53, exactly; they are in nums too' CODEC(ZSTD(1)),
-    properties   String COMMENT 'normalised JSON' CODEC(ZSTD(1)),
-    context      String COMMENT 'normalised JSON' CODEC(ZSTD(1)),
+    strs         Map(LowCardinality(String), String) COMMENT 'string properties by dotted path' CODEC(LZ4) {{small}},
+    nums         Map(LowCardinality(String), Float64) COMMENT 'numbers; declared times in Unix milliseconds' CODEC(LZ4) {{small}},
+    bools        Map(LowCardinality(String), Bool) CODEC(LZ4) {{small}},
+    bigs         Map(LowCardinality(String), Int64) COMMENT 'integers beyond ±2^53, exactly; they are in nums too' CODEC(LZ4) {{small}},
+    properties   String COMMENT 'normalised JSON' CODEC(ZSTD(1)) {{medium}},
+    context      String COMMENT 'normalised JSON' CODEC(ZSTD(1)) {{medium}},
     raw          String COMMENT 'the call as received' CODEC(ZSTD(1)),
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
     PROJECTION by_event
@@ -45,73 +45,77 @@ CREATE TABLE IF NOT EXISTS {{local "events"}}{{onCluster}}
     )
 )
 ENGINE = {{sharded "events"}}
-PARTITION BY toYYYYMM(time)
+PARTITION BY toStartOfQuarter(time)
 ORDER BY (person, time, pos)
 {{ttl "time"}}
-SETTINGS {{settings}}
+SETTINGS {{settings}}, index_granularity = 256
 ;
 {{distributed "events"}}
 ;
 CREATE TABLE IF NOT EXISTS {{local "traits"}}{{onCluster}}
 (
-    person UInt64 CODEC(Delta, ZSTD(1)),
+    person UInt64 CODEC(T64, LZ4) {{small}},
     key    LowCardinality(String),
-    value  String COMMENT 'JSON; null means removed' CODEC(ZSTD(1)),
-    num    Nullable(Float64) CODEC(ZSTD(1)),
-    str    Nullable(String) CODEC(ZSTD(1)),
-    time   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    pos    UInt64 CODEC(Delta, ZSTD(1)),
+    value  String COMMENT 'JSON; null means removed' CODEC(ZSTD(1)) {{medium}},
+    num    Nullable(Float64) CODEC(ZSTD(1)) {{medium}},
+    str    Nullable(String) CODEC(ZSTD(1)) {{medium}},
+    time   DateTime64(3, 'UTC') CODEC(T64, LZ4) {{small}},
+    pos    UInt64 CODEC(T64, LZ4) {{small}},
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1
 )
 ENGINE = {{sharded "traits"}}
 ORDER BY (person, key, time, pos)
-SETTINGS {{settings}}
+SETTINGS {{settings}}, index_granularity = 256
 ;
 {{distributed "traits"}}
 ;
 CREATE TABLE IF NOT EXISTS {{local "devices"}}{{onCluster}}
 (
-    person      UInt64 CODEC(Delta, ZSTD(1)),
-    token       String CODEC(ZSTD(1)),
+    person      UInt64 CODEC(T64, LZ4) {{small}},
+    token       String CODEC(ZSTD(1)) {{medium}},
     platform    LowCardinality(String) COMMENT 'ios, android, web',
     app         LowCardinality(String),
     environment LowCardinality(String) COMMENT 'production, sandbox',
     last_seen   DateTime64(3, 'UTC'),
     removed     Bool,
     reason      LowCardinality(String) COMMENT 'of a removal: app, dead',
-    time        DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    pos         UInt64 CODEC(Delta, ZSTD(1)),
+    time        DateTime64(3, 'UTC') CODEC(T64, LZ4) {{small}},
+    pos         UInt64 CODEC(T64, LZ4) {{small}},
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
-    INDEX token_bloom token TYPE bloom_filter GRANULARITY 1
+    PROJECTION by_token
+    (
+        SELECT person, token, platform, app, environment, last_seen, removed, reason, time, pos
+        ORDER BY token
+    )
 )
 ENGINE = {{sharded "devices"}}
 ORDER BY (person, token, time, pos)
-SETTINGS {{settings}}
+SETTINGS {{settings}}, index_granularity = 256
 ;
 {{distributed "devices"}}
 ;
 CREATE TABLE IF NOT EXISTS {{local "consents"}}{{onCluster}}
 (
-    person   UInt64 CODEC(Delta, ZSTD(1)),
+    person   UInt64 CODEC(T64, LZ4) {{small}},
     channel  LowCardinality(String) COMMENT 'empty: all',
     category LowCardinality(String) COMMENT 'empty: all',
     granted  Bool,
-    time     DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    pos      UInt64 CODEC(Delta, ZSTD(1)),
+    time     DateTime64(3, 'UTC') CODEC(T64, LZ4) {{small}},
+    pos      UInt64 CODEC(T64, LZ4) {{small}},
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1
 )
 ENGINE = {{sharded "consents"}}
 ORDER BY (person, channel, category, time, pos)
-SETTINGS {{settings}}
+SETTINGS {{settings}}, index_granularity = 256
 ;
 {{distributed "consents"}}
 ;
 CREATE TABLE IF NOT EXISTS {{local "zones"}}{{onCluster}}
 (
-    person UInt64 CODEC(Delta, ZSTD(1)),
+    person UInt64 CODEC(T64, LZ4) {{small}},
     zone   LowCardinality(String) COMMENT 'IANA name',
-    time   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    pos    UInt64 CODEC(Delta, ZSTD(1)),
+    time   DateTime64(3, 'UTC') CODEC(T64, LZ4) {{small}},
+    pos    UInt64 CODEC(T64, LZ4) {{small}},
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
     PROJECTION by_pos
     (
@@ -121,18 +125,18 @@ CREATE TABLE IF NOT EXISTS {{local "zones"}}{{onCluster}}
 )
 ENGINE = {{sharded "zones"}}
 ORDER BY (person, time, pos)
-SETTINGS {{settings}}
+SETTINGS {{settings}}, index_granularity = 256
 ;
 {{distributed "zones"}}
 ;
 CREATE TABLE IF NOT EXISTS {{local "fixes"}}{{onCluster}}
 (
-    person   UInt64 CODEC(Delta, ZSTD(1)),
-    time     DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    pos      UInt64 CODEC(Delta, ZSTD(1)),
-    lat      Float64 CODEC(ZSTD(1)),
-    lon      Float64 CODEC(ZSTD(1)),
-    accuracy Float64 COMMENT 'metres; 0 when not said' CODEC(ZSTD(1)),
+    person   UInt64 CODEC(T64, LZ4) {{small}},
+    time     DateTime64(3, 'UTC') CODEC(T64, LZ4) {{small}},
+    pos      UInt64 CODEC(T64, LZ4) {{small}},
+    lat      Float64 CODEC(ZSTD(1)) {{small}},
+    lon      Float64 CODEC(ZSTD(1)) {{small}},
+    accuracy Float64 COMMENT 'metres; 0 when not said' CODEC(ZSTD(1)) {{small}},
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
     PROJECTION by_time
     (
@@ -146,10 +150,10 @@ CREATE TABLE IF NOT EXISTS {{local "fixes"}}{{onCluster}}
     )
 )
 ENGINE = {{sharded "fixes"}}
-PARTITION BY toYYYYMM(time)
+PARTITION BY toStartOfQuarter(time)
 ORDER BY (person, time, pos)
 {{ttl "time"}}
-SETTINGS {{settings}}
+SETTINGS {{settings}}, index_granularity = 256
 ;
 {{distributed "fixes"}}
 ;
@@ -161,7 +165,11 @@ CREATE TABLE IF NOT EXISTS identities{{onCluster}}
     pos    UInt64 CODEC(Delta, ZSTD(1)),
     time   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
-    INDEX person_bloom person TYPE bloom_filter GRANULARITY 1,
+    PROJECTION by_person
+    (
+        SELECT kind, id, person, pos, time
+        ORDER BY person
+    ),
     PROJECTION by_pos
     (
         SELECT person, time, pos, kind
@@ -170,7 +178,7 @@ CREATE TABLE IF NOT EXISTS identities{{onCluster}}
 )
 ENGINE = {{everywhere "identities"}}
 ORDER BY (kind, id, pos)
-SETTINGS {{settings}}
+SETTINGS {{settings}}, index_granularity = 256
 ;
 CREATE TABLE IF NOT EXISTS merges{{onCluster}}
 (

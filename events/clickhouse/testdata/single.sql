@@ -2,24 +2,24 @@
 
 CREATE TABLE IF NOT EXISTS events
 (
-    person       UInt64 COMMENT 'canonical person when written; later merges are read through person_map' CODEC(Delta, ZSTD(1)),
-    time         DateTime64(3, 'UTC') COMMENT 'when it happened, corrected for the clock of the sender' CODEC(Delta, ZSTD(1)),
-    pos          UInt64 COMMENT 'place in the event stream' CODEC(Delta, ZSTD(1)),
-    kind         UInt8 COMMENT 'events.Kind: 1 track, 2 identify, 3 page, 4 screen, 5 group, 6 alias, 7 message, …',
-    event        LowCardinality(String) COMMENT 'name; pages are "Page Viewed", screens "Screen Viewed"; "" where kind says it',
+    person       UInt64 COMMENT 'canonical person when written; later merges are read through person_map' CODEC(T64, LZ4) SETTINGS (min_compress_block_size = 4096),
+    time         DateTime64(3, 'UTC') COMMENT 'when it happened, corrected for the clock of the sender' CODEC(T64, LZ4) SETTINGS (min_compress_block_size = 4096),
+    pos          UInt64 COMMENT 'place in the event stream' CODEC(T64, LZ4) SETTINGS (min_compress_block_size = 4096),
+    kind         UInt8 COMMENT 'events.Kind: 1 track, 2 identify, 3 page, 4 screen, 5 group, 6 alias, 7 message, …' CODEC(LZ4) SETTINGS (min_compress_block_size = 4096),
+    event        LowCardinality(String) COMMENT 'name; pages are "Page Viewed", screens "Screen Viewed"; "" where kind says it' CODEC(LZ4) SETTINGS (min_compress_block_size = 4096),
     source       LowCardinality(String) COMMENT 'name of the write key',
     user_id      String CODEC(ZSTD(1)),
     anonymous_id String CODEC(ZSTD(1)),
     message_id   String CODEC(ZSTD(1)),
     received_at  DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    flags        UInt32 COMMENT 'events.Flags: 1 imported, 2 violation, 4 known alias, 8 machine open',
+    flags        UInt32 COMMENT 'events.Flags: 1 imported, 2 violation, 4 known alias, 8 machine open' CODEC(LZ4) SETTINGS (min_compress_block_size = 4096),
     violations   Array(String) COMMENT 'what the tracking plan objects to',
-    strs         Map(LowCardinality(String), String) COMMENT 'string properties by dotted path' CODEC(ZSTD(1)),
-    nums         Map(LowCardinality(String), Float64) COMMENT 'numbers; declared times in Unix milliseconds' CODEC(ZSTD(1)),
-    bools        Map(LowCardinality(String), Bool) CODEC(ZSTD(1)),
-    bigs         Map(LowCardinality(String), Int64) COMMENT 'integers beyond ±2^53, exactly; they are in nums too' CODEC(ZSTD(1)),
-    properties   String COMMENT 'normalised JSON' CODEC(ZSTD(1)),
-    context      String COMMENT 'normalised JSON' CODEC(ZSTD(1)),
+    strs         Map(LowCardinality(String), String) COMMENT 'string properties by dotted path' CODEC(LZ4) SETTINGS (min_compress_block_size = 4096),
+    nums         Map(LowCardinality(String), Float64) COMMENT 'numbers; declared times in Unix milliseconds' CODEC(LZ4) SETTINGS (min_compress_block_size = 4096),
+    bools        Map(LowCardinality(String), Bool) CODEC(LZ4) SETTINGS (min_compress_block_size = 4096),
+    bigs         Map(LowCardinality(String), Int64) COMMENT 'integers beyond ±2^53, exactly; they are in nums too' CODEC(LZ4) SETTINGS (min_compress_block_size = 4096),
+    properties   String COMMENT 'normalised JSON' CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 16384),
+    context      String COMMENT 'normalised JSON' CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 16384),
     raw          String COMMENT 'the call as received' CODEC(ZSTD(1)),
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
     PROJECTION by_event
@@ -34,64 +34,68 @@ CREATE TABLE IF NOT EXISTS events
     )
 )
 ENGINE = MergeTree
-PARTITION BY toYYYYMM(time)
+PARTITION BY toStartOfQuarter(time)
 ORDER BY (person, time, pos)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1;
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1, index_granularity = 256;
 
 CREATE TABLE IF NOT EXISTS traits
 (
-    person UInt64 CODEC(Delta, ZSTD(1)),
+    person UInt64 CODEC(T64, LZ4) SETTINGS (min_compress_block_size = 4096),
     key    LowCardinality(String),
-    value  String COMMENT 'JSON; null means removed' CODEC(ZSTD(1)),
-    num    Nullable(Float64) CODEC(ZSTD(1)),
-    str    Nullable(String) CODEC(ZSTD(1)),
-    time   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    pos    UInt64 CODEC(Delta, ZSTD(1)),
+    value  String COMMENT 'JSON; null means removed' CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 16384),
+    num    Nullable(Float64) CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 16384),
+    str    Nullable(String) CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 16384),
+    time   DateTime64(3, 'UTC') CODEC(T64, LZ4) SETTINGS (min_compress_block_size = 4096),
+    pos    UInt64 CODEC(T64, LZ4) SETTINGS (min_compress_block_size = 4096),
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1
 )
 ENGINE = MergeTree
 ORDER BY (person, key, time, pos)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1;
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1, index_granularity = 256;
 
 CREATE TABLE IF NOT EXISTS devices
 (
-    person      UInt64 CODEC(Delta, ZSTD(1)),
-    token       String CODEC(ZSTD(1)),
+    person      UInt64 CODEC(T64, LZ4) SETTINGS (min_compress_block_size = 4096),
+    token       String CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 16384),
     platform    LowCardinality(String) COMMENT 'ios, android, web',
     app         LowCardinality(String),
     environment LowCardinality(String) COMMENT 'production, sandbox',
     last_seen   DateTime64(3, 'UTC'),
     removed     Bool,
     reason      LowCardinality(String) COMMENT 'of a removal: app, dead',
-    time        DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    pos         UInt64 CODEC(Delta, ZSTD(1)),
+    time        DateTime64(3, 'UTC') CODEC(T64, LZ4) SETTINGS (min_compress_block_size = 4096),
+    pos         UInt64 CODEC(T64, LZ4) SETTINGS (min_compress_block_size = 4096),
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
-    INDEX token_bloom token TYPE bloom_filter GRANULARITY 1
+    PROJECTION by_token
+    (
+        SELECT person, token, platform, app, environment, last_seen, removed, reason, time, pos
+        ORDER BY token
+    )
 )
 ENGINE = MergeTree
 ORDER BY (person, token, time, pos)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1;
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1, index_granularity = 256;
 
 CREATE TABLE IF NOT EXISTS consents
 (
-    person   UInt64 CODEC(Delta, ZSTD(1)),
+    person   UInt64 CODEC(T64, LZ4) SETTINGS (min_compress_block_size = 4096),
     channel  LowCardinality(String) COMMENT 'empty: all',
     category LowCardinality(String) COMMENT 'empty: all',
     granted  Bool,
-    time     DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    pos      UInt64 CODEC(Delta, ZSTD(1)),
+    time     DateTime64(3, 'UTC') CODEC(T64, LZ4) SETTINGS (min_compress_block_size = 4096),
+    pos      UInt64 CODEC(T64, LZ4) SETTINGS (min_compress_block_size = 4096),
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1
 )
 ENGINE = MergeTree
 ORDER BY (person, channel, category, time, pos)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1;
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1, index_granularity = 256;
 
 CREATE TABLE IF NOT EXISTS zones
 (
-    person UInt64 CODEC(Delta, ZSTD(1)),
+    person UInt64 CODEC(T64, LZ4) SETTINGS (min_compress_block_size = 4096),
     zone   LowCardinality(String) COMMENT 'IANA name',
-    time   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    pos    UInt64 CODEC(Delta, ZSTD(1)),
+    time   DateTime64(3, 'UTC') CODEC(T64, LZ4) SETTINGS (min_compress_block_size = 4096),
+    pos    UInt64 CODEC(T64, LZ4) SETTINGS (min_compress_block_size = 4096),
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
     PROJECTION by_pos
     (
@@ -101,16 +105,16 @@ CREATE TABLE IF NOT EXISTS zones
 )
 ENGINE = MergeTree
 ORDER BY (person, time, pos)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1;
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1, index_granularity = 256;
 
 CREATE TABLE IF NOT EXISTS fixes
 (
-    person   UInt64 CODEC(Delta, ZSTD(1)),
-    time     DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    pos      UInt64 CODEC(Delta, ZSTD(1)),
-    lat      Float64 CODEC(ZSTD(1)),
-    lon      Float64 CODEC(ZSTD(1)),
-    accuracy Float64 COMMENT 'metres; 0 when not said' CODEC(ZSTD(1)),
+    person   UInt64 CODEC(T64, LZ4) SETTINGS (min_compress_block_size = 4096),
+    time     DateTime64(3, 'UTC') CODEC(T64, LZ4) SETTINGS (min_compress_block_size = 4096),
+    pos      UInt64 CODEC(T64, LZ4) SETTINGS (min_compress_block_size = 4096),
+    lat      Float64 CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 4096),
+    lon      Float64 CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 4096),
+    accuracy Float64 COMMENT 'metres; 0 when not said' CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 4096),
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
     PROJECTION by_time
     (
@@ -124,9 +128,9 @@ CREATE TABLE IF NOT EXISTS fixes
     )
 )
 ENGINE = MergeTree
-PARTITION BY toYYYYMM(time)
+PARTITION BY toStartOfQuarter(time)
 ORDER BY (person, time, pos)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1;
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1, index_granularity = 256;
 
 CREATE TABLE IF NOT EXISTS identities
 (
@@ -136,7 +140,11 @@ CREATE TABLE IF NOT EXISTS identities
     pos    UInt64 CODEC(Delta, ZSTD(1)),
     time   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     INDEX pos_minmax pos TYPE minmax GRANULARITY 1,
-    INDEX person_bloom person TYPE bloom_filter GRANULARITY 1,
+    PROJECTION by_person
+    (
+        SELECT kind, id, person, pos, time
+        ORDER BY person
+    ),
     PROJECTION by_pos
     (
         SELECT person, time, pos, kind
@@ -145,7 +153,7 @@ CREATE TABLE IF NOT EXISTS identities
 )
 ENGINE = MergeTree
 ORDER BY (kind, id, pos)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1;
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1, index_granularity = 256;
 
 CREATE TABLE IF NOT EXISTS merges
 (
