@@ -42,7 +42,7 @@ func TestUsage(t *testing.T) {
 		"no rate":              {[]string{"send", "--rate", "0"}, "--rate and --paced must be more than nothing"},
 		"too little history":   {[]string{"ticks", "--events", "900"}, "--events is at least 10,000"},
 		"broken message":       {[]string{"ticks", "--arrivals", "250"}, "--arrivals is at least 100, in hundreds"},
-		"no ticks":             {[]string{"ticks", "--ticks", "0"}, "--ticks is at least 1"},
+		"no ticks":             {[]string{"ticks", "--ticks", "0"}, "--ticks is at least 1; with --store"},
 		"a hasty period":       {[]string{"ticks", "--period", "5s"}, "--period is from 1m to 24h"},
 		"an argument too many": {[]string{"all", "now"}, `unknown command "now" for "bench all"`},
 	} {

@@ -274,7 +274,7 @@ func abridged(text string) string {
 
 // takeApart ticks once more and notes each query. With --profile their texts are written there.
 func (t *ticking) takeApart(ctx context.Context, set *ruleState) (*table, error) {
-	if _, err := t.arrive(ctx); err != nil {
+	if err := t.arrive(ctx); err != nil {
 		return nil, err
 	}
 	t.probe.on = true
@@ -306,7 +306,7 @@ func (t *ticking) takeApart(ctx context.Context, set *ruleState) (*table, error)
 	}
 	t.probe.noted = nil
 	if t.s.profile != "" {
-		if err := os.WriteFile(filepath.Join(t.s.profile, fmt.Sprintf("ticks-%d-queries.sql", t.shop.events)), []byte(texts.String()), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(t.s.profile, fmt.Sprintf("ticks-%d-queries.sql", t.shop.Events)), []byte(texts.String()), 0o644); err != nil {
 			return nil, fmt.Errorf("write the queries of a tick: %w", err)
 		}
 	}

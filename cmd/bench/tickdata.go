@@ -33,22 +33,34 @@ const (
 	fillSlice   = 2_000_000
 )
 
-// shop is the size of the data and where it is in time.
+// shop is the size of the data and how far it has come.
 type shop struct {
-	events, people, old int64
-	from, to            int64 // of the history, Unix ms
+	Events int64 `json:"events"` // of the ninety days
+	From   int64 `json:"from"`   // when they begin, Unix ms
+	Next   int64 `json:"next"`   // arrival
+	At     int64 `json:"at"`     // when it comes at the earliest, Unix ms
+
+	people, old int64 // at the end of the ninety days; before them
+	origin      int64 // arrival with which this run's ticks began
 }
 
-func newShop(n int64, now time.Time) shop {
-	people := n / 10
-	s := shop{events: n, people: people, old: people * 6 / 10, to: now.UTC().Truncate(time.Minute).UnixMilli()}
-	s.from = s.to - tickHistory.Milliseconds()
+// sized is a shop of a size; one that goes on is read from a file instead.
+func sized(n int64, now time.Time) shop {
+	at := now.UTC().Truncate(time.Minute)
+	s := shop{Events: n, Next: n, From: at.Add(-tickHistory).UnixMilli(), At: at.UnixMilli()}
+	return s.begun()
+}
+
+// begun works out what follows from the rest, at the beginning of a run.
+func (s shop) begun() shop {
+	s.people = s.Events / 10
+	s.old, s.origin = s.people*6/10, s.Next
 	return s
 }
 
-// upTo is the end of the message of the last of n arrivals.
-func (s *shop) upTo(n int64) events.Position {
-	return events.EndOf(uint64(s.old + 1000 + (n-1)/perMessage))
+// upTo is the end of the message of the last arrival.
+func (s *shop) upTo() events.Position {
+	return events.EndOf(uint64(s.old + 1000 + (s.Next-1)/perMessage))
 }
 
 // stretch is a run of arrivals: those of the ninety days, or of one tick.
@@ -57,29 +69,32 @@ type stretch struct {
 	at       string // SQL: when arrival i came, Unix ms
 	origin   int64  // where visits began to be counted in this way
 	beside   int64  // visits that are interleaved
-	from, to int64  // instants, Unix ms
 }
 
 // past is the history.
 func (s *shop) past() stretch {
 	seconds := tickHistory.Seconds()
 	return stretch{
-		n: s.events, from: s.from, to: s.to, beside: max(1, int64(float64(s.events)*stepApart/seconds)),
+		n: s.Events, beside: max(1, int64(float64(s.Events)*stepApart/seconds)),
 		// A day has its night: the share of the day that has gone runs ahead of the share of its events and
 		// falls behind. Ticks begin where events are as many as on average.
 		at: fmt.Sprintf("%d + toInt64((i * %[2]d / %[3]d + 0.1114 * (sin(6.283185307 * (i * %[2]d / %[3]d - 0.25)) + 1)) * 86400000)",
-			s.from, int64(tickHistory/(24*time.Hour)), s.events),
+			s.From, int64(tickHistory/(24*time.Hour)), s.Events),
 	}
 }
 
-// tick is what arrives in one tick: the j-th, of n events.
-func (s *shop) tick(j, n int64, period time.Duration) stretch {
-	first, from := s.events+j*n, s.to+j*period.Milliseconds()
+// tick is what arrives in the next tick.
+func (s *shop) tick(n int64, period time.Duration) stretch {
 	return stretch{
-		first: first, n: n, origin: s.events, from: from, to: from + period.Milliseconds(),
+		first: s.Next, n: n, origin: s.origin,
 		beside: max(1, int64(float64(n)*stepApart/period.Seconds())),
-		at:     fmt.Sprintf("%d + intDiv((i - %d) * %d, %d)", from, first, period.Milliseconds(), n),
+		at:     fmt.Sprintf("%d + intDiv((i - %d) * %d, %d)", s.At, s.Next, period.Milliseconds(), n),
 	}
+}
+
+// pass goes on to the end of a tick.
+func (s *shop) pass(n int64, period time.Duration) {
+	s.Next, s.At = s.Next+n, s.At+period.Milliseconds()
 }
 
 // words are what the names in the SQL below stand for.
@@ -99,7 +114,7 @@ func (s *shop) words(source string, x stretch) []string {
 		"$ms", "fromUnixTimestamp64Milli",
 		"$at", x.at, "$first", n(x.first), "$n,", n(x.n) + ",", "$n)", n(x.n) + ")", "$origin", n(x.origin), "$beside", n(x.beside),
 		"$walks", n(max(1, x.beside*walkApart/stepApart/fixEach)), "$walkers", n(max(1, s.old/fixEach)), "$fixEach", n(fixEach), "$steps", n(walkSteps),
-		"$old", n(s.old), "$newcomers", n(k1 - k0), "$k0", n(k0), "$new", n(newcomer), "$born", n(s.from),
+		"$old", n(s.old), "$newcomers", n(k1 - k0), "$k0", n(k0), "$new", n(newcomer), "$born", n(s.From),
 		"$mergeEach", n(mergeEach), "$mergeLater", n(mergeLater), "$mergeCycle", n(mergeEach * newcomer), "$mergeAt", n((mergeLater + 7*newcomer) % (mergeEach * newcomer)),
 		"$base", n(s.old + 1000), "$each", n(perMessage),
 		"$storesLat", ftoa(storesLat), "$storesLon", ftoa(storesLon), "$eachLat", ftoa(eachLat), "$eachLon", ftoa(eachLon), "$stores", n(tickStores), "$storeStep", n(storesStep),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -126,7 +127,7 @@ func (p *peer) period(ctx context.Context, at int64) error {
 	statements := []string{state(peerID, peerID, "user", "toStartOfDay(event_time)", "1")}
 	for _, r := range sameRules {
 		for i, l := range peerLeaves[r.name] {
-			name := r.name + fmt.Sprint(i)
+			name := r.name + strconv.Itoa(i)
 			if skip[name] {
 				continue
 			}
@@ -149,7 +150,7 @@ func (p *peer) period(ctx context.Context, at int64) error {
 	statements = statements[:0]
 	for _, r := range sameRules {
 		for i, l := range peerLeaves[r.name] {
-			name := r.name + fmt.Sprint(i)
+			name := r.name + strconv.Itoa(i)
 			if l.performed() {
 				statements = append(statements, p.resolvePerformed(&l, r.name, name, at)...)
 			} else if !skip[name] {
@@ -208,7 +209,7 @@ func (p *peer) prune(ctx context.Context, fresh string) (map[string]bool, error)
 	for _, r := range sameRules {
 		for i, l := range peerLeaves[r.name] {
 			if !l.performed() {
-				names = append(names, r.name+fmt.Sprint(i))
+				names = append(names, r.name+strconv.Itoa(i))
 				columns = append(columns, "max("+l.where()+")")
 			}
 		}
@@ -280,7 +281,7 @@ func (t *ticking) comparePeer(ctx context.Context) ([]*table, error) {
 		return nil, err
 	}
 	set := newRuleSet(sameRules, ruleSet(ws, sameRules))
-	out := costTable(fmt.Sprintf("The same %d conditions in both ways, %s events", len(sameRules), grouped(float64(t.shop.events), 0)))
+	out := costTable(fmt.Sprintf("The same %d conditions in both ways, %s events", len(sameRules), grouped(float64(t.shop.Events), 0)))
 	out.Key = "peer"
 	t.s.say("first look at everybody for %d conditions …", len(sameRules))
 	first, err := t.look(ctx, set, true)
@@ -289,7 +290,14 @@ func (t *ticking) comparePeer(ctx context.Context) ([]*table, error) {
 	}
 	out.add("nudge, first look", []cost{first})
 	p := &peer{t: t}
+	if err := p.exec(ctx, "DROP TABLE IF EXISTS peer_updated_mv"); err != nil { // of a store that was kept
+		return nil, err
+	}
 	for _, sql := range peerTables {
+		name := strings.Fields(sql[strings.Index(sql, "peer_"):])[0]
+		if err := p.exec(ctx, "DROP TABLE IF EXISTS "+name+" SYNC"); err != nil {
+			return nil, err
+		}
 		if err := p.exec(ctx, sql); err != nil {
 			return nil, err
 		}
@@ -313,7 +321,7 @@ func (t *ticking) comparePeer(ctx context.Context) ([]*table, error) {
 	var ours, theirs []cost
 	for range t.o.ticks {
 		before := set.at.UpTo
-		if _, err := t.arrive(ctx); err != nil {
+		if err := t.arrive(ctx); err != nil {
 			return out.list(), err
 		}
 		if err := p.load(ctx, uint64(before), uint64(t.now().UpTo)); err != nil {

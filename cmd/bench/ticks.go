@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,8 +27,8 @@ type ticksOptions struct {
 	events, arrivals int64
 	ticks            int
 	period           time.Duration
-	peer             bool
-	profiled         bool
+	peer, profiled   bool
+	store            string
 }
 
 func ticksDefaults() *ticksOptions {
@@ -72,6 +74,7 @@ for each leaf of a condition, then who is in and who is out of the whole set of 
 	cmd.Flags().IntVar(&o.ticks, "ticks", o.ticks, "ticks that are measured")
 	cmd.Flags().DurationVar(&o.period, "period", o.period, "time from tick to tick")
 	cmd.Flags().BoolVar(&o.peer, "peer", o.peer, "compare with the closest open-source design")
+	cmd.Flags().StringVar(&o.store, "store", o.store, "folder that keeps the filled store; the next run with it goes on from there")
 	cmd.Flags().BoolVar(&o.profiled, "queries", o.profiled, "take one more tick apart query by query")
 	return cmd
 }
@@ -82,8 +85,8 @@ func (o *ticksOptions) check() error {
 		return fmt.Errorf("--events is at least 10,000, in hundreds, not %d", o.events)
 	case o.arrivals < perMessage || o.arrivals%perMessage != 0:
 		return fmt.Errorf("--arrivals is at least 100, in hundreds, not %d", o.arrivals)
-	case o.ticks < 1:
-		return errors.New("--ticks is at least 1")
+	case o.ticks < 1 && (o.ticks != 0 || o.store == ""):
+		return errors.New("--ticks is at least 1; with --store, 0 only fills it")
 	case o.period < time.Minute || o.period > 24*time.Hour:
 		return errors.New("--period is from 1m to 24h")
 	}
@@ -92,7 +95,10 @@ func (o *ticksOptions) check() error {
 
 // run fills the store and measures.
 func (o *ticksOptions) run(ctx context.Context, s *session) (tables []*table, err error) {
-	dir := filepath.Join(s.dir, "ticks")
+	dir := o.store
+	if dir == "" {
+		dir = filepath.Join(s.dir, "ticks")
+	}
 	if err := writeWorkspace(dir, tickWorkspace(tickRules)); err != nil {
 		return nil, err
 	}
@@ -100,16 +106,19 @@ func (o *ticksOptions) run(ctx context.Context, s *session) (tables []*table, er
 	if err != nil {
 		return nil, err
 	}
-	shop := newShop(o.events, time.Now())
-	if err := o.fillStore(ctx, s, ws, &shop); err != nil {
+	shop, err := o.fillStore(ctx, s, ws, dir)
+	if err != nil {
 		return nil, err
+	}
+	if o.ticks == 0 {
+		return nil, nil
 	}
 	store, err := app.OpenStore(ctx, ws, nil) // started again, so that filling is not in its memory
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	t, err := newTicking(ctx, s, store, ws, &shop, o)
+	t, err := newTicking(ctx, s, dir, store, ws, shop, o)
 	if err != nil {
 		return nil, err
 	}
@@ -117,8 +126,7 @@ func (o *ticksOptions) run(ctx context.Context, s *session) (tables []*table, er
 	set := newRuleSet(tickRules, whos)
 	costs, err := t.measure(ctx, set)
 	tables = append(tables, costs...)
-	var wrong *differError
-	if errors.As(err, &wrong) { // the other tables may say why
+	if wrong, ok := errors.AsType[*differError](err); ok { // the other tables may say why
 		s.say("Wrong: %v", wrong)
 		defer func() { err = errors.Join(err, wrong) }()
 	} else if err != nil {
@@ -146,28 +154,59 @@ func (o *ticksOptions) run(ctx context.Context, s *session) (tables []*table, er
 	return tables, nil
 }
 
-// fillStore makes the tables, fills them and waits until they are merged.
-func (o *ticksOptions) fillStore(ctx context.Context, s *session, ws *workspace.Workspace, shop *shop) (err error) {
+// shopFile says how far the data of a kept store has come.
+const shopFile = "shop.json"
+
+// fillStore makes the tables, fills them and waits until they are merged, unless that was done before.
+func (o *ticksOptions) fillStore(ctx context.Context, s *session, ws *workspace.Workspace, dir string) (_ *shop, err error) {
+	text, err := os.ReadFile(filepath.Join(dir, shopFile))
+	if err == nil {
+		var kept shop
+		if err := json.Unmarshal(text, &kept); err != nil {
+			return nil, fmt.Errorf("read %s of the store that was kept: %w", shopFile, err)
+		}
+		if kept.Events != o.events {
+			return nil, fmt.Errorf("the store that was kept in %s was filled with --events %d", dir, kept.Events)
+		}
+		shop := kept.begun()
+		return &shop, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the store that was kept: %w", err)
+	}
 	store, err := app.OpenStore(ctx, ws, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	if err := store.Migrate(ctx, clickhouse.Layout{}); err != nil {
-		return err
+		return nil, err
 	}
+	shop := sized(o.events, time.Now())
 	start := time.Now()
 	s.say("filling the store with %s events of %s people …", grouped(float64(o.events), 0), grouped(float64(shop.people), 0))
 	err = shop.fill(ctx, store, shop.past(), func(done int64) {
 		s.say("  %s events, %s a second", grouped(float64(done), 0), grouped(float64(done)/time.Since(start).Seconds(), 0))
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	filled := time.Since(start)
 	err = settle(ctx, store, quietAfter(filled))
 	s.say("filled in %s, merged %s later", filled.Round(time.Second), (time.Since(start) - filled).Round(time.Second))
-	return err
+	return &shop, errors.Join(err, shop.save(dir))
+}
+
+// save notes how far the data has come.
+func (s *shop) save(dir string) error {
+	text, err := json.Marshal(s)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, shopFile), text, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("note how far the data has come: %w", err)
+	}
+	return nil
 }
 
 // ruleSet are the compiled conditions of rules, in their order.
@@ -191,18 +230,17 @@ type ticking struct {
 	planner *planner.Planner
 	engine  process
 	self    process
-	done    int64 // ticks that have arrived
-	merged  events.Position
+	dir     string
 }
 
-func newTicking(ctx context.Context, s *session, store *clickhouse.Store, ws *workspace.Workspace, shop *shop, o *ticksOptions) (*ticking, error) {
+func newTicking(ctx context.Context, s *session, dir string, store *clickhouse.Store, ws *workspace.Workspace, shop *shop, o *ticksOptions) (*ticking, error) {
 	t := &ticking{
 		s: s, o: o, store: store, ws: ws, shop: shop, probe: &probe{Conn: store.Conn()},
-		engine: process{"clickhouse", store.Engine().PID()}, self: process{"nudge", os.Getpid()}, merged: shop.upTo(shop.events),
+		engine: process{"clickhouse", store.Engine().PID()}, self: process{"nudge", os.Getpid()}, dir: dir,
 	}
 	t.planner = planner.New(planner.Options{
 		Conn: t.probe, Fences: func() *geo.Fences { return ws.Fences }, Fixes: ws.Location,
-		Changed: func() events.Position { return t.merged },
+		Changed: shop.upTo, // some of each tick's arrivals are merges
 	})
 	_, err := number(ctx, store, "SELECT count() FROM system.one") // it has woken up
 	return t, err
@@ -210,27 +248,22 @@ func newTicking(ctx context.Context, s *session, store *clickhouse.Store, ws *wo
 
 // now is the instant and the position of the last tick that has arrived.
 func (t *ticking) now() segments.Baseline {
-	return segments.Baseline{
-		At:   t.shop.to + t.done*t.o.period.Milliseconds(),
-		UpTo: t.shop.upTo(t.shop.events + t.done*t.o.arrivals),
-	}
+	return segments.Baseline{At: t.shop.At, UpTo: t.shop.upTo()}
 }
 
 // arrive lets the next tick's events arrive.
-func (t *ticking) arrive(ctx context.Context) (stretch, error) {
-	x := t.shop.tick(t.done, t.o.arrivals, t.o.period)
-	if err := t.shop.fill(ctx, t.store, x, nil); err != nil {
-		return x, err
+func (t *ticking) arrive(ctx context.Context) error {
+	if err := t.shop.fill(ctx, t.store, t.shop.tick(t.o.arrivals, t.o.period), nil); err != nil {
+		return err
 	}
-	t.done++
-	t.merged = t.now().UpTo // some of them are merges
-	return x, nil
+	t.shop.pass(t.o.arrivals, t.o.period)
+	return t.shop.save(t.dir)
 }
 
 // measure looks at everybody, ticks, looks at everybody again, and holds what both say together.
 func (t *ticking) measure(ctx context.Context, set *ruleState) ([]*table, error) {
 	table := costTable(fmt.Sprintf("Ticks: %d rules, %s people, %s events, %s arrive every %s", len(set.rules),
-		grouped(float64(t.shop.people), 0), grouped(float64(t.shop.events), 0), grouped(float64(t.o.arrivals), 0), t.o.period))
+		grouped(float64(t.shop.people), 0), grouped(float64(t.shop.Events), 0), grouped(float64(t.o.arrivals), 0), t.o.period))
 	t.s.say("first look at everybody …")
 	first, err := t.look(ctx, set, true)
 	if err != nil {
@@ -240,7 +273,7 @@ func (t *ticking) measure(ctx context.Context, set *ruleState) ([]*table, error)
 	t.s.say("  %.1f s; %s answers are true", first.took.Seconds(), grouped(float64(set.size()), 0))
 	var ticks []cost
 	for i := range t.o.ticks {
-		if _, err := t.arrive(ctx); err != nil {
+		if err := t.arrive(ctx); err != nil {
 			return table.list(), err
 		}
 		c, err := t.look(ctx, set, false)
@@ -304,7 +337,7 @@ func (t *ticking) look(ctx context.Context, set *ruleState, full bool) (c cost, 
 // people counts who was judged, and all events that are stored of them.
 func (t *ticking) people(ctx context.Context, got *heard, c *cost) error {
 	if got.everybody {
-		c.people = t.shop.people + t.done*t.o.arrivals/newcomer
+		c.people = t.shop.people + (t.shop.Next-t.shop.Events)/newcomer
 		n, err := number(ctx, t.store, "SELECT count() FROM events")
 		c.own = n
 		return err

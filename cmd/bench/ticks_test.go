@@ -51,15 +51,18 @@ func TestSmokeTicks(t *testing.T) {
 }
 
 func TestArrivalsAreConsistent(t *testing.T) {
-	s := newShop(20_000, time.Date(2026, 3, 1, 20, 0, 30, 0, time.UTC))
+	s := sized(20_000, time.Date(2026, 3, 1, 20, 0, 30, 0, time.UTC))
 	require.EqualValues(t, 2000, s.people)
-	require.Equal(t, events.EndOf(uint64(s.old+1000+199)), s.upTo(20_000), "the end of the message of the last arrival")
-	past := s.past()
-	require.Equal(t, s.to, past.to)
-	first, second := s.tick(0, 500, 5*time.Minute), s.tick(1, 500, 5*time.Minute)
+	require.Equal(t, events.EndOf(uint64(s.old+1000+199)), s.upTo(), "the end of the message of the last arrival")
+	past, first := s.past(), s.tick(500, 5*time.Minute)
 	require.EqualValues(t, 20_000, first.first)
+	before := s
+	s.pass(500, 5*time.Minute)
+	second := s.tick(500, 5*time.Minute)
 	require.Equal(t, first.first+first.n, second.first, "no arrival is left out")
-	require.Equal(t, first.to, second.from)
+	require.Equal(t, before.At+(5*time.Minute).Milliseconds(), s.At)
+	require.Equal(t, events.EndOf(uint64(s.old+1000+204)), s.upTo())
+	require.Equal(t, s.origin, before.origin, "visits go on from tick to tick")
 	for _, x := range []stretch{past, first, second} {
 		for _, f := range fillSQL {
 			require.NotContains(t, s.sql(f.source, f.text, x), "$", "every name is filled in")

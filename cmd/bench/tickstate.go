@@ -23,8 +23,6 @@ type heard struct {
 	yes       [][]truth // by rule, in order
 	judged    [][]uint64
 	whole     [][]span // ranges of people that were judged whole
-	refused   []error
-	failed    error
 	everybody bool
 	answers   int64
 	parts     int
@@ -174,11 +172,12 @@ func (r *ruleState) same(full *ruleState) error {
 		if len(onlyTicks)+len(onlyFull) == 0 {
 			continue
 		}
-		text := fmt.Sprintf("%s: %d of %d only by the ticks, %d only by the full look", r.rules[who].name, len(onlyTicks), len(r.in[who]), len(onlyFull))
+		var text strings.Builder
+		fmt.Fprintf(&text, "%s: %d of %d only by the ticks, %d only by the full look", r.rules[who].name, len(onlyTicks), len(r.in[who]), len(onlyFull))
 		for _, one := range slices.Concat(onlyTicks[:min(2, len(onlyTicks))], onlyFull[:min(2, len(onlyFull))]) {
-			text += fmt.Sprintf(" · person %d", one.person)
+			fmt.Fprintf(&text, " · person %d", one.person)
 		}
-		wrong = append(wrong, text)
+		wrong = append(wrong, text.String())
 	}
 	if wrong != nil {
 		return &differError{r.at, wrong}
