@@ -72,16 +72,6 @@ func (a *changeAnalysis) source(f *Feature) int {
 	return i
 }
 
-// sourcesOf are the histories that a value is made of.
-func (a *changeAnalysis) sourcesOf(n *node, found func(i int)) {
-	if n.op == opFeature {
-		found(a.source(n.feat))
-	}
-	for _, k := range n.kids {
-		a.sourcesOf(k, found)
-	}
-}
-
 func (a *changeAnalysis) trait(name string) {
 	if !slices.Contains(a.out.Traits, name) {
 		a.out.Traits = append(a.out.Traits, name)
@@ -173,9 +163,11 @@ func (a *changeAnalysis) walk(n *node) {
 			a.full(n.kids[1], whyClosure)
 			return
 		}
+		a.lists = append(a.lists, n.kids[0])
 		for _, k := range n.kids[1:] {
 			a.walk(k)
 		}
+		a.lists = a.lists[:len(a.lists)-1]
 		return
 	default:
 	}
@@ -200,14 +192,9 @@ func (a *changeAnalysis) in(n *node) {
 // compare notes when the comparison of two values can turn. With list, l is a list whose elements
 // are asked whether they are later than r.
 func (a *changeAnalysis) compare(l, r *node, list bool) {
-	switch {
-	case !a.moving(l) && !a.moving(r):
+	if !a.moving(l) && !a.moving(r) {
 		a.walk(l)
 		a.walk(r)
-		return
-	case max(l.depth, r.depth) > 0:
-		a.closure(l)
-		a.closure(r)
 		return
 	}
 	ls, rs := a.choices(l, true), a.choices(r, true)
@@ -300,6 +287,10 @@ func (a *changeAnalysis) turns(l, r *node, list bool) {
 	d := of.plus(a.linear(r), -1)
 	kind := d.turns()
 	switch {
+	case kind == turnDue && max(l.depth, r.depth) > 0: // each element has instants of its own
+		a.closure(l)
+		a.closure(r)
+		return
 	case kind == turnFull && d.bad != nil:
 		a.full(d.bad, d.why)
 	case kind == turnFull:
@@ -317,16 +308,26 @@ func (a *changeAnalysis) turns(l, r *node, list bool) {
 	}
 	switch kind {
 	case turnAge:
-		for _, age := range turningAges(l, r, list) {
-			for _, t := range d.times {
-				if t.coef != 0 {
-					a.sourcesOf(t.occ, func(i int) { a.ages[i][age] = true })
-				}
+		ages := turningAges(l, r, list)
+		for _, t := range d.times {
+			if t.coef != 0 {
+				a.crossings(t.occ, ages)
 			}
 		}
 	case turnDue:
 		a.dues = append(a.dues, turning{l: l, r: r, list: list})
 	default:
+	}
+}
+
+// crossings notes ages of the histories that an occurrence comes from.
+func (a *changeAnalysis) crossings(occ *node, ages []int64) {
+	of, _ := a.histories(occ)
+	for _, f := range of {
+		i := a.source(f)
+		for _, age := range ages {
+			a.ages[i][age] = true
+		}
 	}
 }
 

@@ -95,7 +95,7 @@ const (
 	whyAnniversary = "This follows the calendar where each person is, so that everybody's answer may change at any tick."
 	whyAge         = "This grows with time and is used as a plain value here. Compare an age with a duration, as in x.last.ago >= hours(1), and everybody need not be asked at each tick."
 	whyFunction    = "This is computed from something that grows with time, and when it changes is not foreseen. Compare the age or the time itself with a duration or a time."
-	whyClosure     = "This is asked of each element of a list, and each has its own age. An occurrence filter or .within(…) asks the same of the history."
+	whyClosure     = "This is computed for each element of a list from what grows with time, and when it changes is not foreseen. An occurrence filter or .within(…) asks the same of the history."
 	whyProduct     = "This multiplies or divides one thing that grows with time by another. Compare them with durations one by one."
 	whyRounded     = "This multiplies ages by large numbers or fractions and compares them with other ages, which is rounded. Use whole numbers up to 1024."
 	whyTooMany     = "This has too many alternatives that depend on now. Split it into several conditions."
@@ -108,8 +108,11 @@ func whyLocal(name string) string {
 	return whyClock
 }
 
-// forms remembers which nodes move.
-type forms struct{ moves map[*node]bool }
+// forms brings values to their forms. It remembers which nodes move.
+type forms struct {
+	moves map[*node]bool
+	lists []*node // those of the open closures, outermost first
+}
 
 // moving reports whether a value changes as time goes by, with nothing happening. Truths do not: where
 // they turn is found by looking at their comparisons. Nor do occurrences and lists of them.
@@ -147,28 +150,42 @@ func isCalendar(n *node) bool {
 	return n.op == opCall && n.fn.zoned != nil && n.fn != fnLocalTime
 }
 
-// fromHistories reports whether an occurrence comes from the histories of the condition, so that its
-// age is found by theirs.
-func fromHistories(n *node) bool {
-	found := false
-	var walk func(n *node) bool // false: some of it comes from elsewhere
+// histories are those that an occurrence, or each of a list, comes from, so that its age is found by
+// theirs; false when some come from elsewhere.
+func (fs *forms) histories(n *node) (of []*Feature, ok bool) {
+	var walk func(n *node) bool
 	walk = func(n *node) bool {
+		kids := n.kids
 		switch n.op {
 		case opFeature:
-			found = true
+			of = append(of, n.feat)
 			return true
 		case opTrigger, opElem, opEarlier:
 			return false
+		case opLoop:
+			if n.name == "map" {
+				return false
+			}
+			kids = kids[:1] // an element that was found or kept
+		case opIf:
+			kids = kids[1:]
 		default:
 		}
-		for _, k := range n.kids {
+		for _, k := range kids {
 			if !walk(k) {
 				return false
 			}
 		}
 		return true
 	}
-	return walk(n) && found
+	if n.op == opElem {
+		if n.typ != typOccurrence || n.depth > len(fs.lists) {
+			return nil, false
+		}
+		n = fs.lists[n.depth-1]
+	}
+	ok = walk(n) && len(of) > 0
+	return of, ok
 }
 
 // linear brings a value to its linear form. Choices have been taken apart before.
@@ -180,12 +197,13 @@ func (fs *forms) linear(n *node) linear {
 		return linear{now: 1, reads: 1}
 	case opField:
 		occ := n.kids[0]
+		_, found := fs.histories(occ)
 		switch {
-		case n.name == "ago" && fromHistories(occ):
+		case n.name == "ago" && found:
 			return linear{now: 1, times: []timeTerm{{occ, -1}}, reads: 1}
 		case n.name == "ago":
 			return linear{now: 1, steady: []*node{occ}, reads: 1}
-		case n.name == "at" && fromHistories(occ):
+		case n.name == "at" && found:
 			return linear{times: []timeTerm{{occ, 1}}}
 		}
 	case opCall:
