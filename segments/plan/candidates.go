@@ -51,35 +51,51 @@ type candidate struct {
 	trigger *segments.Occurrence
 }
 
-// candidatesSQL writes the query that finds the candidates of a group in a range of people (nil: of all): person, value, and for each
-// condition whether its prefilter is passed.
+// candidatesSQL writes the query that finds the candidates of a group in a range of people (nil: of all):
+// person, value, and for each condition whether its prefilter is passed.
 func (l *look) candidatesSQL(g group, s *span) string {
 	m := l.moment
 	m.scope.span = s
 	pre := newPrefilter(l.At, g.forEach != nil)
+	return l.prefilterSQL(m, g, pre, func(w int) bool { return l.located(g, w, s).instead })
+}
+
+// siftSQL writes the query for which prefilters some people pass, of all of them who have any row that is read.
+func (l *look) siftSQL(g group, people []uint64) string {
+	m := l.moment
+	m.scope.only = people
+	pre := newPrefilter(l.At, g.forEach != nil)
+	pre.present = true
+	return l.prefilterSQL(m, g, pre, func(int) bool { return false })
+}
+
+func (l *look) prefilterSQL(m moment, g group, pre *prefilter, nowhere func(w int) bool) string {
 	bits := make([]string, len(g.who))
 	for i, w := range g.who {
-		pre.nowhere = l.located(g, w, s).instead
+		pre.nowhere = nowhere(w)
 		bits[i] = "toUInt8(" + pre.add(l.Who[w]) + ")"
 	}
 	// A list is flat, which matters to the server's analyzer: bits added up would nest as deep as
 	// there are conditions.
 	passes := "[" + strings.Join(bits, ", ") + "]"
-	rows, key, value, having := "", "p", "''", ""
+	rows, key, value, having := "", "p", "''", []string{"has(passes, 1)"}
 	if g.forEach == nil {
 		rows = m.personRows(pre.rows, words(pre.aggregates...), &pre.conds)
 		if rows == "" { // no prefilter can hold for anybody
 			return ""
 		}
+		if pre.present {
+			having = nil
+		}
 	} else {
 		key, value = "p, v", "v"
 		_, own := forEachSource(g.forEach)
-		having = " AND n > 0"
+		having = append(having, "n > 0")
 		pre.aggregates = append(pre.aggregates, "countIf("+pre.conds.column(own)+") AS n")
 		rows = m.keyedRows(g.forEach, pre.rows.features, nil, words(pre.aggregates...), &pre.conds)
 	}
 	inner := "SELECT " + strings.Join(append([]string{key}, pre.aggregates...), ", ") + " FROM (" + rows + ") GROUP BY " + key
-	return "SELECT p, " + value + ", " + passes + " AS passes FROM (" + inner + ") WHERE has(passes, 1)" + having + " ORDER BY " + key
+	return "SELECT p, " + value + ", " + passes + " AS passes FROM (" + inner + ")" + where(having) + " ORDER BY " + key
 }
 
 // located is what places say of a condition's candidates.
@@ -150,13 +166,17 @@ func (l *look) passing(ctx context.Context, g group, s *span) ([]candidate, erro
 	if len(g.who) == 0 {
 		return nil, nil
 	}
-	sql := l.candidatesSQL(g, s)
+	return l.passed(ctx, l.query, g, l.candidatesSQL(g, s))
+}
+
+// passed runs a query for prefilters and lists who passes which.
+func (l *look) passed(ctx context.Context, ask func(context.Context, string, func(func(...any) error) error) error, g group, sql string) ([]candidate, error) {
 	if sql == "" {
 		return nil, nil
 	}
 	sets := map[string][]int{} // by what is passed: most candidates share a few
 	var out []candidate
-	err := l.query(ctx, sql, func(scan func(...any) error) error {
+	err := ask(ctx, sql, func(scan func(...any) error) error {
 		var c candidate
 		var passes []uint8
 		if err := scan(&c.person, &c.value, &passes); err != nil {

@@ -27,6 +27,7 @@ func (l *look) gather(ctx context.Context, b *batch) (*facts, error) {
 	for g := range b.groups {
 		f.candidates[g] = b.given[g]
 		if b.groups[g].forEach == nil {
+			f.candidates[g] = slices.Concat(b.given[g], b.all[g])
 			continue
 		}
 		if err := l.gatherValues(ctx, b, g, f); err != nil {

@@ -15,8 +15,8 @@ import (
 type batch struct {
 	groups []group
 	keyed  []columns // the columns of each group's values
-	// given are to be judged as they are; of those in all (who have no value yet) every value is, and the
-	// named values too if they never occurred.
+	// given are to be judged as they are, and so are those in all of a group without for_each; of those in all of
+	// one with it (who have no value yet) every value is, and the named values too if they never occurred.
 	given, all, named [][]candidate
 }
 

@@ -44,6 +44,7 @@ type Planner struct {
 	fixes    geo.Options
 	chunk    int
 	part     int
+	sift     int // people from which on they are sifted
 	ahead    ahead
 	queries  atomic.Int64
 	asked    atomic.Int64 // queries about everybody
@@ -56,7 +57,7 @@ type Planner struct {
 
 // New makes a planner. It asks nothing of the store yet.
 func New(o Options) *Planner {
-	p := &Planner{conn: o.Conn, fences: o.Fences, fixes: o.Fixes, chunk: o.Chunk, part: o.Part}
+	p := &Planner{conn: o.Conn, fences: o.Fences, fixes: o.Fixes, chunk: o.Chunk, part: o.Part, sift: siftFrom}
 	p.people.changed = o.Changed
 	if o.Database != "" {
 		p.database = "`" + strings.ReplaceAll(o.Database, "`", "\\`") + "`."

@@ -147,7 +147,7 @@ func (t *tick) spanned(ctx context.Context, s span) error {
 	found := make([][]candidate, len(t.groups))
 	for g := range t.groups {
 		var err error
-		if found[g], err = t.passed(ctx, g, s); err != nil {
+		if found[g], err = t.find(ctx, g, s); err != nil {
 			return err
 		}
 	}
@@ -161,6 +161,9 @@ func (t *tick) spanned(ctx context.Context, s span) error {
 			return t.emit(ctx, s.to)
 		}
 		b := t.chunk(found, people, last)
+		if err := t.sift(ctx, b); err != nil {
+			return err
+		}
 		v, err := t.judgeEach(ctx, b, t.refuse)
 		if err != nil {
 			return err
@@ -221,11 +224,10 @@ func (t *tick) chunk(found [][]candidate, people [][]uint64, last uint64) *batch
 		}
 		for _, person := range order {
 			c := candidate{person: person, who: who[person]}
+			b.all[g] = append(b.all[g], c)
 			if group.forEach == nil {
-				b.given[g] = append(b.given[g], c)
 				continue
 			}
-			b.all[g] = append(b.all[g], c)
 			for _, w := range c.who {
 				if v := t.asked[w][person]; v != nil {
 					for _, value := range v.named {
@@ -255,8 +257,8 @@ func (t *tick) unasked(found []candidate) []candidate {
 	return out
 }
 
-// passed finds those of a range who pass the prefilters of a group's conditions that everybody is looked at for.
-func (t *tick) passed(ctx context.Context, g int, s span) ([]candidate, error) {
+// find finds those of a range who pass the prefilters of a group's conditions that everybody is looked at for.
+func (t *tick) find(ctx context.Context, g int, s span) ([]candidate, error) {
 	var who []int
 	for _, w := range t.groups[g].who {
 		if t.full[w] && t.refused[w] == nil {

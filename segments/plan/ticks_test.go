@@ -189,10 +189,16 @@ func TestParts(t *testing.T) {
 	require.Equal(t, "all", mixed.judged[0])
 	require.NotEqual(t, "all", mixed.judged[1])
 
-	// Named in the query, or read from the table: who was merged is found.
-	m := &mapping{upTo: 1 << 40}
-	m.resolve(tw.merges)
-	require.NotEmpty(t, m.gone)
+	// Sifted by prefilters or not, all that changed since the beginning are judged, and whoever was asked for.
+	beginning := segments.Baseline{At: t0 - hour, UpTo: 1}
+	q.From = []segments.Baseline{beginning, beginning, beginning, beginning, beginning}
+	q.Asks = []segments.Ask{{Who: 0, Person: events.PersonID(tw.people[7])}, {Who: 2, Person: events.PersonID(tw.people[9]), Value: "never"}}
+	p, sifting := w.planner(o), w.planner(o)
+	p.sift, sifting.sift = 1<<40, 1
+	plain := doTick(t, p, q)
+	require.Greater(t, len(plain.answers), 100)
+	require.Equal(t, plain, doTick(t, sifting, q))
+
 	for _, err := range []error{nil, errors.New("stop")} {
 		calls := 0
 		got := w.planner(o).Tick(context.Background(), q, func(*segments.Part) error { calls++; return err })
