@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/compiler"
@@ -298,6 +299,20 @@ func (e *emitter) exactly(n *node, how string, truth bool) ast.Node {
 	}, boolType, count)
 }
 
+// lastHit is the last element that was hit, or its index.
+func lastHit(l, hits []any, index bool) any {
+	for i, hit := range slices.Backward(hits) {
+		switch {
+		case hit != true:
+		case index:
+			return float64(i)
+		default:
+			return l[i]
+		}
+	}
+	return nil
+}
+
 // loop emits the builtins that give values. Predicates count where they are definitely true.
 func (e *emitter) loop(n *node) ast.Node {
 	list, body := e.over(n), n.kids[1]
@@ -315,9 +330,14 @@ func (e *emitter) loop(n *node) ast.Node {
 		}
 		mapped := builtinNode("map", listType, list, predicate(e.value(body)))
 		out = call(func(l, by any) any { return sortBy(asList(l), asList(by), dir) }, anyType, e.over(n), mapped)
-	case "filter", "find", "findLast":
+	case "findLast", "findLastIndex":
+		// The VM's own leave values on the stack, where a call takes them for its arguments.
+		hits := builtinNode("map", listType, list, predicate(e.truth(body, true)))
+		index := n.name == "findLastIndex"
+		out = call(func(l, hits any) any { return lastHit(asList(l), asList(hits), index) }, anyType, e.over(n), hits)
+	case "filter", "find":
 		out = builtinNode(n.name, anyType, list, predicate(e.truth(body, true)))
-	default: // count, findIndex, findLastIndex
+	default: // count, findIndex
 		found := builtinNode(n.name, anyType, list, predicate(e.truth(body, true)))
 		out = call(func(i any) any {
 			if k, ok := i.(int); ok {

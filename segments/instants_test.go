@@ -122,6 +122,8 @@ func (g *grammar) span(depth int) string {
 		return g.history(depth-1) + "." + g.edge() + ".ago"
 	case n == 10:
 		return g.pick("hours(user.traits.n)", "minutes(user.traits.n)", "days(user.traits.n)", `inside("mall").dwell`)
+	case n == 11 && depth > 0:
+		return g.pick("find", "findLast") + "(" + g.history(depth-1) + ".list(3), " + g.element() + ").ago"
 	case n < 13:
 		return g.history(depth-1) + ".list(3)" + g.pick("[0]", "[1]", "[-1]") + ".ago"
 	case n < 15:
@@ -159,7 +161,13 @@ func (g *grammar) number(depth int) string {
 	case n == 12:
 		return g.pick("local.hour", "local.day")
 	}
-	return "count(" + g.history(depth-1) + ".list(3), " + g.pick("#.properties.x > 1", "#.ago > hours(1)", "#.at > now - hours(1)", "#.properties.eta > now") + ")"
+	return "count(" + g.history(depth-1) + ".list(3), " + g.element() + ")"
+}
+
+// element is a condition on an element of a list.
+func (g *grammar) element() string {
+	return g.pick("#.properties.x > 1", "#.ago > hours(1)", "#.ago <= hours(1.5)", "#.at > now - hours(3)", "#.at + hours(user.traits.n) > now",
+		"#.properties.eta > now", "(#.properties.x > 1) == (now > user.traits.t)", "#.ago > #.ago / 2", "(user.traits.plan == \"pro\" ? #.ago : hours(2)) > hours(1)")
 }
 
 func (g *grammar) condition(depth int) string {
@@ -198,7 +206,7 @@ func (g *grammar) condition(depth int) string {
 	case n == 21:
 		return g.pick(`segment("s")`, `segment("t")`, `segment("not")`, `inside("mall")`, `user.traits.plan == "pro"`, "has(user.id)", `user.timezone == "Europe/Berlin"`, "now > \"2023-11-15\"", "now < \"2023-11-14T23:30:00Z\"", "now == anniversary(user.traits.t)")
 	case n == 22:
-		return g.pick("any", "all", "none", "one") + "(" + g.history(depth-1) + ".list(3), " + g.pick("#.properties.x > 1", "#.ago > hours(1)", "#.properties.eta < now", "(#.properties.x > 1) == "+g.condition(0)) + ")"
+		return g.pick("any", "all", "none", "one") + "(" + g.pick(g.history(depth-1)+".list(3)", "filter("+g.history(depth-1)+".list, "+g.element()+")") + ", " + g.element() + ")"
 	}
 	return "((" + g.condition(depth-1) + ") == (" + g.condition(depth-1) + "))"
 }
