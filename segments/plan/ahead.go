@@ -34,16 +34,18 @@ type known struct {
 type ahead struct {
 	mu    sync.Mutex
 	known map[crossing]*known
-	reach int64 // how many intervals of ticks it looks ahead
+	reach int64 // how many intervals of ticks the last look ahead reached
+	many  bool  // that one found many rows
 }
 
 const (
-	// A look ahead that finds few rows reaches further the next time, one that finds many less far.
-	firstReach        = 4
-	fewRows           = 2_000
-	manyRows          = 50_000
-	farthest   int64  = 24 * 60 * 60 * 1000
-	forgotten  uint64 = math.MaxUint64 // a position that no row is beyond
+	// While nothing arrives each look ahead reaches so many times as far as the one before, but for one that
+	// found many rows, and no farther than a day (ms).
+	farther        = 4
+	manyRows       = 50_000
+	farthest int64 = 24 * 60 * 60 * 1000
+
+	forgotten uint64 = math.MaxUint64 // a position that no row is beyond
 )
 
 // addDues takes over what has just been written at a position.
@@ -128,21 +130,31 @@ func (t *tick) lookAhead(ctx context.Context, from map[crossing]int64, interval 
 	a.mu.Lock()
 	out := make(map[crossing]*known, len(from))
 	var ask []needed
-	reach := max(a.reach, 1)
-	if a.known == nil {
-		reach = firstReach
-	}
+	idle := false // nothing has arrived since a look ahead that has run out
 	for c, f := range from {
 		k := a.known[c]
-		if k != nil && k.from <= f && k.to >= t.At && k.pos >= t.moment.upTo {
+		switch {
+		case k == nil || k.pos < t.moment.upTo:
+		case k.from <= f && k.to >= t.At:
 			out[c] = k
 			continue
+		default:
+			idle = idle || c.of != ofDues
 		}
-		ask = append(ask, needed{c, f, t.At + max(interval, min(interval*reach, farthest))})
+		ask = append(ask, needed{c, f, 0})
+	}
+	reach := int64(1)
+	if idle {
+		if reach = a.reach; !a.many {
+			reach = min(reach*farther, farthest)
+		}
 	}
 	a.mu.Unlock()
 	if len(ask) == 0 {
 		return out, nil
+	}
+	for i := range ask {
+		ask[i].to = t.At + max(interval, min(interval*reach, farthest))
 	}
 	sortNeeded(ask)
 	fresh, n, err := t.readCrossed(ctx, ask)
@@ -162,13 +174,7 @@ func (t *tick) lookAhead(ctx context.Context, from map[crossing]int64, interval 
 	for c, k := range fresh {
 		out[c], a.known[c] = k, k
 	}
-	switch {
-	case n > manyRows:
-		reach /= 4
-	case n < fewRows:
-		reach *= 4
-	}
-	a.reach = min(max(reach, 1), 1<<20)
+	a.reach, a.many = reach, n > manyRows
 	return out, nil
 }
 

@@ -86,7 +86,13 @@ func (p *people) at(ctx context.Context, a *asker, upTo uint64) (*mapping, error
 	p.loaded = max(p.loaded, upTo)
 
 	known := p.merges[:sort.Search(len(p.merges), func(i int) bool { return p.merges[i].pos > upTo })]
-	m.resolve(known)
+	if p.last != nil && len(known) == len(p.last.order) { // the same merges: only who has been erased may differ
+		erased := m.erased
+		*m = *p.last
+		m.upTo, m.erased = upTo, erased
+	} else {
+		m.resolve(known)
+	}
 	m.erasedPeople = slices.Sorted(maps.Keys(m.erased))
 	p.last = m
 	return m, nil

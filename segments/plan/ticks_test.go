@@ -105,6 +105,7 @@ func TestNothingIsAskedWhenIdle(t *testing.T) {
 	require.Equal(t, "3", doTick(t, p, q).judged[0])
 	require.Positive(t, next())
 	require.Equal(t, []string{"0 3"}, answers[q.At])
+	require.LessOrEqual(t, next(), int64(1), "what it looked ahead has run out: it looks farther")
 	require.Zero(t, next())
 }
 
