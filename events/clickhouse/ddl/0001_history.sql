@@ -3,14 +3,14 @@
 -- Sharded tables are spread by person over the shards of a cluster, "everywhere" ones are whole on
 -- every node; on a single node both are plain MergeTree tables. See layout.go for the template words.
 
--- The second order, by event and time, is a projection: ClickHouse reads it by itself where a query
--- names an event and needs none but its columns, it is stored by the same INSERT or not at all, and
--- mutations follow it. Measured with 2 M events of 638 bytes (inserts of 50,000, CPU of the engine
--- with its merges, then one last merge to a single part): without a second order 20 µs an event,
--- with this one 19, with a second table of the same columns 26. On disk it is 13 of 34 bytes, more than
--- the table's, because the columns of a projection have no codecs.
--- With the maps in it the merges would cost twice as much, so a filter on properties reads the rows
--- in the order of people.
+-- The rows of some people are read by the key, and found by two more orders, which are projections: by_event for
+-- what becomes old (an event and a range of its time), by_pos for what has arrived (a range of positions).
+-- ClickHouse reads one by itself where a query bounds its key by constants and needs none but its columns; it is
+-- stored by the same INSERT or not at all, and mutations follow it. Ranges joined by OR are fine for one of them,
+-- a position OR a time is not: that reads the table (use UNION ALL). With the maps in them the merges would cost twice
+-- as much, so a filter on properties reads the rows in the order of people.
+-- One person's rows are a few of a granule, and a compressed block is read whole: so granules of 256 rows, blocks of
+-- 4 KB, LZ4, and quarters, not months, since a person costs a granule in each. Measured: docs/storage.md.
 CREATE TABLE IF NOT EXISTS {{local "events"}}{{onCluster}}
 (
     person       UInt64 COMMENT 'canonical person when written; later merges are read through person_map' CODEC(T64, LZ4) {{small}},
