@@ -73,8 +73,8 @@ func arriving(c *segments.Changes) []stream {
 		out = append(out, sourceStream(s))
 	}
 	for _, x := range []struct {
-		if_ bool
-		of  streamOf
+		reads bool
+		of    streamOf
 	}{
 		{len(c.Traits) > 0 || c.Zone, ofIdentify},
 		{c.UserID, ofUserIDs},
@@ -83,7 +83,7 @@ func arriving(c *segments.Changes) []stream {
 		{c.Zone, ofZones},
 		{c.Places, ofFixes},
 	} {
-		if x.if_ {
+		if x.reads {
 			out = append(out, stream{of: x.of})
 		}
 	}

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -160,8 +159,7 @@ func (a *asker) estimate(ctx context.Context, q *Query) error {
 		q.Parts, q.Rows, q.Marks = q.Parts+parts, q.Rows+rows, q.Marks+marks
 		return nil
 	})
-	var r *refused
-	if errors.As(err, &r) {
+	if isRefused(err) {
 		return nil
 	}
 	q.Known = err == nil

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -67,7 +68,7 @@ func (p *Planner) Tick(ctx context.Context, q segments.Tick, fn func(*segments.P
 func (p *Planner) tick(ctx context.Context, q segments.Tick, fn func(*segments.Part) error) (*tick, error) {
 	for _, w := range q.Who {
 		if w.On() != nil {
-			return nil, fmt.Errorf("plan: a condition with `on` is asked by Look")
+			return nil, errors.New("plan: a condition with `on` is asked by Look")
 		}
 	}
 	l, err := p.look(ctx, &asker{p: p}, segments.Look{
