@@ -48,6 +48,8 @@ type Options struct {
 	// FlushEvery is how long the writer waits for more before it writes; 0 is its default. A Sim,
 	// which waits for every write, wants little.
 	FlushEvery time.Duration
+	// Between, when set, stands between the engine and the planner.
+	Between func(engine.Planner) engine.Planner
 	// Simulated leaves out syncing the queue to disk: nobody opens it again.
 	Simulated bool
 }
@@ -260,8 +262,12 @@ func (a *App) openEngine(ctx context.Context) (err error) {
 	if err := a.Ledger.Flush(ctx); err != nil {
 		return err //nolint:wrapcheck // says what it was doing
 	}
+	var asked engine.Planner = a.Planner
+	if a.opts.Between != nil {
+		asked = a.opts.Between(asked)
+	}
 	a.Engine, err = engine.New(ctx, engine.Options{
-		Planner: a.Planner, People: a.people(), Ledger: store, Decisions: a.decisions, Deliveries: a.deliveries, Workspace: ws,
+		Planner: asked, People: a.people(), Ledger: store, Decisions: a.decisions, Deliveries: a.deliveries, Workspace: ws,
 		Since: a.opts.Since, From: a.Writer.Position(), Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer,
 	})
 	if err != nil {

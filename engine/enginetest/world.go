@@ -15,6 +15,7 @@ import (
 	"nudge/channels"
 	"nudge/channels/all"
 	"nudge/channels/channeltest"
+	"nudge/engine"
 	"nudge/engine/app"
 	"nudge/engine/ledger"
 	"nudge/engine/send"
@@ -44,15 +45,22 @@ type World struct {
 	Sent  *channeltest.Recorder
 	Store *clickhouse.Store
 
-	t   testing.TB
-	dir string
-	n   int
+	t       testing.TB
+	dir     string
+	n       int
+	between func(engine.Planner) engine.Planner
 }
 
 // New writes the files of a workspace into a new folder and opens it.
 func New(t testing.TB, files map[string]string) *World {
 	t.Helper()
-	w := &World{t: t, dir: t.TempDir(), Clock: app.NewClock(Start()), Sent: &channeltest.Recorder{}, Store: clickhousetest.NewUnmigrated(t)}
+	return NewBetween(t, files, nil)
+}
+
+// NewBetween is New with something between the engine and the planner.
+func NewBetween(t testing.TB, files map[string]string, between func(engine.Planner) engine.Planner) *World {
+	t.Helper()
+	w := &World{t: t, between: between, dir: t.TempDir(), Clock: app.NewClock(Start()), Sent: &channeltest.Recorder{}, Store: clickhousetest.NewUnmigrated(t)}
 	w.Write(files)
 	w.open()
 	t.Cleanup(func() {
@@ -91,7 +99,7 @@ func (w *World) Load() *workspace.Workspace {
 func (w *World) open() {
 	w.t.Helper()
 	ws := w.Load()
-	a, err := app.Open(w.t.Context(), app.Options{Workspace: ws, Now: w.Clock.Now, Store: w.Store, Routes: w.routes(ws), FlushEvery: time.Millisecond})
+	a, err := app.Open(w.t.Context(), app.Options{Workspace: ws, Now: w.Clock.Now, Store: w.Store, Routes: w.routes(ws), FlushEvery: time.Millisecond, Between: w.between})
 	require.NoError(w.t, err)
 	w.App, w.Sim = a, app.NewSim(a, w.Clock)
 }

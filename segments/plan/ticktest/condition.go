@@ -23,8 +23,14 @@ var spans = []struct {
 	text string
 	ms   int64
 }{
-	{"minutes(5)", 5 * minute}, {"minutes(30)", 30 * minute}, {"hours(1)", hour}, {"hours(3)", 3 * hour}, {"days(1)", day}, {"days(2)", 2 * day},
-	{"days(3)", 3 * day}, {"minutes(0.5)", minute / 2},
+	{"minutes(5)", 5 * minute},
+	{"minutes(30)", 30 * minute},
+	{"hours(1)", hour},
+	{"hours(3)", 3 * hour},
+	{"days(1)", day},
+	{"days(2)", 2 * day},
+	{"days(3)", 3 * day},
+	{"minutes(0.5)", minute / 2},
 }
 
 func (d *drawer) span() string { return spans[d.n(len(spans))].text }
@@ -250,7 +256,7 @@ func (d *drawer) maybeSpan() string {
 
 func (d *drawer) place() string {
 	place := pick(d.dice, `near("stores/*", meters(500))`, `near("stores/1", meters(300))`, `inside("stores/2")`, `inside("stores/*")`, `near("stores/*", meters(100))`)
-	return place + pick(d.dice, "", "", ".dwell >= minutes(10)", ".dwell > minutes(0)", ".dwell < minutes(20)", ".distance > 400", ".distance <= 300",
+	return place + pick(d.dice, "", "", ".dwell >= minutes(10)", ".dwell > minutes(0)", ".dwell < minutes(20)", ".distance > meters(400)", ".distance <= meters(300)",
 		".entered < now - minutes(5)", ".entered == nil", `.fence.id == "stores/2"`, ".now == false", ".entered > "+d.time(), ".entered < now - "+d.duration(),
 		" == nil", ".dwell > "+d.edge()+".ago")
 }

@@ -3,6 +3,8 @@ package ticktest
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"nudge/events"
@@ -50,6 +52,16 @@ func DrawFrom(b []byte, ticks int) *Pack {
 	p := drawTicks(d, ticks)
 	p.Cases = []*Case{drawCase(d, p, 0, 0)}
 	return p.Alone(0)
+}
+
+// DrawAt is Draw for given ticks.
+func DrawAt(seed uint64, ticks []int64, s Shape) *Pack {
+	p := drawTicks(seeded(seed), len(ticks))
+	p.Ticks, p.Retention, p.conditions = ticks, s.Retention, s.Conditions
+	for i := range s.Cases {
+		p.Cases = append(p.Cases, p.draw(seed<<24|uint64(i)<<4, i))
+	}
+	return p
 }
 
 func drawTicks(d *dice, n int) *Pack {
@@ -250,7 +262,11 @@ func (d *past) call(person, step int) *Call {
 	if d.one(10) {
 		call.UserID = fmt.Sprintf(pick(d.dice, "§u%d", "§v%d"), person)
 	}
-	switch d.n(16) {
+	what := d.n(16)
+	if d.one(2) && slices.ContainsFunc(d.p.conditions, func(c string) bool { return strings.Contains(c, "near(") }) {
+		what = 4
+	}
+	switch what {
 	case 0, 1, 2:
 		call.Kind, call.App, call.Traits = events.KindIdentify, "", d.traits()
 	case 3:
@@ -337,5 +353,5 @@ func (d *past) dueToken() string {
 	case 3:
 		return fmt.Sprintf("%q", at.Format("2006-01-02"))
 	}
-	return fmt.Sprint(at.UnixMilli())
+	return strconv.FormatInt(at.UnixMilli(), 10)
 }

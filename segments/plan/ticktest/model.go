@@ -123,18 +123,13 @@ func (c *Case) own(text string) string {
 	return strings.ReplaceAll(text, "§", fmt.Sprintf("k%d", c.Number))
 }
 
+// Text is a text of the case with the names that stand for it.
+func (c *Case) Text(text string) string { return c.shelf(text) }
+
 // shelf is a name that some cases share: values of a for_each are found by one query for all of its
 // rules, and so it costs less when cases have the same.
 func (c *Case) shelf(text string) string {
 	return strings.ReplaceAll(c.own(text), "¤", fmt.Sprintf("s%d", c.Number/24))
-}
-
-// condition is the rule's condition at a tick.
-func (r *Rule) condition(tick int) *Cond {
-	if r.Edited > 0 && tick >= r.Edited {
-		return r.Then
-	}
-	return r.When
 }
 
 func (c *Case) spec(r *Rule, cond *Cond) segments.WhoSpec {

@@ -21,7 +21,7 @@ var (
 func TestTicks(t *testing.T) {
 	r := ticktest.NewRig(t)
 	for seed := *flagSeed; r.Stats.Cases < *flagCases && !t.Failed(); seed++ {
-		start := time.Now() //nolint:forbidigo // says how long a pack takes
+		start := time.Now()
 		p := ticktest.Draw(seed, ticktest.Shape{Cases: min(*flagPack, *flagCases-r.Stats.Cases), Ticks: 5})
 		drawn := time.Since(start)
 		differences, err := r.Run(p)
