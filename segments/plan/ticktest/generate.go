@@ -76,7 +76,7 @@ func drawTicks(d *dice, n int) *Pack {
 		p.Ticks = append(p.Ticks, now)
 		p.Quiet = append(p.Quiet, i > 0 && d.one(4))
 		p.Restarts = append(p.Restarts, d.one(4))
-		p.Fully = append(p.Fully, d.one(3))
+		p.Fully = append(p.Fully, d.one(4))
 		switch d.n(8) {
 		case 0:
 			now += 1 + d.span(3)
