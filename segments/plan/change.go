@@ -231,31 +231,32 @@ func (t *tick) arrived(ctx context.Context, who []int) error {
 // ends of the positions as plain numbers and few columns, so that it is read in the order of positions.
 func (m moment) arrivedSQL(readers map[stream][]int, after uint64) string {
 	var parts []string
+	// What is dated ahead is found when it begins to be seen.
+	seen := " AND x.time <= " + instant(m.at)
 	part := func(of streamOf, table, columns, filter string) {
-		// What is dated ahead is found when it begins to be seen.
-		parts = append(parts, fmt.Sprintf("SELECT toUInt8(%d) AS what, %s, person, max(pos) AS pos FROM %s%s AS x WHERE x.pos > %d AND x.pos <= %d AND x.time <= %s%s GROUP BY what, kind, name, person",
-			of, columns, m.database, table, after, m.upTo, instant(m.at), filter))
+		parts = append(parts, fmt.Sprintf("SELECT toUInt8(%d) AS what, %s, person, max(pos) AS pos FROM %s%s AS x WHERE x.pos > %d AND x.pos <= %d%s GROUP BY what, kind, name, person",
+			of, columns, m.database, table, after, m.upTo, filter))
 	}
 	if filter := streamsFilter(readers); filter != "0" {
-		if filter != "1" {
-			filter = " AND " + filter
+		if filter == "1" {
+			filter = seen
 		} else {
-			filter = ""
+			filter = seen + " AND " + filter
 		}
 		part(ofAnything, "events", "toUInt8(x.kind) AS kind, toString(x.event) AS name", filter)
 	}
 	const bare = "toUInt8(0) AS kind, '' AS name"
 	if len(readers[stream{of: ofUserIDs}]) > 0 {
-		part(ofUserIDs, "identities", bare, " AND x.kind = 'user'")
+		part(ofUserIDs, "identities", bare, seen+" AND x.kind = 'user'")
 	}
 	if len(readers[stream{of: ofIDs}]) > 0 {
-		part(ofIDs, "identities", bare, "")
+		part(ofIDs, "identities", bare, seen)
 	}
 	if len(readers[stream{of: ofZones}]) > 0 {
-		part(ofZones, "zones", bare, "")
+		part(ofZones, "zones", bare, "") // their order by position has no times
 	}
 	if len(readers[stream{of: ofFixes}]) > 0 {
-		part(ofFixes, "fixes", bare, "")
+		part(ofFixes, "fixes", bare, seen)
 	}
 	return strings.Join(parts, " UNION ALL ")
 }
