@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"strings"
 	"sync/atomic"
@@ -31,6 +32,8 @@ type Options struct {
 	Fixes  geo.Options // which location fixes count
 	Chunk  int         // people judged together; 0 is DefaultChunk
 	Part   int         // people of a look at everybody that are read together; 0 is DefaultPart
+	// Logger is told how far a look at everybody in several parts has come; nil: nobody is.
+	Logger *slog.Logger
 	// Changed is a position up to which people may have been merged or erased, and after which nobody
 	// was, as far as the store goes; nil: nobody knows, and the store is asked for every look.
 	Changed func() events.Position
@@ -44,6 +47,7 @@ type Planner struct {
 	fixes    geo.Options
 	chunk    int
 	part     int
+	log      *slog.Logger
 	sift     int // people from which on they are sifted
 	ahead    ahead
 	queries  atomic.Int64
@@ -64,6 +68,9 @@ func New(o Options) *Planner {
 	}
 	if p.fences == nil {
 		p.fences = func() *geo.Fences { return nil }
+	}
+	if p.log = o.Logger; p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
 	}
 	if p.chunk <= 0 {
 		p.chunk = DefaultChunk

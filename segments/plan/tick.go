@@ -14,6 +14,9 @@ import (
 // cutAfter is how many answers or dues end a part: they are in memory until it is handed on.
 const cutAfter = 16_384
 
+// progress is after how many parts of a look at everybody it is told how far it has come.
+const progress = 10
+
 // duesKept is how long after its instant a due is kept, less a day (ms): who comes later looks at everybody.
 const duesKept = 39 * 24 * 60 * 60 * 1000
 
@@ -57,9 +60,12 @@ func (p *Planner) Tick(ctx context.Context, q segments.Tick, fn func(*segments.P
 	if err != nil {
 		return err
 	}
-	for _, s := range spans {
+	for i, s := range spans {
 		if err := t.spanned(ctx, s); err != nil {
 			return err
+		}
+		if n := i + 1; len(spans) > 1 && (n%progress == 0 || n == len(spans)) {
+			p.log.InfoContext(ctx, "looking at everybody", "parts", n, "of", len(spans))
 		}
 	}
 	return nil
