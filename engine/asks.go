@@ -70,7 +70,8 @@ func (k *ticking) unsettled(st *ledger.State, r *workspace.Rule, t0 int64) []led
 	case rules.AgainNever, rules.AgainEachTime:
 	}
 	for _, w := range used {
-		if inZones(k.t.Zones[r.Name], k.l, st.Person(w.Person).Slot(r.Name, w.Value)) {
+		// Who has moved to another zone since they entered is judged for that, once; but `after` may take longer.
+		if r.Again.Mode == rules.AgainAfter || inZones(k.t.Zones[r.Name], k.l, st.Person(w.Person).Slot(r.Name, w.Value)) {
 			out = append(out, w)
 		}
 	}

@@ -10,9 +10,9 @@ import (
 	"nudge/engine/workspace"
 )
 
-// takeUp takes up, at a start, where each rule's next look begins, and which rules are paused. Where shards
-// differ the oldest counts: the newer belongs to a tick that found nobody, or to one that was cut short, which is
-// repeated as it is written.
+// takeUp takes up, at a start, where each rule's next look begins, and which rules are paused. A look that found
+// nobody stands on the first shard alone. Else, where shards differ, the oldest counts: the newer belongs to a tick that
+// was cut short, which is repeated as it is written.
 func (e *Engine) takeUp() {
 	for i, s := range e.shards {
 		if i == 0 {
@@ -24,6 +24,7 @@ func (e *Engine) takeUp() {
 			for zone, b := range zones {
 				there := s.state.Bases()[rule][zone]
 				switch {
+				case b.Idle:
 				case there.Hash != b.Hash:
 					delete(zones, zone)
 				case there.At < b.At:
@@ -51,6 +52,7 @@ func (e *Engine) baseOf(rule string, zones []string) (ledger.Base, bool) {
 			oldest = b
 		}
 	}
+	oldest.Idle = false
 	return oldest, true
 }
 

@@ -81,6 +81,9 @@ func (e *Engine) decidePerson(l *live, t ledger.Tick, st *ledger.State, id event
 		if c.open == nil && c.rule.On == nil && st.Answered(c.rule.Name, ledger.Watch{Person: id, Value: c.answer.Value}) {
 			continue // it was open when the tick was first run
 		}
+		if c.open == nil && c.rule.On == nil { // before the decisions: an entry that ends now is asked for at the next look
+			st.Answer(c.rule.Name, ledger.Watch{Person: id, Value: c.answer.Value})
+		}
 		if d, ok := c.decidable(st, t.T1); ok {
 			d.FirstLook = first[c.rule.Name]
 			in.Contenders = append(in.Contenders, d)

@@ -31,3 +31,6 @@ func (e *Engine) Between(decisions, deliveries func(Stream) Stream) {
 	}
 	e.deliveries = deliveries(e.deliveries)
 }
+
+// Plan puts something between the engine and its planner.
+func (e *Engine) Plan(with func(Planner) Planner) { e.planner = with(e.planner) }

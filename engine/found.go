@@ -36,23 +36,23 @@ type found struct {
 	people  map[events.PersonID][]*contender
 	byShard [][]events.PersonID
 	once    sync.Once
-	// answered says of slots that came up whether the condition was true (or failed) or not.
-	answered map[slotKey]answered
-	strays   merged // people of this tick who have been merged since
+	// stands has the slots whose condition was true, or failed.
+	stands map[slotKey]struct{}
+	strays merged // people of this tick who have been merged since
 }
 
-type answered struct{ stands, elsewhere bool }
-
 func newFound() *found {
-	return &found{people: map[events.PersonID][]*contender{}, answered: map[slotKey]answered{}}
+	return &found{people: map[events.PersonID][]*contender{}, stands: map[slotKey]struct{}{}}
 }
 
 // add takes an answer. What is not true is a contender for nothing.
 func (f *found) add(r *workspace.Rule, a segments.Answer, elsewhere bool) {
-	stands := a.Truth == segments.True || a.Truth == segments.Failed
-	f.answered[slotKey{r.Name, a.Person, a.Value}] = answered{stands, elsewhere}
+	if a.Truth != segments.True && a.Truth != segments.Failed {
+		return
+	}
+	f.stands[slotKey{r.Name, a.Person, a.Value}] = struct{}{}
 	// A first look notes everybody, on whatever clock; but what is sent is sent on the person's own.
-	if stands && (!elsewhere || !r.Backfill) {
+	if !elsewhere || !r.Backfill {
 		f.people[a.Person] = append(f.people[a.Person], &contender{rule: r, answer: a, elsewhere: elsewhere})
 	}
 }

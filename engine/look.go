@@ -284,11 +284,9 @@ func (k *ticking) noteFalse(ctx context.Context, s *shard, p *segments.Part, f *
 				}
 				w := ledger.Watch{Person: id, Value: slot.Value}
 				_, watched := st.Watched(r.Name)[w]
-				switch a := f.answered[slotKey{r.Name, id, slot.Value}]; {
-				case a.stands:
-					if !a.elsewhere {
-						settled = append(settled, answer{r.Name, w})
-					}
+				_, stands := f.stands[slotKey{r.Name, id, slot.Value}]
+				switch {
+				case stands: // which decidePerson has taken in
 				case !watched:
 					settled = append(settled, answer{r.Name, w})
 				case inZones(k.t.Zones[r.Name], k.l, slot):

@@ -59,6 +59,9 @@ func (e *Engine) Step(ctx context.Context, now int64) error {
 func (e *Engine) Next(ctx context.Context) (int64, bool, error) {
 	e.ticking.Lock()
 	defer e.ticking.Unlock()
+	if e.cut != nil { // it is repeated before any other
+		return e.lastNow.Load(), true, nil
+	}
 	next, any := e.nextDue()
 	l := e.live.Load()
 	for _, r := range l.rules {

@@ -58,7 +58,7 @@ func (s *State) applyTick(t Tick) {
 			zones = []string{""}
 		}
 		for _, zone := range zones {
-			s.bases[rule][zone] = Base{At: t.T1, UpTo: t.P1, Hash: hash}
+			s.bases[rule][zone] = Base{At: t.T1, UpTo: t.P1, Hash: hash, Idle: t.Idle}
 		}
 	}
 }

@@ -189,8 +189,8 @@ func (s *State) Asked(rule string) []Watch {
 	return out
 }
 
-// Answer notes that a look has asked for a slot of Asked that had ended unasked: the next need not. It is no
-// record: behind a start it is asked once more.
+// Answer notes that a look has asked for a slot of Asked that had ended unasked, and what the slot says has been
+// considered: the next need not. It is no record: behind a start it is asked once more.
 func (s *State) Answer(rule string, w Watch) { put(s.asked.once, rule, w, false) }
 
 // Answered says whether an open entry of the slot was answered in the newest schedule tick.

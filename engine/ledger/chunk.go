@@ -38,6 +38,7 @@ type Base struct {
 	At   int64           `json:"at"`
 	UpTo events.Position `json:"up_to"`
 	Hash string          `json:"hash"`
+	Idle bool            `json:"idle,omitempty"` // nobody was judged: Tick.Idle
 }
 
 // Pause says that a rule is not looked at any more because the store cannot compute its condition, until it

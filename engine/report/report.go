@@ -63,6 +63,9 @@ type Report struct {
 	To   int64    `json:"to"`
 	By   []string `json:"by"`
 	Rows []Row    `json:"rows"` // sorted by rule, variant, channel, day
+	// Paused are the rules that are paused now; Overruns are of ticks planned in the time of the query.
+	Paused   []Paused   `json:"paused,omitempty"`
+	Overruns []Overruns `json:"overruns,omitempty"`
 }
 
 // Run reads the ledger. It counts what was written to it so far.
@@ -75,13 +78,14 @@ func Run(ctx context.Context, conn driver.Conn, history History, ws *workspace.W
 		{"entries", r.entries},
 		{"deliveries", r.deliveries},
 		{"opens and clicks", r.messages},
+		{"ticks", r.ticks},
 		{"conversions", func(ctx context.Context) error { return r.conversions(ctx, history) }},
 	} {
 		if err := step.run(ctx); err != nil {
 			return nil, fmt.Errorf("report on %s: %w", step.what, err)
 		}
 	}
-	out := &Report{From: q.From, To: q.To, By: q.By, Rows: []Row{}}
+	out := &Report{From: q.From, To: q.To, By: q.By, Rows: []Row{}, Paused: r.paused, Overruns: r.overruns}
 	keys := slices.SortedFunc(maps.Keys(r.rows), func(a, b key) int {
 		return cmp.Or(cmp.Compare(a.rule, b.rule), cmp.Compare(a.variant, b.variant), cmp.Compare(a.channel, b.channel), cmp.Compare(a.day, b.day))
 	})
@@ -98,6 +102,9 @@ type reporter struct {
 	ws   *workspace.Workspace
 	q    Query
 	rows map[key]*Row
+
+	paused   []Paused
+	overruns []Overruns
 }
 
 func (r *reporter) by(dimension string) bool { return slices.Contains(r.q.By, dimension) }

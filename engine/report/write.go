@@ -68,8 +68,10 @@ func money(f float64) string { return strconv.FormatFloat(f, 'f', 2, 64) }
 // table prints what was sent and what followed, and below it why the others got nothing.
 func (r *Report) table(w io.Writer, zone *time.Location) error {
 	if len(r.Rows) == 0 {
-		_, err := fmt.Fprintln(w, "Nothing has been decided in this time.")
-		return err //nolint:wrapcheck // the writer's own error
+		if _, err := fmt.Fprintln(w, "Nothing has been decided in this time."); err != nil {
+			return err //nolint:wrapcheck // the writer's own error
+		}
+		return r.troubles(w, zone)
 	}
 	head := table.Row{"rule"}
 	for _, d := range r.By {
@@ -120,7 +122,10 @@ func (r *Report) table(w io.Writer, zone *time.Location) error {
 	}
 	_, err := fmt.Fprintf(w, "Entries from %s%s (%s)\n\nWhat was sent, and what followed\n%s\n\nWhat became of everyone who matched\n%s\n",
 		time.UnixMilli(r.From).In(zone).Format(time.DateTime), until, zone, sent.Render(), why.Render())
-	return err //nolint:wrapcheck // the writer's own error
+	if err != nil {
+		return err //nolint:wrapcheck // the writer's own error
+	}
+	return r.troubles(w, zone)
 }
 
 // newTable is a plain table: names to the left, numbers to the right.
