@@ -60,11 +60,12 @@ func (l *look) candidatesSQL(g group, s *span) string {
 	return l.prefilterSQL(m, g, pre, func(w int) bool { return l.located(g, w, s).instead })
 }
 
-// siftSQL writes the query for which prefilters some people pass, of all of them who have any row that is read.
+// siftSQL writes the query for which prefilters of conditions about people some people pass, of all of them
+// who have any row that is read.
 func (l *look) siftSQL(g group, people []uint64) string {
 	m := l.moment
 	m.scope.only = people
-	pre := newPrefilter(l.At, g.forEach != nil)
+	pre := newPrefilter(l.At, false)
 	pre.present = true
 	return l.prefilterSQL(m, g, pre, func(int) bool { return false })
 }

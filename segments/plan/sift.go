@@ -9,10 +9,12 @@ import (
 // query has its price, and one that reads only what prefilters compare leaves most people out.
 const siftFrom = 200
 
-// sift leaves out of those who are judged for every value the ones who do not pass the prefilters, which is an
-// answer too. Whoever was asked for stays.
+// sift leaves out those who do not pass the prefilters, which is an answer too. Whoever was asked for stays.
 func (t *tick) sift(ctx context.Context, b *batch) error {
 	for g := range b.groups {
+		if b.groups[g].forEach != nil { // telling values apart reads nearly all that there is
+			continue
+		}
 		var stay, some []candidate
 		var people []uint64
 		var who []int
@@ -29,7 +31,7 @@ func (t *tick) sift(ctx context.Context, b *batch) error {
 		if len(some) < t.p.sift {
 			continue
 		}
-		asks := group{b.groups[g].forEach, who}
+		asks := group{who: who}
 		passed, err := t.passed(ctx, t.few, asks, t.siftSQL(asks, distinct(people)))
 		switch {
 		case isRefused(err): // whose fault it is comes out where they are judged
@@ -38,28 +40,9 @@ func (t *tick) sift(ctx context.Context, b *batch) error {
 			return err
 		}
 		b.all[g] = stay
-		if asks.forEach != nil {
-			b.given[g] = append(b.given[g], t.matching(some, passed)...)
-			continue
-		}
 		b.given[g] = append(b.given[g], t.present(some, passed)...)
 	}
 	return nil
-}
-
-// matching are the values that passed, for the conditions that their people are to be judged for.
-func (t *tick) matching(some, passed []candidate) []candidate {
-	wanted := make(map[uint64][]int, len(some))
-	for _, c := range some {
-		wanted[c.person] = c.who
-	}
-	out := passed[:0]
-	for _, c := range passed {
-		if c.who = intersect(c.who, wanted[c.person]); len(c.who) > 0 {
-			out = append(out, c)
-		}
-	}
-	return out
 }
 
 // present are those who passed. Of whom no row was read it is only known that they may be in a condition that is
