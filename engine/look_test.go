@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -171,7 +172,7 @@ func TestWhoIsAskedIsEnough(t *testing.T) {
 		return rows(t, w)
 	}
 	for seed := range uint64(1) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			var few, whole int
 			changed := play(t, seed, func(l *looking) {
 				l.before = func(q *segments.Tick) {
