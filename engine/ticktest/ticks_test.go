@@ -22,8 +22,8 @@ import (
 
 var (
 	flagRuns  = flag.Int("decisions.runs", 1, "how many pairs of engines are compared")
-	flagSeed  = flag.Uint64("decisions.seed", 1, "seed of the first pair")
-	flagCases = flag.Int("decisions.cases", 16, "cases of a pair")
+	flagSeed  = flag.Uint64("decisions.seed", 3, "seed of the first pair")
+	flagCases = flag.Int("decisions.cases", 32, "cases of a pair")
 )
 
 const hours = 9 // at each of which rules are looked at
