@@ -179,8 +179,16 @@ func (l Layout) local(table string) string {
 
 func (l Layout) days() int { return int(l.Retention / (24 * time.Hour)) }
 
+// lingerDays is how long what happened stays beyond the retention: no condition sees it, but a tick has to
+// find what has just passed the retention, and some days of ticks may have been missed.
+const lingerDays = 8
+
 func (l Layout) ttl(column string) string {
-	return fmt.Sprintf("toDateTime(%s) + toIntervalDay(%d)", column, l.days())
+	days := l.days()
+	if column == "time" {
+		days += lingerDays
+	}
+	return fmt.Sprintf("toDateTime(%s) + toIntervalDay(%d)", column, days)
 }
 
 // tableSettings hold for every table. The first three sync what an INSERT or a merge has written

@@ -54,9 +54,9 @@ func TestRetention(t *testing.T) {
 	}
 	const day = 24 * time.Hour
 	require.NoError(t, s.Migrate(ctx, store.Layout{Retention: 90 * day}))
-	require.Contains(t, engine(), "TTL toDateTime(time) + toIntervalDay(90)")
+	require.Contains(t, engine(), "TTL toDateTime(time) + toIntervalDay(98)", "eight days longer, for ticks")
 	require.NoError(t, s.Migrate(ctx, store.Layout{Retention: 30 * day}))
-	require.Contains(t, engine(), "TTL toDateTime(time) + toIntervalDay(30)")
+	require.Contains(t, engine(), "TTL toDateTime(time) + toIntervalDay(38)")
 	require.NoError(t, s.Migrate(ctx, store.Layout{}))
 	require.NotContains(t, engine(), "TTL toDateTime")
 	require.NoError(t, s.Migrate(ctx, store.Layout{Retention: 30 * day}))
@@ -85,7 +85,7 @@ func TestRetentionOfTheLedger(t *testing.T) {
 	require.NoError(t, s.Migrate(ctx, store.Layout{}))
 	fresh := made("decisions")
 	for _, table := range []string{"decisions", "deliveries"} {
-		exec("ALTER TABLE " + table + " MODIFY TTL toDateTime(at) + toIntervalDay(90)")
+		exec("ALTER TABLE " + table + " MODIFY TTL toDateTime(at) + toIntervalDay(98)", "eight days longer, for ticks")
 	}
 	require.NoError(t, s.Migrate(ctx, store.Layout{Retention: 90 * day}))
 	require.Equal(t, 4, strings.Count(made("decisions"), " TTL toDateTime(greatest(at, due, expires)) + toIntervalDay(90)"))

@@ -20,6 +20,9 @@ const progress = 10
 // duesKept is how long after its instant a due is kept, less a day (ms): who comes later looks at everybody.
 const duesKept = 39 * 24 * 60 * 60 * 1000
 
+// rowsLinger is how long rows can be found that the retention has passed, less a day (ms).
+const rowsLinger = 7 * 24 * 60 * 60 * 1000
+
 // tick is one Tick while it is answered.
 type tick struct {
 	*look
@@ -101,7 +104,7 @@ func (p *Planner) tick(ctx context.Context, q segments.Tick, fn func(*segments.P
 		}
 		l.dated[i] = t.changes[i].Dues
 		from := t.from[i]
-		forgotten := l.dated[i] && q.At-from.At > duesKept
+		forgotten := l.dated[i] && q.At-from.At > duesKept || q.Retention > 0 && q.At-from.At > rowsLinger
 		t.full[i] = from == (segments.Baseline{}) || len(t.changes[i].Full) > 0 || from.At > q.At || from.UpTo > q.UpTo || forgotten
 	}
 	return t, nil

@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS events_local ON CLUSTER `nudge`
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/events', '{replica}')
 PARTITION BY toStartOfQuarter(time)
 ORDER BY (person, time, pos)
-TTL toDateTime(time) + toIntervalDay(400)
+TTL toDateTime(time) + toIntervalDay(408)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1, index_granularity = 256;
 
 CREATE TABLE IF NOT EXISTS events ON CLUSTER `nudge` AS events_local
@@ -146,7 +146,7 @@ CREATE TABLE IF NOT EXISTS fixes_local ON CLUSTER `nudge`
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/fixes', '{replica}')
 PARTITION BY toStartOfQuarter(time)
 ORDER BY (person, time, pos)
-TTL toDateTime(time) + toIntervalDay(400)
+TTL toDateTime(time) + toIntervalDay(408)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1, index_granularity = 256;
 
 CREATE TABLE IF NOT EXISTS fixes ON CLUSTER `nudge` AS fixes_local
