@@ -59,7 +59,7 @@ func (l *look) hear(ctx context.Context, kinds []listeners, triggers []events.Po
 		streams[k.stream()] = true
 	}
 	out := map[stream]*heard{}
-	err := l.few(ctx, l.hearSQL(kinds, triggers), func(scan func(...any) error) error {
+	err := l.since(ctx, l.hearSQL(kinds, triggers), func(scan func(...any) error) error {
 		var kind uint8
 		var name string
 		var person uint64

@@ -194,7 +194,7 @@ func (t *tick) arrived(ctx context.Context, who []int) error {
 		return nil
 	}
 	byRow := map[stream][]int{} // of a row's own stream: everybody who reads it
-	err := t.few(ctx, sql, func(scan func(...any) error) error {
+	err := t.since(ctx, sql, func(scan func(...any) error) error {
 		var of, kind uint8
 		var person, pos uint64
 		var name string

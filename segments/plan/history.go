@@ -79,7 +79,7 @@ func (p *Planner) Changes(ctx context.Context, after, upTo events.Position) ([]s
 		" UNION ALL SELECT pos, true, person, toUInt64(0) FROM %[1]serasures WHERE pos > %[2]d AND pos <= %[3]d) ORDER BY pos",
 		p.database, uint64(after), uint64(upTo))
 	var out []segments.Change
-	err := a.query(ctx, sql, func(scan func(...any) error) error {
+	err := a.since(ctx, sql, func(scan func(...any) error) error {
 		var pos, person, into uint64
 		var c segments.Change
 		if err := scan(&pos, &c.Erased, &person, &into); err != nil {

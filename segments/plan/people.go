@@ -64,7 +64,7 @@ func (p *people) at(ctx context.Context, a *asker, upTo uint64) (*mapping, error
 		"SELECT toUInt8(0) AS erasure, loser AS a, winner AS b, pos FROM %smerges WHERE pos > %d AND pos <= %d"+
 			" UNION ALL SELECT toUInt8(1), person, toUInt64(0), max(pos) FROM %serasures WHERE pos <= %d GROUP BY person",
 		db, p.loaded, upTo, db, upTo)
-	err := a.query(ctx, sql, func(scan func(...any) error) error {
+	err := a.since(ctx, sql, func(scan func(...any) error) error {
 		var erasure uint8
 		var x merge
 		if err := scan(&erasure, &x.loser, &x.winner, &x.pos); err != nil {

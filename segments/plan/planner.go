@@ -101,6 +101,9 @@ type asker struct{ p *Planner }
 const (
 	manyThreads = " SETTINGS enable_analyzer = 0, use_skip_indexes = 0"
 	oneThread   = manyThreads + ", max_threads = 1"
+	// What has just arrived is in parts that have nothing else, for which no order by position is taken:
+	// there the index tells.
+	byPosition = " SETTINGS enable_analyzer = 0, max_threads = 1"
 )
 
 // littleEvents is how many events one thread reads fast enough (about 50 ms).
@@ -124,6 +127,11 @@ func (a *asker) query(ctx context.Context, sql string, row func(scan func(dest .
 // few runs a query about given people.
 func (a *asker) few(ctx context.Context, sql string, row func(scan func(dest ...any) error) error) error {
 	return a.run(ctx, sql+oneThread, row)
+}
+
+// since runs a query about rows of a range of positions.
+func (a *asker) since(ctx context.Context, sql string, row func(scan func(dest ...any) error) error) error {
+	return a.run(ctx, sql+byPosition, row)
 }
 
 // events is how many events are stored here: very many when the store does not say, or keeps them in
