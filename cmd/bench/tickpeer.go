@@ -310,6 +310,7 @@ func (t *ticking) comparePeer(ctx context.Context) ([]*table, error) {
 	if err := settle(ctx, t.store, quietAfter(time.Since(start))); err != nil {
 		return nil, err
 	}
+	t.s.say("the other design's first period …")
 	start = time.Now()
 	if first, err = p.measured(ctx, set.at.At); err != nil {
 		return out.list(), err
