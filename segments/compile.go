@@ -232,7 +232,51 @@ func (c *compilation) finish() {
 	w.prefilter = b.truth(c.when, true)
 	w.features, w.places, w.everyone = e.features, e.places, c.refs.everyone
 	c.collect(e)
+	c.findReads(e)
 	w.when, w.hash = c.when, c.hash()
+}
+
+// findReads notes what is read of the occurrences of each feature.
+func (c *compilation) findReads(e *emitter) {
+	visited := map[*node]bool{}
+	var walk func(n *node)
+	walk = func(n *node) {
+		if visited[n] {
+			return
+		}
+		visited[n] = true
+		if len(n.kids) > 0 && n.kids[0].op == opFeature && n.kids[0].typ == typOccurrence {
+			reads := &c.who.features[e.featureIndex(n.kids[0].feat)].Reads
+			switch {
+			case n.op == opIsNil, n.op == opField && (n.name == "at" || n.name == "ago" || n.name == "event"):
+				return
+			case n.op == opField && strings.HasPrefix(n.name, "properties."):
+				*reads |= ReadsProperties
+				return
+			case n.op == opField && strings.HasPrefix(n.name, "context."):
+				*reads |= ReadsContext
+				return
+			}
+		}
+		if n.op == opFeature {
+			c.who.features[e.featureIndex(n.feat)].Reads |= ReadsProperties | ReadsContext
+		}
+		for _, k := range n.kids {
+			walk(k)
+		}
+	}
+	walk(c.when)
+	for _, n := range c.with {
+		walk(n.node)
+	}
+	if c.since != nil {
+		walk(c.since)
+	}
+	for _, args := range c.refs.args {
+		for _, n := range args {
+			walk(n)
+		}
+	}
 }
 
 // findChanges analyses when its answers can change.

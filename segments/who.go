@@ -48,7 +48,19 @@ type Feature struct {
 	// Path is the property aggregated over ("properties.price"), for sum to top.
 	Path string
 	N    int // AggList
+	// Reads is what is read of the occurrences of AggFirst, AggLast and AggList beside their time and
+	// name. It is no part of Key: of two features with one key both are read.
+	Reads Reads
 }
+
+// Reads is a set of parts of an occurrence.
+type Reads uint8
+
+// The parts that are long.
+const (
+	ReadsProperties Reads = 1 << iota
+	ReadsContext
+)
 
 // Occurrence is one event of a person's history.
 type Occurrence struct {

@@ -294,7 +294,8 @@ func (t *ticking) comparePeer(ctx context.Context) ([]*table, error) {
 		return nil, err
 	}
 	for _, sql := range peerTables {
-		name := strings.Fields(sql[strings.Index(sql, "peer_"):])[0]
+		_, name, _ := strings.Cut(sql, "peer_")
+		name = "peer_" + strings.Fields(name)[0]
 		if err := p.exec(ctx, "DROP TABLE IF EXISTS "+name+" SYNC"); err != nil {
 			return nil, err
 		}

@@ -12,7 +12,7 @@ import (
 
 // The rows that features are computed from have these columns, whatever table they come from:
 // p (canonical person), t (Unix ms), pos, kind, event, flags, strs, nums, bools, bigs, properties,
-// context; tp and o (derivedColumns); and v (the value) where they are grouped by one.
+// context; tp, o and its shorter forms (derivedColumns); and v (the value) where they are grouped by one.
 
 // happened is the condition under which a row is an occurrence of the event: an app's own call, or
 // with message one of our messages ("*": of any rule). Opens and clicks by machines do not count.
@@ -87,17 +87,32 @@ func aggregate(f *segments.Feature, at int64, conds *conditions) string {
 		return "arrayMap(x -> if(empty(x.1.1), '', x.1.1[arrayReverseSort(i -> (x.1.2[i], x.2.2[i]), arrayEnumerate(x.1.1))[1]]), " +
 			"[tuple(sumMapIf([" + key + "], [toUInt64(1)], " + has + "), maxMapIf([" + key + "], [bitShiftLeft(toUInt128(t), 64) + pos], " + has + "))])[1]"
 	case segments.AggFirst:
-		return "argMinIf(o, tp, " + c + ")"
+		return "argMinIf(" + occurrenceColumn(f) + ", tp, " + c + ")"
 	case segments.AggLast:
-		return "argMaxIf(o, tp, " + c + ")"
+		return "argMaxIf(" + occurrenceColumn(f) + ", tp, " + c + ")"
 	case segments.AggList:
 		n := f.N
 		if n <= 0 {
 			n = segments.MaxOccurrences
 		}
-		return "arraySlice(arrayReverseSort(groupArrayIf(o, " + c + ")), 1, " + strconv.Itoa(n) + ")"
+		return "arraySlice(arrayReverseSort(groupArrayIf(" + occurrenceColumn(f) + ", " + c + ")), 1, " + strconv.Itoa(n) + ")"
 	}
 	panic(fmt.Sprintf("plan: unknown aggregate %d", f.Agg)) // a compiler newer than this planner
+}
+
+// occurrenceColumn is the column that holds what is read of an occurrence: properties and context are most of
+// what is stored of one.
+func occurrenceColumn(f *segments.Feature) string {
+	switch f.Reads {
+	case 0:
+		return "ob"
+	case segments.ReadsProperties:
+		return "op"
+	case segments.ReadsContext:
+		return "oc"
+	default:
+	}
+	return "o"
 }
 
 // sum adds numbers exactly while they are decimals of up to nine digits after the point and not
@@ -165,7 +180,7 @@ func (c *cell) value() any {
 	return list
 }
 
-// occurrenceFrom reads the tuple o of a row.
+// occurrenceFrom reads the tuple of an occurrenceColumn.
 func occurrenceFrom(tuple []any) *segments.Occurrence {
 	return occurrenceOf(tuple[0].(int64), tuple[1].(uint64), tuple[2].(string), tuple[3].(string), tuple[4].(string))
 }

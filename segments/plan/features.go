@@ -18,6 +18,11 @@ type columns struct {
 func (c *columns) add(f *segments.Feature) int {
 	key := f.Key()
 	if at, ok := c.places[key]; ok {
+		if had := c.features[at]; had.Reads|f.Reads != had.Reads {
+			both := *had
+			both.Reads |= f.Reads
+			c.features[at] = &both
+		}
 		return at
 	}
 	if c.places == nil {

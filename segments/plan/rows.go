@@ -38,6 +38,9 @@ var rowColumns = []rowColumn{
 var derivedColumns = []rowColumn{
 	{"tp", "(t, pos)", ""},
 	{"o", "tuple(t, pos, event, properties, context)", ""},
+	{"op", "tuple(t, pos, event, properties, '')", ""},
+	{"oc", "tuple(t, pos, event, '', context)", ""},
+	{"ob", "tuple(t, pos, event, '', '')", ""},
 }
 
 var word = regexp.MustCompile(`[a-z]+`)
