@@ -101,9 +101,9 @@ type asker struct{ p *Planner }
 const (
 	manyThreads = " SETTINGS enable_analyzer = 0, use_skip_indexes = 0"
 	oneThread   = manyThreads + ", max_threads = 1"
-	// What has just arrived is in parts that have nothing else, for which no order by position is taken:
-	// there the index tells.
-	byPosition = " SETTINGS enable_analyzer = 0, max_threads = 1"
+	// What has just arrived is in parts that have nothing else: of these the order by position has as much to read
+	// as the table, which is taken then, and read whole. So it is named.
+	byPosition = " SETTINGS enable_analyzer = 0, max_threads = 1, preferred_optimize_projection_name = 'by_pos'"
 )
 
 // littleEvents is how many events one thread reads fast enough (about 50 ms).
