@@ -115,13 +115,18 @@ const recount = 256
 // query runs a query that reads everybody's rows, and calls row for each of its rows; scan reads the
 // current one.
 func (a *asker) query(ctx context.Context, sql string, row func(scan func(dest ...any) error) error) error {
-	if a.p.asked.Add(1)%recount == 1 {
-		a.p.little.Store(a.events(ctx) <= littleEvents)
-	}
-	if a.p.little.Load() {
+	if a.isLittle(ctx) {
 		return a.run(ctx, sql+oneThread, row)
 	}
 	return a.run(ctx, sql+manyThreads, row)
+}
+
+// isLittle says whether the store holds few events, and counts them again every so often.
+func (a *asker) isLittle(ctx context.Context) bool {
+	if a.p.asked.Add(1)%recount == 1 {
+		a.p.little.Store(a.events(ctx) <= littleEvents)
+	}
+	return a.p.little.Load()
 }
 
 // few runs a query about given people.

@@ -324,7 +324,7 @@ func (t *tick) spans(ctx context.Context) ([]span, error) {
 	if err := t.locate(ctx); err != nil {
 		return nil, err
 	}
-	if t.p.part == DefaultPart && t.p.little.Load() {
+	if t.p.part == DefaultPart && t.isLittle(ctx) {
 		return whole, nil
 	}
 	var n uint64
