@@ -180,3 +180,26 @@ func TestChangesForEach(t *testing.T) {
 	w = mustCompile(t, WhoSpec{ForEach: `event("Product Added").by("cart_id")`, When: `event("Order Completed").count == 0`})
 	require.Equal(t, "Product Added it: 0; Order Completed: 0", toldChanges(w.Changes(), ""))
 }
+
+// Of an occurrence only what a rule reads is asked of the store; where it is handed on, all of it.
+func TestReads(t *testing.T) {
+	for name, c := range map[string]struct {
+		spec WhoSpec
+		want Reads
+	}{
+		"when it was":              {WhoSpec{When: `event("A").last.ago > days(1)`}, 0},
+		"whether it was":           {WhoSpec{When: `did("A").since(event("A").last.at)`}, 0},
+		"a property":               {WhoSpec{When: `event("A").last.properties.x == 1`}, ReadsProperties},
+		"its context":              {WhoSpec{When: `event("A").last.context.app == "ios"`}, ReadsContext},
+		"both, in different parts": {WhoSpec{When: `event("A").last.context.app == "ios"`, With: []NamedExpr{{Name: "x", Expr: `event("A").last.properties.x`}}}, ReadsProperties | ReadsContext},
+		"one of two":               {WhoSpec{When: `(event("A").last ?? event("B").last).properties.x == 1`}, ReadsProperties | ReadsContext},
+	} {
+		t.Run(name, func(t *testing.T) {
+			who, problems := Compile(c.spec, NewSchema(SchemaOptions{}))
+			require.False(t, HasErrors(problems), problems)
+			for _, f := range who.Features() {
+				require.Equal(t, c.want, f.Reads, f.Key())
+			}
+		})
+	}
+}

@@ -236,6 +236,23 @@ func (c *compilation) finish() {
 	w.when, w.hash = c.when, c.hash()
 }
 
+// roots are the trees of everything that is computed of a candidate.
+func (c *compilation) roots() []*node {
+	out := []*node{c.when}
+	for _, n := range c.with {
+		out = append(out, n.node)
+	}
+	if c.since != nil {
+		out = append(out, c.since)
+	}
+	for _, args := range c.refs.args {
+		for _, n := range args {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
 // findReads notes what is read of the occurrences of each feature.
 func (c *compilation) findReads(e *emitter) {
 	visited := map[*node]bool{}
@@ -265,17 +282,8 @@ func (c *compilation) findReads(e *emitter) {
 			walk(k)
 		}
 	}
-	walk(c.when)
-	for _, n := range c.with {
-		walk(n.node)
-	}
-	if c.since != nil {
-		walk(c.since)
-	}
-	for _, args := range c.refs.args {
-		for _, n := range args {
-			walk(n)
-		}
+	for _, n := range c.roots() {
+		walk(n)
 	}
 }
 
@@ -329,17 +337,8 @@ func (c *compilation) collect(e *emitter) {
 		}
 	}
 	w.values = e.valuesOf(c.when)
-	walk(c.when)
-	for _, n := range c.with {
-		walk(n.node)
-	}
-	if c.since != nil {
-		walk(c.since)
-	}
-	for _, args := range c.refs.args {
-		for _, n := range args {
-			walk(n)
-		}
+	for _, n := range c.roots() {
+		walk(n)
 	}
 	w.events, w.traits = sorted(names), sorted(traits)
 }

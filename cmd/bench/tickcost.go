@@ -74,21 +74,7 @@ func (m *costMeter) stop(ctx context.Context) (c cost, err error) {
 
 // read is what ClickHouse has read so far: rows and bytes.
 func read(ctx context.Context, store *clickhouse.Store) (map[string]float64, error) {
-	rows, err := store.Conn().Query(ctx, "SELECT event, value FROM system.events WHERE event IN ('SelectedRows', 'SelectedBytes')")
-	if err != nil {
-		return nil, fmt.Errorf("ask ClickHouse what it read: %w", err)
-	}
-	defer rows.Close()
-	out := map[string]float64{}
-	for rows.Next() {
-		var event string
-		var value uint64
-		if err := rows.Scan(&event, &value); err != nil {
-			return nil, fmt.Errorf("ask ClickHouse what it read: %w", err)
-		}
-		out[event] = float64(value)
-	}
-	return out, rows.Err()
+	return counted(ctx, store, "SelectedRows", "SelectedBytes")
 }
 
 // forgetPeak makes the kernel count the process's peak of memory from now on.

@@ -24,9 +24,14 @@ var counters = []struct{ event, title string }{
 func worked(ctx context.Context, store *clickhouse.Store) (map[string]float64, error) {
 	names := make([]string, len(counters))
 	for i, c := range counters {
-		names[i] = "'" + c.event + "'"
+		names[i] = c.event
 	}
-	rows, err := store.Conn().Query(ctx, "SELECT event, value FROM system.events WHERE event IN ("+strings.Join(names, ", ")+")")
+	return counted(ctx, store, names...)
+}
+
+// counted is what ClickHouse has counted of some of its events so far.
+func counted(ctx context.Context, store *clickhouse.Store, names ...string) (map[string]float64, error) {
+	rows, err := store.Conn().Query(ctx, "SELECT event, value FROM system.events WHERE event IN ('"+strings.Join(names, "', '")+"')")
 	if err != nil {
 		return nil, fmt.Errorf("ask ClickHouse what it did: %w", err)
 	}

@@ -66,8 +66,10 @@ func (r *reporter) ticks(ctx context.Context) error {
 		}
 		return nil
 	})
-	for _, p := range paused {
-		r.paused = append(r.paused, p)
+	for _, rule := range r.ws.Rules { // one whose file is gone does not wait for anything
+		if p, ok := paused[rule.Name]; ok {
+			r.paused = append(r.paused, p)
+		}
 	}
 	for _, o := range overruns {
 		r.overruns = append(r.overruns, *o)

@@ -236,10 +236,10 @@ func (t *tick) readCrossed(ctx context.Context, ask []needed) (out map[crossing]
 // crossedSQL writes the queries for what crosses: of events in one (their second order is by name and
 // time, and any number of ranges is planned well), and of each other table. Both ends are in the range.
 func (m moment) crossedSQL(ask []needed) []string {
-	byRange := map[span2][]needed{}
-	var ranges []span2
+	byRange := map[instants][]needed{}
+	var ranges []instants
 	for _, x := range ask {
-		r := span2{x.from - x.age - 1, x.to - x.age, x.of}
+		r := instants{x.from - x.age - 1, x.to - x.age, x.of}
 		if x.of == ofUserIDs {
 			r.of = ofIDs
 		}
@@ -289,13 +289,7 @@ func (m moment) crossedSQL(ask []needed) []string {
 	}
 	var out []string
 	for _, table := range tables {
-		columns := map[string]string{
-			"events":     "toUInt8(4) AS what, toUInt8(x.kind), toString(x.event), x.person, x.pos, toUnixTimestamp64Milli(x.time)",
-			"identities": "toUInt8(if(x.kind = 'user', 6, 5)) AS what, toUInt8(0), '', x.person, x.pos, toUnixTimestamp64Milli(x.time)",
-			"zones":      "toUInt8(7) AS what, toUInt8(0), '', x.person, x.pos, toUnixTimestamp64Milli(x.time)",
-			"fixes":      "toUInt8(8) AS what, toUInt8(0), '', x.person, x.pos, toUnixTimestamp64Milli(x.time)",
-			"dues":       "toUInt8(9) AS what, toUInt8(0), toString(x.cond), x.person, x.pos, toUnixTimestamp64Milli(x.at)",
-		}[table]
+		columns := crossedColumns(table)
 		seen := fmt.Sprintf("x.pos <= %d AND ", m.upTo)
 		if table == "dues" { // written by a look that has been repeated since, perhaps
 			seen = ""
@@ -305,8 +299,26 @@ func (m moment) crossedSQL(ask []needed) []string {
 	return out
 }
 
-// span2 is a range of instants of the rows of one kind of stream.
-type span2 struct {
+// instants is a range of instants of the rows of one kind of stream.
+type instants struct {
 	from, to int64
 	of       streamOf
+}
+
+// crossedColumns are what is read of a row that crosses: its stream, kind, name, person, position, instant.
+func crossedColumns(table string) string {
+	what, kind, name, at := "", "toUInt8(0)", "''", "x.time"
+	switch table {
+	case "events":
+		what, kind, name = fmt.Sprint(ofAnything), "toUInt8(x.kind)", "toString(x.event)"
+	case "identities":
+		what = fmt.Sprintf("if(x.kind = 'user', %d, %d)", ofUserIDs, ofIDs)
+	case "zones":
+		what = fmt.Sprint(ofZones)
+	case "fixes":
+		what = fmt.Sprint(ofFixes)
+	case "dues":
+		what, name, at = fmt.Sprint(ofDues), "toString(x.cond)", "x.at"
+	}
+	return fmt.Sprintf("toUInt8(%s) AS what, %s, %s, x.person, x.pos, toUnixTimestamp64Milli(%s)", what, kind, name, at)
 }
