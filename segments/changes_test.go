@@ -184,22 +184,41 @@ func TestChangesForEach(t *testing.T) {
 // Of an occurrence only what a rule reads is asked of the store; where it is handed on, all of it.
 func TestReads(t *testing.T) {
 	for name, c := range map[string]struct {
-		spec WhoSpec
-		want Reads
+		spec  WhoSpec
+		want  Reads // by judging
+		later Reads // by everything
 	}{
-		"when it was":              {WhoSpec{When: `event("A").last.ago > days(1)`}, 0},
-		"whether it was":           {WhoSpec{When: `did("A").since(event("A").last.at)`}, 0},
-		"a property":               {WhoSpec{When: `event("A").last.properties.x == 1`}, ReadsProperties},
-		"its context":              {WhoSpec{When: `event("A").last.context.app == "ios"`}, ReadsContext},
-		"both, in different parts": {WhoSpec{When: `event("A").last.context.app == "ios"`, With: []NamedExpr{{Name: "x", Expr: `event("A").last.properties.x`}}}, ReadsProperties | ReadsContext},
-		"one of two":               {WhoSpec{When: `(event("A").last ?? event("B").last).properties.x == 1`}, ReadsProperties | ReadsContext},
+		"when it was":    {WhoSpec{When: `event("A").last.ago > days(1)`}, 0, 0},
+		"whether it was": {WhoSpec{When: `did("A").since(event("A").last.at)`}, 0, 0},
+		"a property":     {WhoSpec{When: `event("A").last.properties.x == 1`}, ReadsProperties, ReadsProperties},
+		"its context":    {WhoSpec{When: `event("A").last.context.app == "ios"`}, ReadsContext, ReadsContext},
+		"more in the message": {
+			WhoSpec{When: `event("A").last.context.app == "ios"`, With: []NamedExpr{{Name: "x", Expr: `event("A").last.properties.x`}}},
+			ReadsContext, ReadsProperties | ReadsContext,
+		},
+		"in the message only": {
+			WhoSpec{When: `event("A").last.ago > days(1)`, With: []NamedExpr{{Name: "x", Expr: `event("A").last.properties.x`}}},
+			0, ReadsProperties,
+		},
+		"one of two": {WhoSpec{When: `(event("A").last ?? event("B").last).properties.x == 1`}, ReadsProperties | ReadsContext, ReadsProperties | ReadsContext},
 	} {
 		t.Run(name, func(t *testing.T) {
 			who, problems := Compile(c.spec, NewSchema(SchemaOptions{}))
 			require.False(t, HasErrors(problems), problems)
 			for _, f := range who.Features() {
 				require.Equal(t, c.want, f.Reads, f.Key())
+				require.Equal(t, c.later, f.ReadsLater, f.Key())
+				require.False(t, f.Later, f.Key())
 			}
 		})
 	}
+	w, problems := Compile(WhoSpec{
+		When: `event("A").count > 1`, With: []NamedExpr{{"x", `event("A").last.properties.x`}, {"n", `event("A").count`}}, ExitSince: `event("B").first.at`,
+	}, NewSchema(SchemaOptions{}))
+	require.Empty(t, problems)
+	later := map[string]bool{}
+	for _, f := range w.Features() {
+		later[f.Key()] = f.Later
+	}
+	require.Equal(t, map[string]bool{`event("A").count`: false, `event("A").last`: true, `event("B").first`: true}, later)
 }

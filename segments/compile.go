@@ -190,6 +190,7 @@ func (c *compilation) finish() {
 	w := c.who
 	e := &emitter{}
 	part := partWhen
+	judged := 0 // features of the condition itself come first
 	err := guard(func() (err error) {
 		if w.isTrue, err = e.program(e.truth(c.when, true)); err != nil {
 			return err
@@ -199,6 +200,7 @@ func (c *compilation) finish() {
 				return err
 			}
 		}
+		judged = len(e.features)
 		for _, n := range c.with {
 			part = partWith + n.name
 			p, err := e.program(e.value(n.node))
@@ -227,6 +229,9 @@ func (c *compilation) finish() {
 		c.problems = append(c.problems, Problem{Part: part, ID: idTooLarge, Summary: capital(err.Error()) + ".", Detail: "Split it into segments or several rules."})
 		return
 	}
+	for i := judged; i < len(e.features); i++ {
+		e.features[i].Later = true
+	}
 	c.findChanges(e)
 	b := &predBuilder{features: e.featureIndex, places: e.placeIndex, awaits: len(w.changes.Full) == 0 && w.on == nil}
 	w.prefilter = b.truth(c.when, true)
@@ -236,9 +241,9 @@ func (c *compilation) finish() {
 	w.when, w.hash = c.when, c.hash()
 }
 
-// roots are the trees of everything that is computed of a candidate.
-func (c *compilation) roots() []*node {
-	out := []*node{c.when}
+// later are the trees of what is computed only of those for whom the condition is true.
+func (c *compilation) later() []*node {
+	var out []*node
 	for _, n := range c.with {
 		out = append(out, n.node)
 	}
@@ -255,6 +260,17 @@ func (c *compilation) roots() []*node {
 
 // findReads notes what is read of the occurrences of each feature.
 func (c *compilation) findReads(e *emitter) {
+	for i, r := range e.reads(c.when) {
+		c.who.features[i].Reads, c.who.features[i].ReadsLater = r, r
+	}
+	for i, r := range e.reads(c.later()...) {
+		c.who.features[i].ReadsLater |= r
+	}
+}
+
+// reads is what trees read of the occurrences of each feature.
+func (e *emitter) reads(roots ...*node) []Reads {
+	out := make([]Reads, len(e.features))
 	visited := map[*node]bool{}
 	var walk func(n *node)
 	walk = func(n *node) {
@@ -263,7 +279,7 @@ func (c *compilation) findReads(e *emitter) {
 		}
 		visited[n] = true
 		if len(n.kids) > 0 && n.kids[0].op == opFeature && n.kids[0].typ == typOccurrence {
-			reads := &c.who.features[e.featureIndex(n.kids[0].feat)].Reads
+			reads := &out[e.featureIndex(n.kids[0].feat)]
 			switch {
 			case n.op == opIsNil, n.op == opField && (n.name == "at" || n.name == "ago" || n.name == "event"):
 				return
@@ -275,16 +291,17 @@ func (c *compilation) findReads(e *emitter) {
 				return
 			}
 		}
-		if n.op == opFeature {
-			c.who.features[e.featureIndex(n.feat)].Reads |= ReadsProperties | ReadsContext
+		if n.op == opFeature && (n.feat.Agg == AggFirst || n.feat.Agg == AggLast || n.feat.Agg == AggList) {
+			out[e.featureIndex(n.feat)] |= ReadsProperties | ReadsContext
 		}
 		for _, k := range n.kids {
 			walk(k)
 		}
 	}
-	for _, n := range c.roots() {
+	for _, n := range roots {
 		walk(n)
 	}
+	return out
 }
 
 // findChanges analyses when its answers can change.
@@ -337,9 +354,12 @@ func (c *compilation) collect(e *emitter) {
 		}
 	}
 	w.values = e.valuesOf(c.when)
-	for _, n := range c.roots() {
+	walk(c.when)
+	judges := w.profile
+	for _, n := range c.later() {
 		walk(n)
 	}
+	w.profile = judges
 	w.events, w.traits = sorted(names), sorted(traits)
 }
 
@@ -452,7 +472,8 @@ func (w *Who) Places() []PlaceRef { return w.places }
 // Everyone are the counts of people that `with` asks for.
 func (w *Who) Everyone() []EveryoneRef { return w.everyone }
 
-// NeedsProfile reports whether Judge, With or Since read Candidate.Profile.
+// NeedsProfile reports whether Judge reads Candidate.Profile, but for its devices and consents. With and Since
+// may read all of it.
 func (w *Who) NeedsProfile() bool { return w.profile }
 
 // Events are the names of events that the condition reads, sorted; "*" is every app event.

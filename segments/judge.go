@@ -185,20 +185,21 @@ func safely(l loader, f *frame) (v any) {
 func (w *Who) Passes(at int64, c *Candidate) bool {
 	m := w.machine(at, c)
 	defer w.release(m)
-	f := &m.frame
-	v := &operands{frame: f, feature: func(o *Operand) any {
-		x := f.value(o.Feature)
-		if o.Field == "" {
-			return x
-		}
-		edge, _ := x.(*Occurrence)
-		if o.Field != "ago" {
-			return fieldOf(edge, o.Field, declaredType(o.Type))
-		}
-		if edge == nil {
-			return forever
-		}
-		return span(at - edge.Time)
-	}}
-	return w.prefilter.eval(v)
+	return w.prefilter.eval(&operands{frame: &m.frame, feature: m.frame.edge})
+}
+
+// edge is an operand that reads a feature.
+func (f *frame) edge(o *Operand) any {
+	x := f.value(o.Feature)
+	if o.Field == "" {
+		return x
+	}
+	edge, _ := x.(*Occurrence)
+	if o.Field != "ago" {
+		return fieldOf(edge, o.Field, declaredType(o.Type))
+	}
+	if edge == nil {
+		return forever
+	}
+	return span(f.at - edge.Time)
 }

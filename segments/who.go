@@ -48,9 +48,12 @@ type Feature struct {
 	// Path is the property aggregated over ("properties.price"), for sum to top.
 	Path string
 	N    int // AggList
-	// Reads is what is read of the occurrences of AggFirst, AggLast and AggList beside their time and
-	// name. It is no part of Key: of two features with one key both are read.
-	Reads Reads
+	// Reads is what judging reads of the occurrences of AggFirst, AggLast and AggList beside their time and
+	// name, ReadsLater what everything reads, with `with` and exit.since, which are computed only of those for
+	// whom the condition is true. Neither is part of Key: of two features with one key both are read.
+	Reads, ReadsLater Reads
+	// Later says that judging does not read the feature at all.
+	Later bool
 }
 
 // Reads is a set of parts of an occurrence.
@@ -142,7 +145,7 @@ type EveryoneRef struct {
 type Candidate struct {
 	Person   events.PersonID
 	Value    string // for_each's or on.by's value as text, "" where there is none
-	Values   []any  // one for each of Who.Features, typed as its Agg says
+	Values   []any  // one for each of Who.Features, typed as its Agg says; for judging those that are Later may be nil
 	Places   []Place
 	Trigger  *Occurrence
 	Profile  *Profile

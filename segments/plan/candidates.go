@@ -57,23 +57,9 @@ func (l *look) candidatesSQL(g group, s *span) string {
 	m := l.moment
 	m.scope.span = s
 	pre := newPrefilter(l.At, g.forEach != nil)
-	return l.prefilterSQL(m, g, pre, func(w int) bool { return l.located(g, w, s).instead })
-}
-
-// siftSQL writes the query for which prefilters of conditions about people some people pass, of all of them
-// who have any row that is read.
-func (l *look) siftSQL(g group, people []uint64) string {
-	m := l.moment
-	m.scope.only = people
-	pre := newPrefilter(l.At, false)
-	pre.present = true
-	return l.prefilterSQL(m, g, pre, func(int) bool { return false })
-}
-
-func (l *look) prefilterSQL(m moment, g group, pre *prefilter, nowhere func(w int) bool) string {
 	bits := make([]string, len(g.who))
 	for i, w := range g.who {
-		pre.nowhere = nowhere(w)
+		pre.nowhere = l.located(g, w, s).instead
 		bits[i] = "toUInt8(" + pre.add(l.Who[w]) + ")"
 	}
 	// A list is flat, which matters to the server's analyzer: bits added up would nest as deep as
@@ -84,9 +70,6 @@ func (l *look) prefilterSQL(m moment, g group, pre *prefilter, nowhere func(w in
 		rows = m.personRows(pre.rows, words(pre.aggregates...), &pre.conds)
 		if rows == "" { // no prefilter can hold for anybody
 			return ""
-		}
-		if pre.present {
-			having = nil
 		}
 	} else {
 		key, value = "p, v", "v"

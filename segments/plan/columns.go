@@ -1,9 +1,7 @@
 package plan
 
 import (
-	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"nudge/events"
@@ -12,7 +10,7 @@ import (
 
 // The rows that features are computed from have these columns, whatever table they come from:
 // p (canonical person), t (Unix ms), pos, kind, event, flags, strs, nums, bools, bigs, properties,
-// context; tp, o and its shorter forms (derivedColumns); and v (the value) where they are grouped by one.
+// context; tp (derivedColumns); and v (the value) where they are grouped by one.
 
 // happened is the condition under which a row is an occurrence of the event: an app's own call, or
 // with message one of our messages ("*": of any rule). Opens and clicks by machines do not count.
@@ -61,7 +59,7 @@ func textOf(path string) string {
 	return "concat(" + strings.Join(texts, ", ") + ")" // at most one is not empty
 }
 
-// aggregate writes a feature as one column of the second pass.
+// aggregate writes a number of a prefilter as an aggregate.
 func aggregate(f *segments.Feature, at int64, conds *conditions) string {
 	c := conds.column(counts(f, at))
 	v := mapValue(strings.TrimPrefix(f.Path, "properties."), "")
@@ -80,39 +78,9 @@ func aggregate(f *segments.Feature, at int64, conds *conditions) string {
 	case segments.AggUniq:
 		key := keyOf(f.Path)
 		return "toInt64(uniqExactIf(" + key + ", " + all(c, key+" != ''") + "))"
-	case segments.AggTop:
-		key := keyOf(f.Path)
-		has := all(c, key+" != ''")
-		// Both maps come sorted by key, so that they line up.
-		return "arrayMap(x -> if(empty(x.1.1), '', x.1.1[arrayReverseSort(i -> (x.1.2[i], x.2.2[i]), arrayEnumerate(x.1.1))[1]]), " +
-			"[tuple(sumMapIf([" + key + "], [toUInt64(1)], " + has + "), maxMapIf([" + key + "], [bitShiftLeft(toUInt128(t), 64) + pos], " + has + "))])[1]"
-	case segments.AggFirst:
-		return "argMinIf(" + occurrenceColumn(f) + ", tp, " + c + ")"
-	case segments.AggLast:
-		return "argMaxIf(" + occurrenceColumn(f) + ", tp, " + c + ")"
-	case segments.AggList:
-		n := f.N
-		if n <= 0 {
-			n = segments.MaxOccurrences
-		}
-		return "arraySlice(arrayReverseSort(groupArrayIf(" + occurrenceColumn(f) + ", " + c + ")), 1, " + strconv.Itoa(n) + ")"
-	}
-	panic(fmt.Sprintf("plan: unknown aggregate %d", f.Agg)) // a compiler newer than this planner
-}
-
-// occurrenceColumn is the column that holds what is read of an occurrence: properties and context are most of
-// what is stored of one.
-func occurrenceColumn(f *segments.Feature) string {
-	switch f.Reads {
-	case 0:
-		return "ob"
-	case segments.ReadsProperties:
-		return "op"
-	case segments.ReadsContext:
-		return "oc"
 	default:
 	}
-	return "o"
+	panic(fmt.Sprintf("plan: no aggregate for %d", f.Agg)) // a caller that asks only for those above
 }
 
 // sum adds numbers exactly while they are decimals of up to nine digits after the point and not
@@ -122,109 +90,4 @@ func sum(x, when string) string {
 	decimal := "toDecimal128OrNull(toString(" + x + "), 9)"
 	exact := "abs(" + x + ") < 1e15 AND toFloat64(assumeNotNull(" + decimal + ")) = " + x
 	return "(toFloat64(sumIf(if(" + exact + ", assumeNotNull(" + decimal + "), toDecimal128(0, 9)), " + when + ")) + sumKahanIf(if(" + exact + ", 0., " + x + "), " + when + "))"
-}
-
-// cell receives a column.
-type cell struct {
-	agg    segments.Agg
-	count  int64
-	sum    float64
-	number *float64
-	text   string
-	tuple  []any
-	tuples [][]any
-}
-
-func (c *cell) dest() any {
-	switch c.agg {
-	case segments.AggCount, segments.AggUniq:
-		return &c.count
-	case segments.AggSum:
-		return &c.sum
-	case segments.AggAvg, segments.AggMin, segments.AggMax:
-		return &c.number
-	case segments.AggTop:
-		return &c.text
-	case segments.AggFirst, segments.AggLast:
-		return &c.tuple
-	default:
-	}
-	return &c.tuples
-}
-
-// value is what the cell holds, typed as the feature's aggregate says.
-func (c *cell) value() any {
-	switch c.agg {
-	case segments.AggCount, segments.AggUniq:
-		return c.count
-	case segments.AggSum:
-		return c.sum
-	case segments.AggAvg, segments.AggMin, segments.AggMax:
-		if c.number == nil {
-			return nil
-		}
-		return *c.number
-	case segments.AggTop:
-		return topValue(c.text)
-	case segments.AggFirst, segments.AggLast:
-		if o := occurrenceFrom(c.tuple); o.Pos != 0 {
-			return o
-		}
-		return nil
-	default:
-	}
-	list := make([]*segments.Occurrence, len(c.tuples))
-	for i, tuple := range c.tuples {
-		list[i] = occurrenceFrom(tuple)
-	}
-	return list
-}
-
-// occurrenceFrom reads the tuple of an occurrenceColumn.
-func occurrenceFrom(tuple []any) *segments.Occurrence {
-	return occurrenceOf(tuple[0].(int64), tuple[1].(uint64), tuple[2].(string), tuple[3].(string), tuple[4].(string))
-}
-
-func occurrenceOf(at int64, pos uint64, event, properties, context string) *segments.Occurrence {
-	return &segments.Occurrence{
-		Time: at, Pos: events.Position(pos), Event: event,
-		Properties: json.RawMessage(properties), Context: json.RawMessage(context),
-	}
-}
-
-func topValue(key string) any {
-	if key == "" {
-		return nil
-	}
-	switch text := key[1:]; key[0] {
-	case 's':
-		return text
-	case 'b':
-		return text == "1"
-	default:
-		f, err := strconv.ParseFloat(text, 64)
-		if err != nil {
-			return nil
-		}
-		if f >= exactFloat || f <= -exactFloat {
-			if i, err := strconv.ParseInt(text, 10, 64); err == nil {
-				return i
-			}
-		}
-		return f
-	}
-}
-
-// nothing is the feature's value for a history without one matching occurrence.
-func nothing(agg segments.Agg) any {
-	switch agg {
-	case segments.AggCount, segments.AggUniq:
-		return int64(0)
-	case segments.AggSum:
-		return 0.0
-	case segments.AggList:
-		return []*segments.Occurrence(nil)
-	default:
-	}
-	return nil
 }

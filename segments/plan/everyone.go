@@ -35,18 +35,18 @@ func askedOf(ref *segments.EveryoneRef, args map[string]any, at int64) asked {
 }
 
 // ask counts what the `with` values of these answers will want to know.
-func (c *crowd) ask(ctx context.Context, answers []segments.Answer, judged []*segments.Candidate) error {
+func (c *crowd) ask(ctx context.Context, told []verdict) error {
 	wanted := map[string]asked{}
-	for i := range answers {
-		who := c.l.Who[answers[i].Who]
+	for i := range told {
+		who := c.l.Who[told[i].Who]
 		refs := who.Everyone()
-		if answers[i].Truth != segments.True || len(refs) == 0 {
+		if told[i].Truth != segments.True || len(refs) == 0 {
 			continue
 		}
 		// A value may be asked with an earlier count in its filter; such counts come in further rounds.
 		for {
 			before := len(wanted)
-			_, _ = who.With(c.l.At, judged[i], func(ref int, args map[string]any) (int64, bool) { // its error is reported when the values are made
+			_, _ = who.With(c.l.At, told[i].of, func(ref int, args map[string]any) (int64, bool) { // its error is reported when the values are made
 				a := askedOf(&refs[ref], args, c.l.At)
 				n, known := c.counts[a.sql]
 				if !known {

@@ -43,18 +43,27 @@ func (p *Planner) Explain(ctx context.Context, q segments.Look) ([]string, error
 	return out, nil
 }
 
-// reading are the queries of the second pass.
+// reading is the query for histories.
 func (l *look) reading(people []uint64) []Query {
-	var out []Query
-	if len(l.person.features) > 0 {
-		out = append(out, Query{For: "histories", SQL: l.valuesSQL(l.person.features, nil, people)})
+	w := &wanted{later: true, people: people}
+	for i := range l.person.features {
+		w.person = append(w.person, i)
 	}
 	for g := range l.groups {
-		if l.groups[g].forEach != nil && len(l.keyed[g].features) > 0 {
-			out = append(out, Query{For: "histories by " + l.groups[g].forEach.Path, SQL: l.valuesSQL(l.keyed[g].features, l.groups[g].forEach, people)})
+		if l.groups[g].forEach == nil {
+			continue
 		}
+		k := keyedWanted{group: g, forEach: l.groups[g].forEach}
+		for i := range l.keyed[g].features {
+			k.columns = append(k.columns, i)
+		}
+		w.keyed = append(w.keyed, k)
 	}
-	return out
+	f := l.planned(w, l.keyed)
+	if f == nil {
+		return nil
+	}
+	return []Query{{For: "histories", SQL: f.sql(l.moment, people)}}
 }
 
 // Query is one query that a tick asks, and what the store estimates that it reads.

@@ -3,7 +3,6 @@ package plan
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 
 	"nudge/events"
@@ -14,120 +13,116 @@ import (
 // facts are what the conditions of a batch ask for.
 type facts struct {
 	candidates [][]candidate // by group, with a value each where there is a for_each
-	person     values
-	keyed      []values // by group
-	fixes      map[uint64][]geo.Fix
-	profiles   map[uint64]*segments.Profile
+	histories
+	fixes    map[uint64][]geo.Fix
+	profiles map[uint64]*segments.Profile
+	whole    bool // what is read later has been read too, and all of the profiles
 }
 
-// gather reads what a batch asks for: one query for each distinct for_each, and one each for the features of
-// people, their fixes and their profiles.
+// readAtOnce is up to how many people all is read at once that is read of anybody: a query has its price. Of more,
+// what only messages are made of is read of those for whom conditions are true.
+const readAtOnce = 256
+
+// gather reads what a batch asks for: one query for histories, and one each for fixes and profiles.
 func (l *look) gather(ctx context.Context, b *batch) (*facts, error) {
-	f := &facts{candidates: make([][]candidate, len(b.groups)), keyed: make([]values, len(b.groups)), profiles: map[uint64]*segments.Profile{}}
+	f := &facts{candidates: make([][]candidate, len(b.groups))}
+	w := l.wants(b, true)
+	if f.whole = len(w.people) <= l.p.atOnce; !f.whole {
+		w = l.wants(b, false)
+	}
+	var err error
+	if f.histories, err = l.read(ctx, l.moment, w, b.keyed); err != nil {
+		return nil, err
+	}
 	for g := range b.groups {
-		f.candidates[g] = b.given[g]
-		if b.groups[g].forEach == nil {
-			f.candidates[g] = slices.Concat(b.given[g], b.all[g])
-			continue
-		}
-		if err := l.gatherValues(ctx, b, g, f); err != nil {
-			return nil, err
+		f.candidates[g] = slices.Concat(b.given[g], b.all[g])
+		if b.groups[g].forEach != nil {
+			f.candidates[g] = b.valued(g, f.keyed[g])
 		}
 	}
-	var ofPerson []int
-	var featured, placed, profiled []uint64
-	wants := make([]int8, len(l.Who)) // 1: reads features of the person, -1: does not
+	var placed, profiled []uint64
+	created := false
 	for g := range b.groups {
 		for _, c := range f.candidates[g] {
 			for _, w := range c.who {
-				if wants[w] == 0 {
-					wants[w] = -1
-					for _, s := range l.slots[w] {
-						if !s.keyed {
-							ofPerson, wants[w] = append(ofPerson, s.column), 1
-						}
-					}
-				}
-				if wants[w] == 1 {
-					featured = append(featured, c.person)
-				}
 				if len(l.Who[w].Places()) > 0 && l.spots.somewhere(c.person) {
 					placed = append(placed, c.person)
 				}
 				if l.Who[w].NeedsProfile() {
 					profiled = append(profiled, c.person)
+					created = created || l.Who[w].Changes().Created
 				}
 			}
 		}
-	}
-	var err error
-	if f.person, err = l.values(ctx, &l.person, sortedUnique(ofPerson), nil, distinct(featured)); err != nil {
-		return nil, err
 	}
 	if f.fixes, err = l.moment.fixes(ctx, l.asker, distinct(placed)); err != nil {
 		return nil, err
 	}
-	return f, l.readProfiles(ctx, f, profiled)
+	parts := profileParts{created: created || f.whole, contact: f.whole}
+	f.profiles, err = l.moment.profiles(ctx, l.asker, distinct(profiled), parts)
+	return f, err
 }
 
-// gatherValues reads the values of a group's people, and lists those of whom all are judged.
-func (l *look) gatherValues(ctx context.Context, b *batch, g int, f *facts) error {
-	var columns []int
-	var people []uint64
-	seen := map[int]bool{}
-	reads := map[int]bool{}
-	add := func(list []candidate, any bool) {
-		for _, c := range list {
-			need := any
-			for _, w := range c.who {
-				if !seen[w] {
-					seen[w] = true
-					for _, s := range l.slots[w] {
-						if s.keyed {
-							columns = append(columns, s.column)
-							reads[w] = true
+// wants is what is to be read for a batch.
+func (l *look) wants(b *batch, later bool) *wanted {
+	out := &wanted{later: later}
+	for g, group := range b.groups {
+		var keyed []int
+		use := func(list []candidate, whole bool) {
+			reads := map[int]int8{} // by condition: 1: something is read, −1: nothing
+			for _, c := range list {
+				need := whole
+				for _, w := range c.who {
+					if reads[w] == 0 {
+						reads[w] = -1
+						features := l.Who[w].Features()
+						for i, s := range l.slots[w] {
+							switch {
+							case features[i].Later && !later:
+								continue
+							case s.keyed:
+								keyed = append(keyed, s.column)
+							default:
+								out.person = append(out.person, s.column)
+							}
+							reads[w] = 1
 						}
 					}
+					need = need || reads[w] == 1
 				}
-				need = need || reads[w]
-			}
-			if need {
-				people = append(people, c.person)
+				if need {
+					out.people = append(out.people, c.person)
+				}
 			}
 		}
+		use(b.given[g], false)
+		use(b.all[g], group.forEach != nil)
+		if group.forEach != nil && len(b.given[g])+len(b.all[g]) > 0 {
+			out.keyed = append(out.keyed, keyedWanted{g, group.forEach, sortedUnique(keyed)})
+		}
 	}
-	add(b.given[g], false)
-	add(b.all[g], true)
-	var err error
-	if f.keyed[g], err = l.values(ctx, &b.keyed[g], sortedUnique(columns), b.groups[g].forEach, distinct(people)); err != nil || len(b.all[g]) == 0 {
-		return err
-	}
+	out.person, out.people = sortedUnique(out.person), distinct(out.people)
+	return out
+}
+
+// valued are the candidates of a group with a for_each, given the values that occurred.
+func (b *batch) valued(g int, occurred values) []candidate {
+	out := slices.Clone(b.given[g])
 	wanted := make(map[uint64][]int, len(b.all[g]))
 	for _, c := range b.all[g] {
 		wanted[c.person] = c.who
 	}
-	f.candidates[g] = slices.Clone(b.given[g])
-	for who := range f.keyed[g] {
+	for who := range occurred {
 		if conditions := wanted[who.person]; len(conditions) > 0 {
-			f.candidates[g] = append(f.candidates[g], candidate{person: who.person, value: who.value, who: conditions})
+			out = append(out, candidate{person: who.person, value: who.value, who: conditions})
 		}
 	}
 	for _, c := range b.named[g] {
-		if _, occurred := f.keyed[g][holder{c.person, c.value}]; !occurred {
-			f.candidates[g] = append(f.candidates[g], c)
+		if _, occurred := occurred[holder{c.person, c.value}]; !occurred {
+			out = append(out, c)
 		}
 	}
-	return nil
-}
-
-func (l *look) readProfiles(ctx context.Context, f *facts, people []uint64) error {
-	people = slices.DeleteFunc(distinct(people), func(p uint64) bool { return f.profiles[p] != nil })
-	read, err := l.moment.profiles(ctx, l.asker, people)
-	if err != nil {
-		return err
-	}
-	maps.Copy(f.profiles, read)
-	return nil
+	return out
 }
 
 func distinct(people []uint64) []uint64 {

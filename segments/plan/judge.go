@@ -117,6 +117,14 @@ func (l *look) judgeEach(ctx context.Context, b *batch, refuse func(w int, err e
 	return out, err
 }
 
+// verdict is an answer while it is completed.
+type verdict struct {
+	segments.Answer
+	of    *segments.Candidate
+	group int
+	candidate
+}
+
 // judge reads what the conditions of a batch ask for and lets the conditions decide.
 func (l *look) judge(ctx context.Context, b *batch) (verdicts, error) {
 	facts, err := l.gather(ctx, b)
@@ -124,76 +132,110 @@ func (l *look) judge(ctx context.Context, b *batch) (verdicts, error) {
 		return verdicts{}, err
 	}
 	var out verdicts
-	var judged []*segments.Candidate
+	var told []verdict
 	for g, list := range facts.candidates {
 		for _, c := range list {
 			for _, w := range c.who {
-				answer, candidate := l.answer(w, g, c, facts)
+				v := l.answer(w, g, c, facts)
 				if l.dated[w] {
-					if at, ok := l.Who[w].Due(l.At, candidate); ok {
+					if at, ok := l.Who[w].Due(l.At, v.of); ok {
 						out.dues = append(out.dues, due{w, c.person, c.value, at})
 					}
 				}
-				if answer.Truth != segments.True && answer.Truth != segments.Failed && (l.keep == nil || !l.keep(w, c)) {
-					continue
+				if v.Truth == segments.True || v.Truth == segments.Failed || l.keep != nil && l.keep(w, c) {
+					told = append(told, v)
 				}
-				out.answers = append(out.answers, answer)
-				judged = append(judged, candidate)
 			}
 		}
 	}
-	return out, l.complete(ctx, out.answers, judged, facts)
+	if err := l.complete(ctx, b, told, facts); err != nil {
+		return verdicts{}, err
+	}
+	for i := range told {
+		out.answers = append(out.answers, told[i].Answer)
+	}
+	return out, nil
 }
 
-func (l *look) answer(w, g int, c candidate, facts *facts) (segments.Answer, *segments.Candidate) {
+func (l *look) answer(w, g int, c candidate, facts *facts) verdict {
 	who := l.Who[w]
-	candidate := &segments.Candidate{
+	of := &segments.Candidate{
 		Person: events.PersonID(c.person), Value: c.value, Trigger: c.trigger, DefaultZone: l.DefaultZone,
-		Values:  assemble(who, l.slots[w], facts.person[holder{person: c.person}], facts.keyed[g][holder{c.person, c.value}]),
-		Profile: facts.profiles[c.person],
+		Values: l.assemble(w, g, c, &facts.histories), Profile: facts.profiles[c.person],
 	}
 	for _, ref := range who.Places() {
-		candidate.Places = append(candidate.Places, geo.Fold(facts.fixes[c.person], ref, l.fences, l.p.fixes, l.At))
+		of.Places = append(of.Places, geo.Fold(facts.fixes[c.person], ref, l.fences, l.p.fixes, l.At))
 	}
-	truth, err := who.Judge(l.At, candidate)
-	return segments.Answer{
-		Who: w, Person: candidate.Person, Value: c.value, Truth: truth, Err: err, Trigger: c.trigger, Profile: candidate.Profile,
-	}, candidate
+	truth, err := who.Judge(l.At, of)
+	return verdict{segments.Answer{Who: w, Person: of.Person, Value: c.value, Truth: truth, Err: err, Trigger: c.trigger}, of, g, c}
 }
 
 // complete adds what a rule needs of those for whom it is true.
-func (l *look) complete(ctx context.Context, answers []segments.Answer, judged []*segments.Candidate, facts *facts) error {
-	var missing []uint64
-	for i := range answers {
-		if answers[i].Truth == segments.True && answers[i].Profile == nil {
-			missing = append(missing, uint64(answers[i].Person))
+func (l *look) complete(ctx context.Context, b *batch, told []verdict, facts *facts) error {
+	var people []uint64
+	for i := range told {
+		if told[i].Truth == segments.True && (!facts.whole || facts.profiles[told[i].person] == nil) {
+			people = append(people, told[i].person)
 		}
 	}
-	if err := l.readProfiles(ctx, facts, missing); err != nil {
+	if !facts.whole {
+		if err := l.readLater(ctx, b, told); err != nil {
+			return err
+		}
+	}
+	profiles, err := l.moment.profiles(ctx, l.asker, distinct(people), profileParts{created: true, contact: true})
+	if err != nil {
 		return err
 	}
-	for i := range answers {
-		if answers[i].Truth == segments.True {
-			judged[i].Profile = facts.profiles[uint64(answers[i].Person)]
-			answers[i].Profile = judged[i].Profile
+	for i := range told {
+		if v := &told[i]; v.Truth == segments.True {
+			if p := profiles[v.person]; p != nil {
+				v.of.Profile = p
+			}
+			v.Profile = v.of.Profile
 		}
 	}
-	if err := l.crowd.ask(ctx, answers, judged); err != nil {
+	if err := l.crowd.ask(ctx, told); err != nil {
 		return err
 	}
-	for i := range answers {
-		a, who := &answers[i], l.Who[answers[i].Who]
-		if a.Truth == segments.Failed {
+	for i := range told {
+		v, who := &told[i], l.Who[told[i].Who]
+		if v.Truth == segments.Failed {
 			continue
 		}
-		a.Features = who.Values(judged[i])
-		if a.Truth != segments.True {
+		v.Features = who.Values(v.of)
+		if v.Truth != segments.True {
 			continue
 		}
-		a.Since, _ = who.Since(judged[i])
+		v.Since, _ = who.Since(v.of)
 		var err error
-		if a.With, err = who.With(l.At, judged[i], l.crowd.of(who)); err != nil {
-			a.Truth, a.Err = segments.Failed, fmt.Errorf("values of the message: %w", err)
+		if v.With, err = who.With(l.At, v.of, l.crowd.of(who)); err != nil {
+			v.Truth, v.Err = segments.Failed, fmt.Errorf("values of the message: %w", err)
+		}
+	}
+	return nil
+}
+
+// readLater reads all that conditions name of those for whom they are true, where judging did not.
+func (l *look) readLater(ctx context.Context, b *batch, told []verdict) error {
+	some := newBatch(b.groups, b.keyed)
+	reads := func(v *verdict) bool {
+		return v.Truth == segments.True && slices.ContainsFunc(l.Who[v.Who].Features(), func(f segments.Feature) bool {
+			return f.Later || f.ReadsLater != f.Reads
+		})
+	}
+	for i := range told {
+		if v := &told[i]; reads(v) {
+			some.given[v.group] = append(some.given[v.group], candidate{person: v.person, who: []int{v.Who}})
+		}
+	}
+	read, err := l.read(ctx, l.moment, l.wants(some, true), b.keyed)
+	if err != nil {
+		return err
+	}
+	for i := range told {
+		if v := &told[i]; reads(v) {
+			v.of.Values = l.assemble(v.Who, v.group, v.candidate, &read)
 		}
 	}
 	return nil

@@ -22,6 +22,12 @@ const DefaultChunk = 4096
 // DefaultPart is how many people's rows a look at everybody reads together.
 const DefaultPart = 150_000
 
+// DefaultRecent is how far back is read first (ms): inactivity is mostly asked for in days up to a week.
+const DefaultRecent = 8 * 24 * 60 * 60 * 1000
+
+// DefaultRecentFrom is from how many people on their last days are read first: a query has its price.
+const DefaultRecentFrom = 200
+
 // Options configure a Planner.
 type Options struct {
 	Conn     driver.Conn // the store
@@ -32,6 +38,10 @@ type Options struct {
 	Fixes  geo.Options // which location fixes count
 	Chunk  int         // people judged together; 0 is DefaultChunk
 	Part   int         // people of a look at everybody that are read together; 0 is DefaultPart
+	// Recent is how far back (ms) is read first of those whose answer can have changed, where they are at least
+	// RecentFrom; 0 are DefaultRecent and DefaultRecentFrom.
+	Recent     int64
+	RecentFrom int
 	// Logger is told how far a look at everybody in several parts has come; nil: nobody is.
 	Logger *slog.Logger
 	// Changed is a position up to which people may have been merged or erased, and after which nobody
@@ -41,19 +51,21 @@ type Options struct {
 
 // Planner answers Looks. It is safe for concurrent use.
 type Planner struct {
-	conn     driver.Conn
-	database string
-	fences   func() *geo.Fences
-	fixes    geo.Options
-	chunk    int
-	part     int
-	log      *slog.Logger
-	sift     int // people from which on they are sifted
-	ahead    ahead
-	queries  atomic.Int64
-	asked    atomic.Int64 // queries about everybody
-	little   atomic.Bool  // the store holds few events
-	people   people
+	conn       driver.Conn
+	database   string
+	fences     func() *geo.Fences
+	fixes      geo.Options
+	chunk      int
+	part       int
+	log        *slog.Logger
+	atOnce     int   // people of whom all is read at once
+	recent     int64 // ms
+	recentFrom int
+	ahead      ahead
+	queries    atomic.Int64
+	asked      atomic.Int64 // queries about everybody
+	little     atomic.Bool  // the store holds few events
+	people     people
 	// overlooks is for the test of the tests: changes that a tick does not see (an age of -1: that a row
 	// arrives).
 	overlooks func(s stream, age int64) bool
@@ -61,7 +73,7 @@ type Planner struct {
 
 // New makes a planner. It asks nothing of the store yet.
 func New(o Options) *Planner {
-	p := &Planner{conn: o.Conn, fences: o.Fences, fixes: o.Fixes, chunk: o.Chunk, part: o.Part, sift: siftFrom}
+	p := &Planner{conn: o.Conn, fences: o.Fences, fixes: o.Fixes, chunk: o.Chunk, part: o.Part, atOnce: readAtOnce, recent: o.Recent, recentFrom: o.RecentFrom}
 	p.people.changed = o.Changed
 	if o.Database != "" {
 		p.database = "`" + strings.ReplaceAll(o.Database, "`", "\\`") + "`."
@@ -71,6 +83,12 @@ func New(o Options) *Planner {
 	}
 	if p.log = o.Logger; p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
+	}
+	if p.recent <= 0 {
+		p.recent = DefaultRecent
+	}
+	if p.recentFrom <= 0 {
+		p.recentFrom = DefaultRecentFrom
 	}
 	if p.chunk <= 0 {
 		p.chunk = DefaultChunk

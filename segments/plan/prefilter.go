@@ -22,7 +22,6 @@ type prefilter struct {
 	conds      conditions
 	rows       rowsNeeded
 	nowhere    bool // the condition being added: places are known of nobody here
-	present    bool // people are given: nobody is looked for only because they exist
 }
 
 // rowsNeeded says which rows the aggregates are computed from.
@@ -48,7 +47,7 @@ func newPrefilter(at int64, keyed bool) *prefilter {
 // add returns the condition of one Who.
 func (p *prefilter) add(w *segments.Who) string {
 	p.features = refs(w.Features())
-	if !p.keyed && !p.present && trueOfNothing(w.Prefilter(), p.features, p.at, p.nowhere) {
+	if !p.keyed && trueOfNothing(w.Prefilter(), p.features, p.at, p.nowhere) {
 		p.rows.everyone = true
 	}
 	return render(w.Prefilter(), p)

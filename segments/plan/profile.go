@@ -27,7 +27,7 @@ func (p *Planner) Profiles(ctx context.Context, people []events.PersonID, at int
 	moment := p.moment(at, uint64(upTo), 0, m)
 	out := make(map[events.PersonID]*segments.Profile, len(people))
 	for chunk := range slices.Chunk(people, p.chunk) {
-		read, err := moment.profiles(ctx, a, canonicalPeople(m, chunk))
+		read, err := moment.profiles(ctx, a, canonicalPeople(m, chunk), profileParts{created: true, contact: true})
 		if err != nil {
 			return nil, err
 		}
@@ -48,9 +48,15 @@ type stamp struct {
 
 func (s stamp) after(o stamp) bool { return s.time > o.time || s.time == o.time && s.pos > o.pos }
 
-// profiles reads the profiles of canonical people, all that is known of them in one query: what a
+// profileParts are the parts of profiles that are not read for every condition that asks for a profile.
+type profileParts struct {
+	created bool // since when they are known: their events
+	contact bool // devices and consents
+}
+
+// profiles reads the profiles of canonical people, all that is wanted of them in one query: what a
 // query costs before it reads anything is more than what reading some people's rows costs.
-func (m moment) profiles(ctx context.Context, a *asker, people []uint64) (map[uint64]*segments.Profile, error) {
+func (m moment) profiles(ctx context.Context, a *asker, people []uint64, parts profileParts) (map[uint64]*segments.Profile, error) {
 	if len(people) == 0 {
 		return nil, nil
 	}
@@ -58,7 +64,7 @@ func (m moment) profiles(ctx context.Context, a *asker, people []uint64) (map[ui
 		m: m, out: make(map[uint64]*segments.Profile, len(people)), newest: map[uint64][2]uint64{}, consents: map[consentKey][]consentRow{},
 		zones: map[uint64]stamp{}, valid: map[string]bool{},
 	}
-	if err := a.few(ctx, m.profilesSQL(people), func(scan func(...any) error) error {
+	if err := a.few(ctx, m.profilesSQL(people, parts), func(scan func(...any) error) error {
 		var x profileRow
 		if err := scan(&x.what, &x.p, &x.a, &x.b, &x.c, &x.d, &x.t, &x.n, &x.yes); err != nil {
 			return err
@@ -93,7 +99,7 @@ type profileRow struct {
 }
 
 // profilesSQL writes the query for profiles. Every part has the columns of profileRow.
-func (m moment) profilesSQL(people []uint64) string {
+func (m moment) profilesSQL(people []uint64, parts profileParts) string {
 	const ms = "toUnixTimestamp64Milli"
 	last := func(column string) string { return "argMax(" + column + ", (x.time, x.pos))" }
 	part := func(what int, table, columns, rest string) string {
@@ -101,23 +107,27 @@ func (m moment) profilesSQL(people []uint64) string {
 		conditions = append(conditions, m.bounds("x", math.MinInt64)...)
 		return fmt.Sprintf("SELECT toUInt8(%d) AS what, %s AS p, %s FROM %s%s%s", what, person, columns, from, where(conditions), rest)
 	}
-	// A device is the person's who was last seen with its token. That may be anybody, so here
-	// everyone's rows of these people's tokens are read.
-	from, _, mine := m.from("devices", "x", people)
-	mine = append(mine, m.bounds("x", math.MinInt64)...)
-	held, holder, conditions := m.from("devices", "x", nil)
-	conditions = append(append(conditions, m.bounds("x", math.MinInt64)...), "x.token IN (SELECT x.token FROM "+from+where(mine)+")")
-	devices := fmt.Sprintf("SELECT toUInt8(%d) AS what, %s AS p, x.token AS a, %s AS b, %s AS c, %s AS d, %s(max(x.last_seen)) AS t, toUInt64(0) AS n, toUInt8(%s) AS yes FROM %s%s GROUP BY x.token",
-		rowDevice, last(holder), last("toString(x.platform)"), last("toString(x.app)"), last("toString(x.environment)"), ms, last("x.removed"), held, where(conditions))
-
-	return strings.Join([]string{
+	out := []string{
 		part(rowID, "identities", "toString(x.kind) AS a, argMax(x.id, x.pos) AS b, '' AS c, '' AS d, "+ms+"(min(x.time)) AS t, max(x.pos) AS n, toUInt8(0) AS yes", " GROUP BY p, x.kind"),
-		part(rowEvent, "events", "'' AS a, '' AS b, '' AS c, '' AS d, "+ms+"(min(x.time)) AS t, toUInt64(0) AS n, toUInt8(0) AS yes", " GROUP BY p"),
 		part(rowTrait, "traits", "toString(x.key) AS a, "+last("x.value")+" AS b, '' AS c, '' AS d, toInt64(0) AS t, toUInt64(0) AS n, toUInt8(0) AS yes", " GROUP BY p, x.key"),
-		devices,
-		part(rowConsent, "consents", "toString(x.channel) AS a, toString(x.category) AS b, toString(x.person) AS c, '' AS d, "+ms+"(x.time) AS t, x.pos AS n, toUInt8(x.granted) AS yes", ""),
 		part(rowZone, "zones", "toString(x.zone) AS a, '' AS b, '' AS c, '' AS d, "+ms+"(max(x.time)) AS t, argMax(x.pos, (x.time, x.pos)) AS n, toUInt8(0) AS yes", " GROUP BY p, x.zone"),
-	}, " UNION ALL ")
+	}
+	if parts.created {
+		out = append(out, part(rowEvent, "events", "'' AS a, '' AS b, '' AS c, '' AS d, "+ms+"(min(x.time)) AS t, toUInt64(0) AS n, toUInt8(0) AS yes", " GROUP BY p"))
+	}
+	if parts.contact {
+		// A device is the person's who was last seen with its token. That may be anybody, so here
+		// everyone's rows of these people's tokens are read.
+		from, _, mine := m.from("devices", "x", people)
+		mine = append(mine, m.bounds("x", math.MinInt64)...)
+		held, holder, conditions := m.from("devices", "x", nil)
+		conditions = append(append(conditions, m.bounds("x", math.MinInt64)...), "x.token IN (SELECT x.token FROM "+from+where(mine)+")")
+		out = append(out,
+			fmt.Sprintf("SELECT toUInt8(%d) AS what, %s AS p, x.token AS a, %s AS b, %s AS c, %s AS d, %s(max(x.last_seen)) AS t, toUInt64(0) AS n, toUInt8(%s) AS yes FROM %s%s GROUP BY x.token",
+				rowDevice, last(holder), last("toString(x.platform)"), last("toString(x.app)"), last("toString(x.environment)"), ms, last("x.removed"), held, where(conditions)),
+			part(rowConsent, "consents", "toString(x.channel) AS a, toString(x.category) AS b, toString(x.person) AS c, '' AS d, "+ms+"(x.time) AS t, x.pos AS n, toUInt8(x.granted) AS yes", ""))
+	}
+	return strings.Join(out, " UNION ALL ")
 }
 
 // profileReader puts profiles together.

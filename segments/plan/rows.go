@@ -34,13 +34,9 @@ var rowColumns = []rowColumn{
 	{"trait", "''", ""},
 }
 
-// derivedColumns are what aggregates order by, and what they keep of a row.
+// derivedColumns are what aggregates order by.
 var derivedColumns = []rowColumn{
 	{"tp", "(t, pos)", ""},
-	{"o", "tuple(t, pos, event, properties, context)", ""},
-	{"op", "tuple(t, pos, event, properties, '')", ""},
-	{"oc", "tuple(t, pos, event, '', context)", ""},
-	{"ob", "tuple(t, pos, event, '', '')", ""},
 }
 
 var word = regexp.MustCompile(`[a-z]+`)
@@ -87,8 +83,9 @@ func selected(columns []rowColumn) []string {
 // columns c0, c1, …: most features share theirs with others, and what a query costs before it reads
 // anything grows with its text.
 type conditions struct {
-	names map[string]string
-	list  []string
+	places map[string]int
+	list   []string
+	prefix string // of the names; "" is c
 }
 
 // column is the name of a condition's column.
@@ -96,16 +93,23 @@ func (c *conditions) column(sql string) string {
 	if sql == "0" || sql == "1" {
 		return sql
 	}
-	name, ok := c.names[sql]
+	return c.name(c.place(sql))
+}
+
+func (c *conditions) name(at int) string { return cmp.Or(c.prefix, "c") + strconv.Itoa(at) }
+
+// place is the column of an expression among the others.
+func (c *conditions) place(sql string) int {
+	at, ok := c.places[sql]
 	if !ok {
-		if c.names == nil {
-			c.names = map[string]string{}
+		if c.places == nil {
+			c.places = map[string]int{}
 		}
-		name = "c" + strconv.Itoa(len(c.list))
-		c.names[sql] = name
-		c.list = append(c.list, sql+" AS "+name)
+		at = len(c.list)
+		c.places[sql] = at
+		c.list = append(c.list, sql+" AS "+c.name(at))
 	}
-	return name
+	return at
 }
 
 // source is one event whose history is read, and how far back (ms; 0 is all that is kept).

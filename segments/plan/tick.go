@@ -171,7 +171,7 @@ func (t *tick) spanned(ctx context.Context, s span) error {
 			return t.emit(ctx, s.to)
 		}
 		b := t.chunk(found, people, last)
-		if err := t.sift(ctx, b); err != nil {
+		if err := t.refute(ctx, b); err != nil {
 			return err
 		}
 		v, err := t.judgeEach(ctx, b, t.refuse)

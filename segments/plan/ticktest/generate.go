@@ -92,6 +92,7 @@ func drawTicks(d *dice, n int) *Pack {
 			now += d.span(3*hour) + 1
 		}
 	}
+	p.Recent = pick(d, 10*minute, 5*hour, 2*day, 8*day)
 	return p
 }
 

@@ -42,6 +42,8 @@ type Pack struct {
 	Progressive bool
 	// Restarts says of each tick whether the planner is a new one, which remembers nothing.
 	Restarts []bool
+	// Recent is how far back is read first (ms), of however few people.
+	Recent int64
 	// Fully says for which ticks everybody is looked at too.
 	Fully []bool
 	Cases []*Case

@@ -14,7 +14,8 @@ func (p *Pack) String() string {
 	var b strings.Builder
 	of, upTo := p.layout(0)
 	clock := func(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04:05.000") }
-	fmt.Fprintf(&b, "retention %s, zone %q, progressive %v\n", time.Duration(p.Retention)*time.Millisecond, p.DefaultZone, p.Progressive)
+	fmt.Fprintf(&b, "retention %s, zone %q, progressive %v, the last %s first\n",
+		time.Duration(p.Retention)*time.Millisecond, p.DefaultZone, p.Progressive, time.Duration(p.Recent)*time.Millisecond)
 	for _, c := range p.Cases {
 		fmt.Fprintf(&b, "case %d\n", c.Number)
 		for _, name := range sortedKeys(c.Segments) {

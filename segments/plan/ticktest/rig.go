@@ -44,7 +44,7 @@ func (r *Rig) Run(p *Pack) ([]Difference, error) {
 	conn := r.store.Conn()
 	run := &Run{
 		Pack: p, Conn: conn, Compiled: r.Compiled, Incremental: r.Incremental,
-		New: func() Planner { return r.Planner(plan.New(plan.Options{Conn: conn})) },
+		New: func() Planner { return r.Planner(plan.New(plan.Options{Conn: conn, Recent: p.Recent, RecentFrom: 1})) },
 	}
 	out, err := run.Do(ctx)
 	r.Stats.Add(run.Stats)

@@ -1,0 +1,455 @@
+package plan
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"nudge/events"
+	"nudge/segments"
+)
+
+// What conditions ask of some people's histories is read in one pass over their rows: the store says of each row
+// what it counts for (which is where filters are), and the rows are folded here. A GROUP BY for the features of
+// people and one for each for_each would read the same rows again, and take the store longer to understand
+// than to answer.
+
+// wanted is what is to be read of some people.
+type wanted struct {
+	later  bool     // also what is read only of those for whom conditions are true
+	people []uint64 // canonical, sorted
+	person []int    // columns of people
+	keyed  []keyedWanted
+}
+
+// keyedWanted are the columns of a group's values.
+type keyedWanted struct {
+	group   int
+	forEach *segments.ForEach
+	columns []int
+}
+
+// histories are the features of some people.
+type histories struct {
+	person values
+	keyed  []values // by group
+}
+
+// fold is one pass over rows.
+type fold struct {
+	at      int64
+	conds   conditions
+	texts   conditions // named x0, x1, … in the query
+	numbers conditions // named n0, n1, …
+	sources []source
+	kinds   []folded
+	// By column of conds, whether the long parts of a row are read when it counts.
+	properties, context []bool
+}
+
+// folded are the features of people, or of the values of one for_each.
+type folded struct {
+	value    int // column of texts; −1: of people
+	own      int // column of conds: a row says that there is the value
+	features []foldedFeature
+	width    int // columns of the kind, wanted or not
+	into     values
+}
+
+type foldedFeature struct {
+	*segments.Feature
+	reads        segments.Reads
+	column       int // of the kind
+	cond         int // column of conds; −1: no row counts
+	text, number int // columns of texts and numbers
+	since        int64
+}
+
+const nothingCounts = -1
+
+// condition is the column of a condition under which rows count.
+func (f *fold) condition(sql string) int {
+	if sql == "0" {
+		return nothingCounts
+	}
+	at := f.conds.place(sql)
+	for len(f.properties) <= at {
+		f.properties, f.context = append(f.properties, false), append(f.context, false)
+	}
+	return at
+}
+
+func (f *fold) add(of *columns, wanted []int, later bool, to *folded) {
+	to.width = len(of.features)
+	for _, at := range wanted {
+		feature := of.features[at]
+		x := foldedFeature{Feature: feature, reads: feature.Reads, column: at, since: math.MinInt64}
+		if later {
+			x.reads = feature.ReadsLater
+		}
+		if feature.Within > 0 {
+			x.since = f.at - feature.Within
+		}
+		if x.cond = f.condition(all(happened(feature.Event, feature.Message), render(feature.Filter, occurrence{}))); x.cond != nothingCounts {
+			f.reads(&x)
+		}
+		to.features = append(to.features, x)
+	}
+}
+
+// reads notes what a feature reads of the rows that count.
+func (f *fold) reads(x *foldedFeature) {
+	f.sources = append(f.sources, source{x.Event, x.Message, x.Within})
+	switch x.Agg {
+	case segments.AggSum, segments.AggAvg, segments.AggMin, segments.AggMax:
+		v := mapValue(strings.TrimPrefix(x.Path, "properties."), "")
+		x.number = f.numbers.place("if(" + v.isNum + ", " + v.num + ", nan)")
+	case segments.AggUniq, segments.AggTop:
+		x.text = f.texts.place(keyOf(x.Path))
+	default:
+		f.properties[x.cond] = f.properties[x.cond] || x.reads&segments.ReadsProperties != 0
+		f.context[x.cond] = f.context[x.cond] || x.reads&segments.ReadsContext != 0
+	}
+}
+
+// sql writes the query for the rows.
+func (f *fold) sql(m moment, people []uint64) string {
+	columns := []string{"p", "t", "pos", "toString(event)", f.long("properties", f.properties), f.long("context", f.context)}
+	var counts []string
+	for i := range f.conds.list {
+		name := f.conds.prefix + strconv.Itoa(i)
+		columns, counts = append(columns, "toUInt8("+name+")"), append(counts, name)
+	}
+	further := slices.Concat(f.texts.list, f.numbers.list)
+	for i := range f.texts.list {
+		columns = append(columns, "x"+strconv.Itoa(i))
+	}
+	for i := range f.numbers.list {
+		columns = append(columns, "n"+strconv.Itoa(i))
+	}
+	read := words(append(slices.Clone(columns), further...)...)
+	return "SELECT " + strings.Join(columns, ", ") + " FROM (" + m.eventRows(f.sources, people, read, &f.conds, further...) + ") WHERE " + anyOf(counts...)
+}
+
+// long is a long part of a row, where something reads it.
+func (f *fold) long(name string, reads []bool) string {
+	var when []string
+	for i, r := range reads {
+		if r {
+			when = append(when, f.conds.prefix+strconv.Itoa(i))
+		}
+	}
+	if len(when) == 0 {
+		return "''"
+	}
+	return "if(" + anyOf(when...) + ", " + name + ", '')"
+}
+
+// planned lays out the pass; nil where there is nothing to read.
+func (l *look) planned(w *wanted, keyed []columns) *fold {
+	f := &fold{at: l.At, conds: conditions{prefix: "c"}, texts: conditions{prefix: "x"}, numbers: conditions{prefix: "n"}}
+	if len(w.person) > 0 {
+		of := folded{value: -1, own: nothingCounts, into: values{}}
+		f.add(&l.person, w.person, w.later, &of)
+		f.kinds = append(f.kinds, of)
+	}
+	for _, k := range w.keyed {
+		own, counts := forEachSource(k.forEach)
+		of := folded{value: f.texts.place(textOf(k.forEach.Path)), own: f.condition(counts), into: values{}}
+		f.sources = append(f.sources, own)
+		f.add(&keyed[k.group], k.columns, w.later, &of)
+		f.kinds = append(f.kinds, of)
+	}
+	if len(f.conds.list) == 0 {
+		return nil
+	}
+	return f
+}
+
+// read reads features of people, as of a moment.
+func (l *look) read(ctx context.Context, m moment, w *wanted, keyed []columns) (histories, error) {
+	out := histories{keyed: make([]values, len(keyed))}
+	f := l.planned(w, keyed)
+	if f == nil || len(w.people) == 0 {
+		return out, nil
+	}
+	r := f.row()
+	err := l.few(ctx, f.sql(m, w.people), func(scan func(...any) error) error {
+		if err := scan(r.dest...); err != nil {
+			return err
+		}
+		for i := range f.kinds {
+			f.kinds[i].count(r)
+		}
+		return nil
+	})
+	if err != nil {
+		return out, fmt.Errorf("reading histories: %w", err)
+	}
+	kinds := f.kinds
+	if len(w.person) > 0 {
+		out.person, kinds = kinds[0].done(), kinds[1:]
+	}
+	for i, k := range w.keyed {
+		out.keyed[k.group] = kinds[i].done()
+	}
+	return out, nil
+}
+
+// row is a row that has been read.
+type row struct {
+	person, pos                uint64
+	at                         int64
+	event, properties, context string
+	counts                     []uint8
+	texts                      []string
+	numbers                    []float64
+	dest                       []any
+}
+
+func (f *fold) row() *row {
+	r := &row{counts: make([]uint8, len(f.conds.list)), texts: make([]string, len(f.texts.list)), numbers: make([]float64, len(f.numbers.list))}
+	r.dest = []any{&r.person, &r.at, &r.pos, &r.event, &r.properties, &r.context}
+	for i := range r.counts {
+		r.dest = append(r.dest, &r.counts[i])
+	}
+	for i := range r.texts {
+		r.dest = append(r.dest, &r.texts[i])
+	}
+	for i := range r.numbers {
+		r.dest = append(r.dest, &r.numbers[i])
+	}
+	return r
+}
+
+// count counts a row for whatever it counts for. into holds cells until done.
+func (k *folded) count(r *row) {
+	who := holder{person: r.person}
+	exists := false
+	if k.value >= 0 {
+		if who.value = r.texts[k.value]; who.value == "" {
+			return
+		}
+		exists = k.own != nothingCounts && r.counts[k.own] == 1
+	}
+	var cells []any
+	for i := range k.features {
+		x := &k.features[i]
+		if x.cond == nothingCounts || r.counts[x.cond] == 0 || r.at <= x.since {
+			continue
+		}
+		if cells == nil {
+			cells = k.cells(who)
+		}
+		c := cells[x.column].(*cell) //nolint:forcetypeassert // made by cells
+		c.count(x, r)
+	}
+	if exists {
+		if cells == nil {
+			cells = k.cells(who)
+		}
+		cells[k.width] = true
+	}
+}
+
+// cells are those of a holder; behind them is whether it exists.
+func (k *folded) cells(who holder) []any {
+	cells := k.into[who]
+	if cells == nil {
+		cells = make([]any, k.width+1)
+		own := make([]cell, len(k.features))
+		for i := range k.features {
+			cells[k.features[i].column] = &own[i]
+		}
+		k.into[who] = cells
+	}
+	return cells
+}
+
+// done turns cells into values, and leaves out values that never occurred.
+func (k *folded) done() values {
+	for who, cells := range k.into {
+		if k.value >= 0 && cells[k.width] == nil {
+			delete(k.into, who)
+			continue
+		}
+		for i := range k.features {
+			x := &k.features[i]
+			c := cells[x.column].(*cell) //nolint:forcetypeassert // made by cells
+			cells[x.column] = c.value(x)
+		}
+		k.into[who] = cells[:k.width]
+	}
+	return k.into
+}
+
+// cell folds one feature of one holder.
+type cell struct {
+	n          int64 // rows, or numbers
+	sum        decimalSum
+	edge       float64
+	occurrence *segments.Occurrence
+	list       []*segments.Occurrence
+	keys       map[string]tally
+}
+
+// tally is how often a value occurred, and when last.
+type tally struct {
+	n    int64
+	last stamp
+}
+
+func (c *cell) count(x *foldedFeature, r *row) {
+	switch x.Agg {
+	case segments.AggCount:
+		c.n++
+	case segments.AggSum, segments.AggAvg, segments.AggMin, segments.AggMax:
+		v := r.numbers[x.number]
+		if math.IsNaN(v) {
+			return
+		}
+		if c.n == 0 || x.Agg == segments.AggMin && v < c.edge || x.Agg == segments.AggMax && v > c.edge {
+			c.edge = v
+		}
+		c.n++
+		if x.Agg == segments.AggSum || x.Agg == segments.AggAvg {
+			c.sum.add(v)
+		}
+	case segments.AggUniq, segments.AggTop:
+		key := r.texts[x.text]
+		if key == "" {
+			return
+		}
+		if c.keys == nil {
+			c.keys = map[string]tally{}
+		}
+		t, s := c.keys[key], stamp{r.at, r.pos}
+		if t.n++; t.n == 1 || s.after(t.last) {
+			t.last = s
+		}
+		c.keys[key] = t
+	case segments.AggFirst, segments.AggLast:
+		s := stamp{r.at, r.pos}
+		if o := c.occurrence; o == nil || s.after(stamp{o.Time, uint64(o.Pos)}) == (x.Agg == segments.AggLast) {
+			c.occurrence = x.occurrence(r)
+		}
+	case segments.AggList:
+		c.list = append(c.list, x.occurrence(r))
+		if n := x.listed(); len(c.list) >= 2*n {
+			c.list = lastOf(c.list, n)
+		}
+	}
+}
+
+func (x *foldedFeature) occurrence(r *row) *segments.Occurrence {
+	properties, context := "", ""
+	if x.reads&segments.ReadsProperties != 0 {
+		properties = r.properties
+	}
+	if x.reads&segments.ReadsContext != 0 {
+		context = r.context
+	}
+	return occurrenceOf(r.at, r.pos, r.event, properties, context)
+}
+
+// listed is how many occurrences a list has at most.
+func (x *foldedFeature) listed() int {
+	if x.N <= 0 {
+		return segments.MaxOccurrences
+	}
+	return x.N
+}
+
+// lastOf are the n newest of a list, in order.
+func lastOf(list []*segments.Occurrence, n int) []*segments.Occurrence {
+	slices.SortFunc(list, func(a, b *segments.Occurrence) int {
+		return cmp.Or(cmp.Compare(b.Time, a.Time), cmp.Compare(b.Pos, a.Pos))
+	})
+	return list[:min(n, len(list))]
+}
+
+// value is what the cell holds, typed as the feature's aggregate says.
+func (c *cell) value(x *foldedFeature) any {
+	switch x.Agg {
+	case segments.AggCount:
+		return c.n
+	case segments.AggUniq:
+		return int64(len(c.keys))
+	case segments.AggSum:
+		return c.sum.total()
+	case segments.AggAvg, segments.AggMin, segments.AggMax:
+		if c.n == 0 {
+			return nil
+		}
+		if x.Agg == segments.AggAvg {
+			return c.sum.total() / float64(c.n)
+		}
+		return c.edge
+	case segments.AggTop:
+		top := ""
+		for key, t := range c.keys {
+			best := c.keys[top]
+			if order := cmp.Or(cmp.Compare(t.n, best.n), cmp.Compare(t.last.time, best.last.time), cmp.Compare(t.last.pos, best.last.pos)); order > 0 {
+				top = key
+			}
+		}
+		return topValue(top)
+	case segments.AggFirst, segments.AggLast:
+		if c.occurrence == nil {
+			return nil
+		}
+		return c.occurrence
+	default:
+	}
+	return lastOf(c.list, x.listed())
+}
+
+// occurrenceOf is a row as an occurrence.
+func occurrenceOf(at int64, pos uint64, event, properties, context string) *segments.Occurrence {
+	return &segments.Occurrence{
+		Time: at, Pos: events.Position(pos), Event: event,
+		Properties: []byte(properties), Context: []byte(context),
+	}
+}
+
+// topValue is a value by its keyOf.
+func topValue(key string) any {
+	if key == "" {
+		return nil
+	}
+	switch text := key[1:]; key[0] {
+	case 's':
+		return text
+	case 'b':
+		return text == "1"
+	default:
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return nil
+		}
+		if f >= exactFloat || f <= -exactFloat {
+			if i, err := strconv.ParseInt(text, 10, 64); err == nil {
+				return i
+			}
+		}
+		return f
+	}
+}
+
+// nothing is the feature's value for a history without one matching occurrence.
+func nothing(agg segments.Agg) any {
+	switch agg {
+	case segments.AggCount, segments.AggUniq:
+		return int64(0)
+	case segments.AggSum:
+		return 0.0
+	case segments.AggList:
+		return []*segments.Occurrence(nil)
+	default:
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package plan
+
+import (
+	"context"
+	"slices"
+
+	"nudge/segments"
+)
+
+// What happened lately is most of what decides, and is read at a fraction of the price: the store keeps what
+// arrived of late in its smaller parts, and those who did nothing of late cost a granule in these only. So of those
+// whose answer can have changed their last days are read first; most of them cannot be in a condition
+// whatever happened before, and their whole history need not be read.
+
+// refute leaves out those who cannot be in a condition whatever happened before their last days, which is an
+// answer too. Whoever was asked for stays.
+func (t *tick) refute(ctx context.Context, b *batch) error {
+	m := t.moment
+	m.after = max(m.after, t.At-t.p.recent)
+	if m.after == t.moment.after {
+		return nil
+	}
+	some := newBatch(b.groups, b.keyed)
+	people := 0
+	for g := range b.groups {
+		for _, c := range b.all[g] {
+			if c.who = filter(c.who, func(w int) bool { return t.asked[w][c.person] == nil }); len(c.who) > 0 {
+				some.all[g] = append(some.all[g], c)
+			}
+		}
+		people += len(some.all[g])
+	}
+	if people < t.p.recentFrom {
+		return nil
+	}
+	read, err := t.read(ctx, m, t.wants(some, false), b.keyed)
+	switch {
+	case isRefused(err): // whose fault it is comes out where they are judged
+		return nil
+	case err != nil:
+		return err
+	}
+	for g := range b.groups {
+		values := map[uint64][]string{}
+		for of := range read.keyed[g] {
+			values[of.person] = append(values[of.person], of.value)
+		}
+		var stay []candidate
+		for _, c := range b.all[g] {
+			who := filter(c.who, func(w int) bool { return t.asked[w][c.person] != nil || t.canPass(w, g, c, m.after, &read) })
+			if len(who) > 0 {
+				stay = append(stay, candidate{person: c.person, who: who})
+			}
+			if b.groups[g].forEach == nil || len(who) == len(c.who) {
+				continue
+			}
+			slices.Sort(values[c.person])
+			for _, value := range values[c.person] {
+				of := candidate{person: c.person, value: value}
+				of.who = filter(c.who, func(w int) bool { return !slices.Contains(who, w) && t.canPass(w, g, of, m.after, &read) })
+				if len(of.who) > 0 {
+					b.given[g] = append(b.given[g], of)
+				}
+			}
+		}
+		b.all[g] = stay
+	}
+	return nil
+}
+
+// canPass says whether somebody, or of those with a for_each a value (none: any that did not occur in what has been
+// read), can pass a condition's prefilter.
+func (t *tick) canPass(w, g int, c candidate, since int64, read *histories) bool {
+	who := t.Who[w]
+	if own := who.ForEach(); own != nil && slices.ContainsFunc(who.Features(), func(f segments.Feature) bool {
+		return f.Keyed && (f.Event != own.Event || f.Message != "" || f.Filter.String() != own.Filter.String())
+	}) {
+		return true
+	}
+	return who.CanPass(t.At, since, &segments.Candidate{Value: c.value, Values: t.assemble(w, g, c, read)})
+}
+
+func filter(list []int, keep func(int) bool) []int {
+	var out []int
+	for _, x := range list {
+		if keep(x) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
