@@ -16,6 +16,9 @@ import (
 // maxHeader bounds the header of an answer, in bytes.
 const maxHeader = 64 << 10
 
+// maxReadFrame is the largest frame that a server may send, in bytes: we do not announce another (RFC 9113, 6.5.2).
+const maxReadFrame = 16 << 10
+
 // errRefused is the error of a request whose stream the server refused to look at.
 var errRefused = errors.New("the server refused the stream")
 
@@ -24,6 +27,7 @@ func (c *conn) readFrames(nc net.Conn) error {
 	in := bufio.NewReaderSize(nc, 64<<10)
 	framer := http2.NewFramer(io.Discard, in)
 	framer.SetReuseFrames()
+	framer.SetMaxReadFrameSize(maxReadFrame) // else a server that speaks HTTP/1.1 announces a frame of megabytes, and never sends it
 	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	framer.MaxHeaderListSize = maxHeader
 	for {

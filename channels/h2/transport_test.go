@@ -330,12 +330,17 @@ func TestServersThatAreNotHTTP2(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, listener.Close()) }()
 	go func() {
+		var open []net.Conn // not closed, so that the client must see by what it reads
 		for {
 			nc, err := listener.Accept()
 			if err != nil {
-				return
+				break
 			}
+			open = append(open, nc)
 			nc.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) //nolint:errcheck // the client may have gone
+		}
+		for _, nc := range open {
+			nc.Close()
 		}
 	}()
 	transport = h2.New(h2.Config{TLS: &tls.Config{RootCAs: ca.Pool()}})
