@@ -99,21 +99,30 @@ func (e *Engine) Arrived(ctx context.Context, now int64) error {
 	if err := e.beginNew(ctx, now); err != nil {
 		return err
 	}
+	now, err := e.hearNews(ctx, now)
+	if err != nil {
+		return err
+	}
+	return e.goOn(ctx, e.live.Load(), now, true)
+}
+
+// hearNews judges what has come since, and says as of when.
+func (e *Engine) hearNews(ctx context.Context, now int64) (int64, error) {
 	p1, received, heard := e.news.take()
 	if p1 <= e.arrived {
-		return nil
+		return now, nil
 	}
 	if !heard {
 		e.arrived = p1
-		return nil
+		return now, nil
 	}
 	// The caller's clock was read before these came: as of that instant they would be in the future.
 	now = max(now, received)
 	e.heardAt = now
 	l := e.live.Load()
 	t := e.newTick(l, ledger.TickArrival, now, nil)
-	t.P0, t.P1, t.Rules = e.arrived, p1, l.hearing(now)
-	return e.hear(ctx, l, t)
+	t.P0, t.P1, t.Rules = e.arrived, p1, e.hearing(l, now)
+	return now, e.hear(ctx, l, t)
 }
 
 // hear judges one arrival tick. One that fails is repeated as it is before any other, since some
@@ -130,11 +139,12 @@ func (e *Engine) hear(ctx context.Context, l *live, t ledger.Tick) error {
 	return nil
 }
 
-// hearing lists the `on:` rules that run at now.
-func (l *live) hearing(now int64) []string {
+// hearing lists the `on:` rules that run at now. One that is paused does not, also when its file has changed:
+// goOn lets it go on.
+func (e *Engine) hearing(l *live, now int64) []string {
 	names := []string{}
 	for _, r := range l.rules {
-		if r.On != nil && now >= r.Start && (r.End == 0 || now < r.End) {
+		if r.On != nil && now >= r.Start && (r.End == 0 || now < r.End) && !e.paused.has(r.Name) {
 			names = append(names, r.Name)
 		}
 	}
@@ -149,7 +159,7 @@ func (e *Engine) resumeArrivals(ctx context.Context, last *ledger.Tick, from eve
 	if last == nil {
 		e.arrived = from
 		t := e.newTick(l, ledger.TickArrival, e.since, nil)
-		t.P0, t.P1, t.Rules = from, from, l.hearing(e.since)
+		t.P0, t.P1, t.Rules = from, from, e.hearing(l, e.since)
 		return e.note(ctx, t)
 	}
 	if err := e.judgeArrivals(ctx, l, *last); err != nil {
@@ -157,7 +167,7 @@ func (e *Engine) resumeArrivals(ctx context.Context, last *ledger.Tick, from eve
 	}
 	e.arrived = last.P1
 	e.news.add(from, 0, from > e.arrived)
-	if slices.ContainsFunc(l.hearing(e.since), func(name string) bool { return !slices.Contains(last.Rules, name) }) {
+	if slices.ContainsFunc(e.hearing(l, e.since), func(name string) bool { return !slices.Contains(last.Rules, name) }) {
 		e.start = &start{from: from, rules: last.Rules}
 	}
 	return nil
@@ -184,7 +194,7 @@ func (e *Engine) beginNew(ctx context.Context, now int64) error {
 		}
 	}
 	t.ID += "-start"
-	t.P0, t.P1, t.Rules = e.arrived, e.arrived, l.hearing(now)
+	t.P0, t.P1, t.Rules = e.arrived, e.arrived, e.hearing(l, now)
 	if err := e.note(ctx, t); err != nil {
 		return err
 	}
@@ -192,22 +202,26 @@ func (e *Engine) beginNew(ctx context.Context, now int64) error {
 	return nil
 }
 
+// hearFromHere notes that an `on:` rule hears what comes from now on, and no more.
+func (e *Engine) hearFromHere(ctx context.Context, l *live, now int64, rule string) error {
+	t := e.newTick(l, ledger.TickArrival, now, nil)
+	t.ID += "-on"
+	t.P0, t.P1, t.Rules = e.arrived, e.arrived, append(e.hearing(l, now), rule)
+	return e.note(ctx, t)
+}
+
 // note writes a tick that nobody was found for to one shard: what it heard is not heard again.
 func (e *Engine) note(ctx context.Context, t ledger.Tick) error {
 	return e.beginOn(ctx, e.shards[0], t)
 }
 
-func (e *Engine) tellRefused(t ledger.Tick, rule string, err error) {
-	e.metrics.refused.WithLabelValues(rule).Inc()
-	e.log.Error("a rule's condition cannot be asked; the other rules go on", "rule", rule, "tick", t.ID, "error", err)
-}
-
-// judgeArrivals is one arrival tick.
+// judgeArrivals is one arrival tick. A rule whose condition the store cannot compute decides nothing in it, and is
+// paused behind it.
 func (e *Engine) judgeArrivals(ctx context.Context, l *live, t ledger.Tick) error {
 	look := l.look(t)
 	var asked []*workspace.Rule
 	for _, name := range t.Rules {
-		if r := l.byName[name]; r != nil && r.On != nil {
+		if r := l.byName[name]; r != nil && r.On != nil && !e.paused.has(name) {
 			look.Who = append(look.Who, r.Who)
 			asked = append(asked, r)
 		}
@@ -218,20 +232,35 @@ func (e *Engine) judgeArrivals(ctx context.Context, l *live, t ledger.Tick) erro
 	if err := e.applyChanges(ctx, t.P1); err != nil {
 		return err
 	}
-	f := newFound()
+	refused := map[string]error{}
+	var told []segments.Answer
 	err := e.planner.Look(ctx, look, func(answers []segments.Answer) error {
 		for _, a := range answers {
-			if a.Person == 0 { // the whole condition could not be asked
-				e.tellRefused(t, asked[a.Who].Name, a.Err)
-				continue
+			switch name := asked[a.Who].Name; {
+			case a.Person != 0 && (a.Truth != segments.Failed || !isRefused(a.Err)):
+				told = append(told, a)
+			case refused[name] == nil:
+				refused[name] = a.Err
 			}
-			f.add(asked[a.Who], a, false)
 		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("arrivals %s to %s: %w", t.P0, t.P1, err)
 	}
+	f := newFound()
+	for _, a := range told {
+		if r := asked[a.Who]; refused[r.Name] == nil {
+			f.add(r, a, false)
+		}
+	}
+	if err := e.decideArrivals(ctx, l, t, f); err != nil {
+		return err
+	}
+	return e.pauseAll(ctx, l, t, refused)
+}
+
+func (e *Engine) decideArrivals(ctx context.Context, l *live, t ledger.Tick, f *found) error {
 	if len(f.people) == 0 {
 		return e.note(ctx, t)
 	}

@@ -128,13 +128,27 @@ func (k *ticking) addDue(ctx context.Context, p *segments.Part, open []dueOpen, 
 			others = append(others, d)
 		}
 	}
-	if err := k.addKept(ctx, kept, f); err != nil {
+	refused, err := k.askOthers(ctx, others, f)
+	if err != nil {
 		return err
 	}
-	if err := k.askOthers(ctx, others, f); err != nil {
+	kept = append(kept, refused...)
+	if refused, err = k.askTriggered(ctx, triggered, f); err != nil {
 		return err
 	}
-	return k.askTriggered(ctx, triggered, f)
+	return k.addKept(ctx, append(kept, refused...), f)
+}
+
+// answered adds an open entry with its answer, unless it is the store that cannot compute the rule's condition:
+// then the entry ends as those of a paused rule do.
+func (k *ticking) answered(r *workspace.Rule, d dueOpen, a segments.Answer, f *found) (refused []dueOpen) {
+	if a.Truth == segments.Failed && isRefused(a.Err) {
+		k.refuse(r.Name, a.Err)
+		d.paused = true
+		return []dueOpen{d}
+	}
+	f.addDue(r, d, a)
+	return nil
 }
 
 func (k *ticking) addKept(ctx context.Context, due []dueOpen, f *found) error {
@@ -155,10 +169,11 @@ func (k *ticking) addKept(ctx context.Context, due []dueOpen, f *found) error {
 	return nil
 }
 
-// askOthers judges the conditions of open entries whose rules are not looked at now, for these people alone.
-func (k *ticking) askOthers(ctx context.Context, due []dueOpen, f *found) error {
+// askOthers judges the conditions of open entries whose rules are not looked at now, for these people alone. Those
+// whose conditions the store refuses come back.
+func (k *ticking) askOthers(ctx context.Context, due []dueOpen, f *found) (refused []dueOpen, err error) {
 	if len(due) == 0 {
-		return nil
+		return nil, nil
 	}
 	look := k.l.look(k.t)
 	look.Values = map[events.PersonID][]string{}
@@ -178,28 +193,29 @@ func (k *ticking) askOthers(ctx context.Context, due []dueOpen, f *found) error 
 		open[slotKey{d.rule, d.person, d.value}] = d
 	}
 	look.People = slices.Sorted(maps.Keys(people))
-	err := k.e.planner.Look(ctx, look, func(answers []segments.Answer) error {
+	err = k.e.planner.Look(ctx, look, func(answers []segments.Answer) error {
 		for _, a := range answers {
 			r := asked[a.Who]
 			key := slotKey{r.Name, a.Person, a.Value}
 			if d, ok := open[key]; ok {
 				delete(open, key)
-				f.addDue(r, d, a)
+				refused = append(refused, k.answered(r, d, a, f)...)
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("ask again about %d open entries: %w", len(due), err)
+		return nil, fmt.Errorf("ask again about %d open entries: %w", len(due), err)
 	}
 	for _, d := range open { // whose history is gone
 		f.addDue(k.l.byName[d.rule], d, segments.Answer{Person: d.person, Value: d.value})
 	}
-	return nil
+	return refused, nil
 }
 
-// askTriggered judges open entries of `on:` rules again, each with its own occurrence.
-func (k *ticking) askTriggered(ctx context.Context, due []dueOpen, f *found) error {
+// askTriggered judges open entries of `on:` rules again, each with its own occurrence. Those whose conditions the
+// store refuses come back.
+func (k *ticking) askTriggered(ctx context.Context, due []dueOpen, f *found) (refused []dueOpen, err error) {
 	byRule := map[string][]dueOpen{}
 	for _, d := range due {
 		byRule[d.rule] = append(byRule[d.rule], d)
@@ -215,22 +231,29 @@ func (k *ticking) askTriggered(ctx context.Context, due []dueOpen, f *found) err
 		}
 		err := k.e.planner.Look(ctx, look, func(answers []segments.Answer) error {
 			for _, a := range answers {
+				if a.Person == 0 { // the occurrences could not be found
+					k.refuse(name, a.Err)
+				}
 				if a.Trigger == nil {
 					continue
 				}
 				if d, ok := byTrigger[a.Trigger.Pos]; ok {
 					delete(byTrigger, a.Trigger.Pos)
-					f.addDue(r, d, a)
+					refused = append(refused, k.answered(r, d, a, f)...)
 				}
 			}
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("ask again about %d open entries of %s: %w", len(open), name, err)
+			return nil, fmt.Errorf("ask again about %d open entries of %s: %w", len(open), name, err)
 		}
 		for _, d := range byTrigger {
-			f.addDue(r, d, segments.Answer{Person: d.person, Value: d.value})
+			a := segments.Answer{Person: d.person, Value: d.value}
+			if err := k.refused[name]; err != nil {
+				a.Truth, a.Err = segments.Failed, err
+			}
+			refused = append(refused, k.answered(r, d, a, f)...)
 		}
 	}
-	return nil
+	return refused, nil
 }

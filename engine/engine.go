@@ -124,7 +124,7 @@ type Engine struct {
 	settled    []atomic.Uint64 // by shard: the newest delivery message that is folded in
 	zones      zoneCache
 	wakes      wakes
-	paused     map[string]ledger.Pause // rules that the store cannot compute
+	paused     *pauses
 
 	// inTick and inArrival say that one of them is under way or cut, and late who was merged meanwhile: it
 	// looked at them as two.
@@ -140,7 +140,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{
 		planner: o.Planner, people: o.People, ledger: o.Ledger, deliveries: o.Deliveries,
 		log: o.Logger.With("component", "engine"), metrics: newMetrics(o.Registerer), exits: newExitTail(), since: o.Since,
-		clock: o.Now, bases: map[string]map[string]ledger.Base{}, paused: map[string]ledger.Pause{},
+		clock: o.Now, bases: map[string]map[string]ledger.Base{}, paused: newPauses(),
 	}
 	e.live.Store(newLive(o.Workspace)) // says what the shards keep
 	e.settled = make([]atomic.Uint64, o.Shards)

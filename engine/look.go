@@ -61,7 +61,7 @@ func (e *Engine) again(l *live, t ledger.Tick) ledger.Tick {
 	looks, from := map[string]string{}, map[string]ledger.Base{}
 	for _, name := range t.Rules {
 		r := l.byName[name]
-		if r == nil || r.On != nil || e.isPaused(l, r) {
+		if r == nil || r.On != nil || e.isPaused(l, r) || e.wentOnSince(name, t.T1) {
 			continue
 		}
 		looks[name] = l.looks[name]
@@ -71,6 +71,16 @@ func (e *Engine) again(l *live, t ledger.Tick) ledger.Tick {
 	}
 	t.Looks, t.From = looks, from
 	return t
+}
+
+// wentOnSince says of a tick's rule that it has been let go on behind the tick, which is repeated: its first
+// look is another one.
+func (e *Engine) wentOnSince(rule string, t1 int64) bool {
+	return slices.ContainsFunc(e.shards, func(s *shard) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.state.TickOf(rule) > t1
+	})
 }
 
 func (k *ticking) run(ctx context.Context) error {
@@ -161,9 +171,7 @@ func (k *ticking) dueAlone(ctx context.Context) error {
 // part decides about the people of a part. Between two chunks of it others may decide.
 func (k *ticking) part(ctx context.Context, p *segments.Part) error {
 	for _, r := range p.Refused {
-		if name := k.rules[r.Who].Name; k.refused[name] == nil {
-			k.refused[name] = r.Err
-		}
+		k.refuse(k.rules[r.Who].Name, r.Err)
 	}
 	f := newFound()
 	for i := range p.Answers {
@@ -191,6 +199,12 @@ func (k *ticking) part(ctx context.Context, p *segments.Part) error {
 		return err
 	}
 	return k.e.each(func(s *shard) error { return k.noteFalse(ctx, s, p, f) })
+}
+
+func (k *ticking) refuse(rule string, err error) {
+	if k.refused[rule] == nil {
+		k.refused[rule] = err
+	}
 }
 
 func judged(p *segments.Part) bool {
@@ -351,10 +365,11 @@ func (k *ticking) end(ctx context.Context) error {
 	if err := k.e.each(func(s *shard) error { return k.endOn(ctx, s) }); err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(k.refused)) {
-		if err := k.e.pause(ctx, k.l, k.t, name, k.refused[name]); err != nil {
-			return err
-		}
+	if err := k.e.pauseAll(ctx, k.l, k.t, k.refused); err != nil {
+		return err
+	}
+	for name := range k.refused {
+		delete(k.e.bases, name)
 	}
 	k.remember()
 	return nil

@@ -33,6 +33,9 @@ func (e *Engine) Step(ctx context.Context, now int64) error {
 			return err
 		}
 	}
+	if err := e.goOn(ctx, e.live.Load(), now, false); err != nil {
+		return err
+	}
 	for {
 		l := e.live.Load() // one set for all of the tick, whatever is loaded meanwhile
 		at, due, err := e.pending(ctx, l, now)
@@ -109,7 +112,7 @@ func (e *Engine) nextDue() (int64, bool) {
 // lastTick is when the rule's schedule last ran, or when the rule went live or goes on behind a pause. One
 // whose records were cut short is repeated before any other; one that found nobody stands on one shard.
 func (e *Engine) lastTick(l *live, r *workspace.Rule) int64 {
-	if _, paused := e.paused[r.Name]; paused {
+	if e.paused.has(r.Name) {
 		return l.since
 	}
 	var newest int64

@@ -12,6 +12,7 @@ func commands(s streams) []*cobra.Command {
 		importCommand(s),
 		migrateCommand(s),
 		reportCommand(s),
+		resumeCommand(s),
 		serveCommand(s),
 		sqlCommand(s),
 		testCommand(s),

@@ -256,6 +256,7 @@ func (a *App) openEngine(ctx context.Context) (err error) {
 	a.Planner = plan.New(plan.Options{
 		Conn: a.Store.Conn(), Database: a.Store.Database(), Fixes: ws.Location,
 		Fences: func() *geo.Fences { return a.Workspace().Fences }, Changed: a.people().Changed,
+		Logger: a.log.With("component", "planner"),
 	})
 	store := ledger.NewStore(a.Store.Conn())
 	a.Ledger = ledger.NewReader(store, a.decisions, a.deliveries, a.Writer, a.log)

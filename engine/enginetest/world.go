@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"nudge/channels"
@@ -44,6 +45,8 @@ type World struct {
 	// Sent remembers what every channel was given.
 	Sent  *channeltest.Recorder
 	Store *clickhouse.Store
+	// Metrics are those of the App since it was opened.
+	Metrics *prometheus.Registry
 
 	t       testing.TB
 	dir     string
@@ -99,7 +102,10 @@ func (w *World) Load() *workspace.Workspace {
 func (w *World) open() {
 	w.t.Helper()
 	ws := w.Load()
-	a, err := app.Open(w.t.Context(), app.Options{Workspace: ws, Now: w.Clock.Now, Store: w.Store, Routes: w.routes(ws), FlushEvery: time.Millisecond, Between: w.between})
+	w.Metrics = prometheus.NewRegistry()
+	a, err := app.Open(w.t.Context(), app.Options{
+		Workspace: ws, Now: w.Clock.Now, Registerer: w.Metrics, Store: w.Store, Routes: w.routes(ws), FlushEvery: time.Millisecond, Between: w.between,
+	})
 	require.NoError(w.t, err)
 	w.App, w.Sim = a, app.NewSim(a, w.Clock)
 }

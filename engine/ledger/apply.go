@@ -23,6 +23,9 @@ func (s *State) Apply(r Record) {
 		s.paused[r.Pause.Rule] = *r.Pause
 		delete(s.looked, r.Pause.Rule)
 		delete(s.bases, r.Pause.Rule)
+	case r.Resume != nil:
+		delete(s.paused, r.Resume.Rule)
+		s.ticks[r.Resume.Rule] = max(s.ticks[r.Resume.Rule], r.Resume.At)
 	case r.Move != nil:
 		s.applyMove(*r.Move)
 	case r.Forget != nil:

@@ -41,13 +41,21 @@ type Base struct {
 	Idle bool            `json:"idle,omitempty"` // nobody was judged: Tick.Idle
 }
 
-// Pause says that a rule is not looked at any more because the store cannot compute its condition, until it
-// decides in another way than under Hash; then it begins with a first look.
+// Pause says that a rule decides nothing any more because the store cannot compute its condition, until its file
+// says something else than under Hash, or a Resume. On a schedule it then begins with a first look; of an `on:`
+// rule a Resume is written in both cases.
 type Pause struct {
 	Rule   string `json:"rule"`
 	Hash   string `json:"hash"`
 	Reason string `json:"reason"`
 	At     int64  `json:"at"`
+}
+
+// Resume says that a paused rule goes on although nothing of it has changed: somebody wants it to. On a schedule it
+// does so with a first look, at its first instant after At; an `on:` rule hears what comes from then on.
+type Resume struct {
+	Rule string `json:"rule"`
+	At   int64  `json:"at"`
 }
 
 // Overrun says that the next tick of rules was due before one of theirs had ended. It is a note for reports.
@@ -107,6 +115,7 @@ type Record struct {
 	Flip     *Flip     `json:"flip,omitempty"`
 	Looked   *Looked   `json:"looked,omitempty"`
 	Pause    *Pause    `json:"pause,omitempty"`
+	Resume   *Resume   `json:"resume,omitempty"`
 	Overrun  *Overrun  `json:"overrun,omitempty"`
 	Move     *Move     `json:"move,omitempty"`
 	Forget   *Forget   `json:"forget,omitempty"`

@@ -224,14 +224,14 @@ func (s *State) Each(fn func(events.PersonID, *PersonState)) {
 // Looked is the hash under which the rule's first look was completed, "" before.
 func (s *State) Looked(rule string) string { return s.looked[rule] }
 
-// TickOf is t1 of the rule's newest schedule tick, 0 before the first.
+// TickOf is t1 of the rule's newest schedule tick, or when it was let go on behind a pause, 0 before the first.
 func (s *State) TickOf(rule string) int64 { return s.ticks[rule] }
 
 // Bases are the newest looks of each rule, by zone, "" for a schedule on one clock. The newest tick of all
 // counts as carried through: at a start it is repeated before any other. The caller must not change them.
 func (s *State) Bases() map[string]map[string]Base { return s.bases }
 
-// Pauses are the rules that were paused and have not been looked at since. The caller must not change them.
+// Pauses are the rules that were paused and have not gone on since. The caller must not change them.
 func (s *State) Pauses() map[string]Pause { return s.paused }
 
 // Last is the newest tick of a kind.

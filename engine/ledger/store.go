@@ -182,6 +182,8 @@ func (r Record) kind() (string, events.PersonID) {
 		return "looked", 0
 	case r.Pause != nil:
 		return "pause", 0
+	case r.Resume != nil:
+		return "resume", 0
 	case r.Overrun != nil:
 		return "overrun", 0
 	case r.Move != nil:

@@ -13,6 +13,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 
 	"nudge/engine/ledger"
+	"nudge/engine/workspace"
 )
 
 // Paused is a rule that is paused because the store could not compute its condition.
@@ -36,7 +37,7 @@ func (r *reporter) ticks(ctx context.Context) error {
 	paused := map[string]Paused{}
 	overruns := map[string]*Overruns{}
 	asked := func(rule string) bool { return r.q.Rule == "" || r.q.Rule == rule }
-	sql := "SELECT data FROM shard_log WHERE shard = 0 AND kind IN ('pause', 'looked', 'overrun') ORDER BY seq, `index`"
+	sql := "SELECT data FROM shard_log WHERE shard = 0 AND kind IN ('pause', 'looked', 'resume', 'overrun') ORDER BY seq, `index`"
 	err := r.query(ctx, sql, nil, func(rows driver.Rows) error {
 		var data string
 		if err := rows.Scan(&data); err != nil {
@@ -51,6 +52,8 @@ func (r *reporter) ticks(ctx context.Context) error {
 			paused[rec.Pause.Rule] = Paused{rec.Pause.Rule, rec.Pause.At, rec.Pause.Reason}
 		case rec.Looked != nil:
 			delete(paused, rec.Looked.Rule)
+		case rec.Resume != nil:
+			delete(paused, rec.Resume.Rule)
 		case rec.Overrun != nil && rec.Overrun.At >= r.q.From && (r.q.To == 0 || rec.Overrun.At < r.q.To):
 			for _, rule := range rec.Overrun.Rules {
 				if !asked(rule) {
@@ -79,6 +82,15 @@ func (r *reporter) ticks(ctx context.Context) error {
 	return err
 }
 
+// PausedRules reads which rules of the workspace are paused now, by name.
+func PausedRules(ctx context.Context, conn driver.Conn, ws *workspace.Workspace) ([]Paused, error) {
+	r := &reporter{conn: conn, ws: ws}
+	if err := r.ticks(ctx); err != nil {
+		return nil, fmt.Errorf("read which rules are paused: %w", err)
+	}
+	return r.paused, nil
+}
+
 // troubles prints which rules do not run as they should; nothing where all do.
 func (r *Report) troubles(w io.Writer, zone *time.Location) error {
 	at := func(ms int64) string { return time.UnixMilli(ms).In(zone).Format(time.DateTime) }
@@ -88,7 +100,7 @@ func (r *Report) troubles(w io.Writer, zone *time.Location) error {
 		for _, p := range r.Paused {
 			t.AppendRow(table.Row{p.Rule, at(p.Since), p.Reason})
 		}
-		if _, err := fmt.Fprintf(w, "\nPaused, until their files, or segments or fences that they use, change\n%s\n", t.Render()); err != nil {
+		if _, err := fmt.Fprintf(w, "\nPaused, until their files, or segments or fences that they use, change, or nudge resume\n%s\n", t.Render()); err != nil {
 			return err //nolint:wrapcheck // the writer's own error
 		}
 	}
