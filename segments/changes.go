@@ -38,6 +38,7 @@ func changesOf(when *node, forEach *ForEach) (*Changes, []turning) {
 		a.source(&Feature{Event: forEach.Event, Keyed: true, Filter: forEach.Filter})
 	}
 	a.walk(when)
+	a.ageOnly(when)
 	for i := range a.out.Sources {
 		ages := make([]int64, 0, len(a.ages[i]))
 		for d := range a.ages[i] {
@@ -50,6 +51,39 @@ func changesOf(when *node, forEach *ForEach) (*Changes, []turning) {
 	a.out.Dues = len(a.dues) > 0
 	a.out.Anybody = forEach == nil && possible(when).isTrue
 	return a.out, a.dues
+}
+
+// ageOnly finds the histories of which nothing is asked but how old the newest occurrence is, or whether there is one.
+func (a *changeAnalysis) ageOnly(when *node) {
+	age, more := map[int]bool{}, map[int]bool{}
+	last := func(n *node) bool { return n.op == opFeature && n.feat.Agg == AggLast }
+	seen := map[*node]bool{}
+	var walk func(n *node)
+	walk = func(n *node) {
+		if seen[n] {
+			return
+		}
+		seen[n] = true
+		if n.op == opFeature {
+			more[a.source(n.feat)] = true
+			return
+		}
+		for i, k := range n.kids {
+			switch {
+			case n.op == opCompare && k.op == opField && k.name == "ago" && last(k.kids[0]) && n.kids[1-i].isConst():
+				age[a.source(k.kids[0].feat)] = true
+			case n.op == opIsNil && last(k):
+				age[a.source(k.feat)] = true
+			default:
+				walk(k)
+			}
+		}
+	}
+	walk(when)
+	for i := range a.out.Sources {
+		s := &a.out.Sources[i]
+		s.AgeOnly = age[i] && !more[i] && s.Message == "" && s.Filter == nil && !s.Keyed
+	}
 }
 
 // source notes a history and returns its index.

@@ -35,6 +35,9 @@ type ChangeSource struct {
 	Filter         *Pred // narrows the occurrences; nil is all
 	// Ages in ms, sorted, each once, and always with 0: an occurrence dated ahead begins to be seen.
 	Ages []int64
+	// AgeOnly: all that the condition asks of this history is how old its newest occurrence is, against Ages. One
+	// that arrives is no news then where there was one before whose age lies between the same two of them.
+	AgeOnly bool
 }
 
 // FullReason is why a condition needs a look at everybody at every tick.

@@ -117,7 +117,7 @@ func (t *tick) crossed(ctx context.Context, who []int) error {
 				if x.at > t.At {
 					break
 				}
-				t.affects(w, x.person, x.pos)
+				t.affects(w, x.person, x.pos, false)
 			}
 		}
 	}

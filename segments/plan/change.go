@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -33,6 +34,7 @@ const (
 	ofFixes
 	ofDues
 	ofMerges
+	ofOlder // than what is read first
 )
 
 // rowOf is the stream of a row of events.
@@ -148,7 +150,9 @@ func readsAsFarAs(w *segments.Who, s segments.ChangeSource, retention int64) boo
 // changed finds those whose answers can have changed since the baselines.
 func (t *tick) changed(ctx context.Context) error {
 	who := t.incremental()
+	t.before = uint64(t.UpTo)
 	for _, w := range who {
+		t.before = min(t.before, uint64(t.from[w].UpTo))
 		if !t.overlooked(stream{of: ofMerges}, -1) {
 			t.people[w] = append(t.people[w], t.moment.canonical.won(uint64(t.from[w].UpTo))...)
 		}
@@ -162,19 +166,59 @@ func (t *tick) changed(ctx context.Context) error {
 		return err
 	}
 	for w := range t.people {
-		t.people[w] = distinct(t.people[w])
+		for _, person := range t.people[w] { // something else has changed
+			delete(t.perhaps[w], person)
+		}
+		t.people[w] = distinct(slices.AppendSeq(t.people[w], maps.Keys(t.perhaps[w])))
 	}
 	return nil
 }
 
 // affects adds a person to those to be judged for a condition, unless the row that says so is erased.
-func (t *tick) affects(w int, person, pos uint64) {
+func (t *tick) affects(w int, person, pos uint64, perhaps bool) {
 	m := t.moment.canonical
 	person = m.of(person)
-	if len(m.erased) > 0 && pos <= m.erased[person] {
-		return
+	switch {
+	case len(m.erased) > 0 && pos <= m.erased[person]:
+	case !perhaps:
+		t.people[w] = append(t.people[w], person)
+	default:
+		if t.perhaps[w] == nil {
+			t.perhaps[w] = map[uint64]bool{}
+		}
+		t.perhaps[w][person] = true
 	}
-	t.people[w] = append(t.people[w], person)
+}
+
+// reader is a condition that reads a stream.
+type reader struct {
+	who     int
+	perhaps bool // only how old the newest row is, so that another may be no news
+}
+
+// readersOf are the conditions that read the stream of a row, or a wider one.
+func (t *tick) readersOf(row stream, readers map[stream][]int) []reader {
+	var out []reader
+	for _, s := range append(row.wider(), row) {
+		for _, w := range readers[s] {
+			perhaps := t.isAgeOnly(w, s)
+			if i := slices.IndexFunc(out, func(r reader) bool { return r.who == w }); i >= 0 {
+				out[i].perhaps = out[i].perhaps && perhaps
+			} else {
+				out = append(out, reader{w, perhaps})
+			}
+		}
+	}
+	return out
+}
+
+// isAgeOnly says whether a condition reads only the age of the newest row of a stream.
+func (t *tick) isAgeOnly(w int, s stream) bool {
+	is := s.of == ofApp
+	for _, source := range t.changes[w].Sources {
+		is = is && (sourceStream(source) != s || source.AgeOnly)
+	}
+	return is
 }
 
 // arrived finds those of whom something arrived since the baselines that the conditions read.
@@ -193,7 +237,7 @@ func (t *tick) arrived(ctx context.Context, who []int) error {
 	if sql == "" {
 		return nil
 	}
-	byRow := map[stream][]int{} // of a row's own stream: everybody who reads it
+	byRow := map[stream][]reader{} // by a row's own stream
 	err := t.since(ctx, sql, func(scan func(...any) error) error {
 		var of, kind uint8
 		var person, pos uint64
@@ -207,16 +251,12 @@ func (t *tick) arrived(ctx context.Context, who []int) error {
 		}
 		conditions, known := byRow[s]
 		if !known {
-			conditions = slices.Clone(readers[s])
-			for _, wide := range s.wider() {
-				conditions = append(conditions, readers[wide]...)
-			}
-			conditions = sortedUnique(conditions)
+			conditions = t.readersOf(s, readers)
 			byRow[s] = conditions
 		}
-		for _, w := range conditions {
-			if pos > uint64(t.from[w].UpTo) {
-				t.affects(w, person, pos)
+		for _, r := range conditions {
+			if pos > uint64(t.from[r.who].UpTo) {
+				t.affects(r.who, person, pos, r.perhaps)
 			}
 		}
 		return nil

@@ -12,6 +12,7 @@ const (
 	Zones      = ofZones
 	Fixes      = ofFixes
 	Dues       = ofDues
+	Older      = ofOlder
 )
 
 // Overlook breaks the planner: what arrives of a stream, or (crosses) becomes as old as age does, is not

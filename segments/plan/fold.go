@@ -24,6 +24,9 @@ type wanted struct {
 	people []uint64 // canonical, sorted
 	person []int    // columns of people
 	keyed  []keyedWanted
+	// earlier are columns of people that are read as of an earlier position too: before.
+	earlier []int
+	before  uint64
 }
 
 // keyedWanted are the columns of a group's values.
@@ -35,8 +38,9 @@ type keyedWanted struct {
 
 // histories are the features of some people.
 type histories struct {
-	person values
-	keyed  []values // by group
+	person  values
+	keyed   []values // by group
+	earlier values
 }
 
 // fold is one pass over rows.
@@ -56,7 +60,8 @@ type folded struct {
 	value    int // column of texts; −1: of people
 	own      int // column of conds: a row says that there is the value
 	features []foldedFeature
-	width    int // columns of the kind, wanted or not
+	width    int    // columns of the kind, wanted or not
+	before   uint64 // rows beyond this position do not count
 	into     values
 }
 
@@ -70,6 +75,9 @@ type foldedFeature struct {
 }
 
 const nothingCounts = -1
+
+// severalThreadsFrom is of how many people histories are read by several threads.
+const severalThreadsFrom = 500
 
 // condition is the column of a condition under which rows count.
 func (f *fold) condition(sql string) int {
@@ -153,13 +161,18 @@ func (f *fold) long(name string, reads []bool) string {
 func (l *look) planned(w *wanted, keyed []columns) *fold {
 	f := &fold{at: l.At, conds: conditions{prefix: "c"}, texts: conditions{prefix: "x"}, numbers: conditions{prefix: "n"}}
 	if len(w.person) > 0 {
-		of := folded{value: -1, own: nothingCounts, into: values{}}
+		of := folded{value: -1, own: nothingCounts, before: math.MaxUint64, into: values{}}
 		f.add(&l.person, w.person, w.later, &of)
+		f.kinds = append(f.kinds, of)
+	}
+	if len(w.earlier) > 0 {
+		of := folded{value: -1, own: nothingCounts, before: w.before, into: values{}}
+		f.add(&l.person, w.earlier, w.later, &of)
 		f.kinds = append(f.kinds, of)
 	}
 	for _, k := range w.keyed {
 		own, counts := forEachSource(k.forEach)
-		of := folded{value: f.texts.place(textOf(k.forEach.Path)), own: f.condition(counts), into: values{}}
+		of := folded{value: f.texts.place(textOf(k.forEach.Path)), own: f.condition(counts), before: math.MaxUint64, into: values{}}
 		f.sources = append(f.sources, own)
 		f.add(&keyed[k.group], k.columns, w.later, &of)
 		f.kinds = append(f.kinds, of)
@@ -178,7 +191,11 @@ func (l *look) read(ctx context.Context, m moment, w *wanted, keyed []columns) (
 		return out, nil
 	}
 	r := f.row()
-	err := l.few(ctx, f.sql(m, w.people), func(scan func(...any) error) error {
+	ask := l.few
+	if len(w.people) >= severalThreadsFrom {
+		ask = l.query
+	}
+	err := ask(ctx, f.sql(m, w.people), func(scan func(...any) error) error {
 		if err := scan(r.dest...); err != nil {
 			return err
 		}
@@ -193,6 +210,9 @@ func (l *look) read(ctx context.Context, m moment, w *wanted, keyed []columns) (
 	kinds := f.kinds
 	if len(w.person) > 0 {
 		out.person, kinds = kinds[0].done(), kinds[1:]
+	}
+	if len(w.earlier) > 0 {
+		out.earlier, kinds = kinds[0].done(), kinds[1:]
 	}
 	for i, k := range w.keyed {
 		out.keyed[k.group] = kinds[i].done()
@@ -228,6 +248,9 @@ func (f *fold) row() *row {
 
 // count counts a row for whatever it counts for. into holds cells until done.
 func (k *folded) count(r *row) {
+	if r.pos > k.before {
+		return
+	}
 	who := holder{person: r.person}
 	exists := false
 	if k.value >= 0 {

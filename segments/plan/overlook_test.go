@@ -89,6 +89,12 @@ func TestBrokenPlannersAreCaught(t *testing.T) {
 		{"the age of fixes", []string{`near("stores/*", meters(500)).distance < meters(900)`}, overlook(func(p *plan.Planner) *plan.Planner { return p.Overlook(plan.Fixes, true, geo.DefaultMaxAge) })},
 		{"fixes dated ahead", []string{`near("stores/*", meters(500)).distance < meters(900)`}, overlook(func(p *plan.Planner) *plan.Planner { return p.Overlook(plan.Fixes, true, 0) })},
 		{"looks at everybody", []string{`any(event("*").list(), .ago < hours(1))`, `local.hour > 12`}, changes(func(c *segments.Changes) { c.Full = nil })},
+		{"what is no news", []string{`event("§A").count == 2`}, changes(func(c *segments.Changes) {
+			for i := range c.Sources {
+				c.Sources[i].AgeOnly = true
+			}
+		})},
+		{"what was before the last days", []string{`event("§A").within(days(7)).count > 1`}, overlook(func(p *plan.Planner) *plan.Planner { return p.Overlook(plan.Older, true, 0) })},
 		{"who is asked", []string{`event("§A").count > 1`}, tick(func(q *segments.Tick) { q.Asks = nil })},
 	} {
 		t.Run(c.name, func(t *testing.T) {

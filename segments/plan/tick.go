@@ -30,11 +30,15 @@ type tick struct {
 	changes []*segments.Changes
 	full    []bool     // conditions that everybody is looked at for
 	people  [][]uint64 // by condition: whom to judge whatever a prefilter says, sorted
-	asked   []map[uint64]*askedFor
-	refused []error // by condition
-	part    segments.Part
-	dues    []due
-	fn      func(*segments.Part) error
+	// By condition: who of these need not be judged if what arrived is no news, and who turned out so.
+	perhaps, unchanged []map[uint64]bool
+	ages               [][]ageOf // by condition
+	before             uint64    // position that no baseline is before
+	asked              []map[uint64]*askedFor
+	refused            []error // by condition
+	part               segments.Part
+	dues               []due
+	fn                 func(*segments.Part) error
 }
 
 // askedFor are the values that were asked for of somebody; whole: all of them.
@@ -89,7 +93,7 @@ func (p *Planner) tick(ctx context.Context, q segments.Tick, fn func(*segments.P
 	n := len(q.Who)
 	t := &tick{
 		look: l, fn: fn, from: make([]segments.Baseline, n), changes: make([]*segments.Changes, n), full: make([]bool, n),
-		people: make([][]uint64, n), asked: make([]map[uint64]*askedFor, n), refused: make([]error, n),
+		people: make([][]uint64, n), perhaps: make([]map[uint64]bool, n), unchanged: make([]map[uint64]bool, n), ages: make([][]ageOf, n), asked: make([]map[uint64]*askedFor, n), refused: make([]error, n),
 	}
 	copy(t.from, q.From)
 	groups, _ := grouped(q.Who)
@@ -105,6 +109,7 @@ func (p *Planner) tick(ctx context.Context, q segments.Tick, fn func(*segments.P
 		l.dated[i] = t.changes[i].Dues
 		from := t.from[i]
 		forgotten := l.dated[i] && q.At-from.At > duesKept || q.Retention > 0 && q.At-from.At > rowsLinger
+		t.readAges(i)
 		t.full[i] = from == (segments.Baseline{}) || len(t.changes[i].Full) > 0 || from.At > q.At || from.UpTo > q.UpTo || forgotten
 	}
 	return t, nil
@@ -301,7 +306,7 @@ func (t *tick) emit(ctx context.Context, to uint64) error {
 		case t.full[w]:
 			p.Everybody[w] = true
 		default:
-			p.Judged[w] = personIDs(s.within(t.people[w]))
+			p.Judged[w] = personIDs(t.judged(w, s))
 		}
 	}
 	if len(p.Refused) > 0 {
@@ -312,6 +317,15 @@ func (t *tick) emit(ctx context.Context, to uint64) error {
 	}
 	t.part, t.dues = segments.Part{After: p.To}, t.dues[:0]
 	return nil
+}
+
+// judged are those of a range who were judged.
+func (t *tick) judged(w int, s *span) []uint64 {
+	people := s.within(t.people[w])
+	if len(t.unchanged[w]) == 0 {
+		return people
+	}
+	return slices.DeleteFunc(slices.Clone(people), func(p uint64) bool { return t.unchanged[w][p] })
 }
 
 // spans cuts the people into ranges that are read one after the other. Where nobody is looked at but those
