@@ -1,6 +1,9 @@
 package segments
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // CanPass says whether somebody can pass the prefilter of whom only what happened after since (Unix ms) has been
 // read: c.Values are of those occurrences alone, for conditions about values of for_each with the ones that
@@ -42,12 +45,7 @@ func (r *recent) can(p *Pred) bool {
 		}
 		return true
 	case PredOr:
-		for _, k := range p.Kids {
-			if r.can(k) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(p.Kids, r.can)
 	case PredTrue, PredMaybe:
 		return true
 	case PredFalse:

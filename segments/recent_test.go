@@ -38,7 +38,7 @@ func TestWhoPassesCanPass(t *testing.T) {
 
 func TestCanPass(t *testing.T) {
 	schema := NewSchema(SchemaOptions{})
-	since := int64(now - 8*msDay)
+	since := now - 8*msDay
 	occurred := func(ago int64) *Occurrence {
 		return &Occurrence{Time: now - ago, Pos: 1, Event: "A", Properties: []byte(`{"x":1}`)}
 	}

@@ -13,9 +13,9 @@ import (
 	"nudge/segments"
 )
 
-// A range of instants costs the store a granule or two however short it is, so a tick asks for what crosses a while
-// ahead of it too. The next tick, if nothing has arrived since, needs not ask: mostly it knows that nothing
-// crosses at all.
+// A range of instants costs the store a search of its index and a granule or two however short it is, so a tick asks
+// for what crosses a while ahead of it too. The next ticks need not ask: what arrives meanwhile they read anyway, and
+// see of each row whether it will cross. While nothing arrives they mostly know that nothing crosses at all.
 
 // crossed is a row that crosses at an instant (Unix ms).
 type crossed struct {
@@ -28,6 +28,7 @@ type known struct {
 	from, to int64
 	pos      uint64
 	rows     []crossed
+	moved    bool // rows have arrived since it was read
 }
 
 // ahead remembers what crosses.
@@ -39,9 +40,10 @@ type ahead struct {
 }
 
 const (
-	// While nothing arrives each look ahead reaches so many times as far as the one before, but for one that
-	// found many rows, and no farther than a day (ms).
+	// Each look ahead reaches so many times as far as the one before (the first one interval of ticks), and half as
+	// far after one that found many rows: up to so many intervals, and while nothing arrives up to a day (ms).
 	farther        = 4
+	usually        = 12
 	manyRows       = 50_000
 	farthest int64 = 24 * 60 * 60 * 1000
 
@@ -76,6 +78,65 @@ func sortCrossed(rows []crossed) {
 	slices.SortFunc(rows, func(a, b crossed) int {
 		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.person, b.person), cmp.Compare(a.pos, b.pos))
 	})
+}
+
+// arrivals notes what rows that arrived after a position will cross, of streams of which all are told.
+type arrivals struct {
+	a     *ahead
+	after uint64
+	by    map[stream][]*extended
+}
+
+// extended is what has been known of a crossing, and what arrives to it.
+type extended struct {
+	crossing
+	*known
+	fresh []crossed
+}
+
+// arriving begins to take over what arrives after a position, of the given streams.
+func (a *ahead) arriving(after uint64, streams map[stream][]int) *arrivals {
+	out := &arrivals{a: a, after: after, by: map[stream][]*extended{}}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for c, k := range a.known {
+		_, told := streams[c.stream]
+		if told && c.of != ofDues && c.of != ofZones && k.pos >= after { // the order of zones by position has no times
+			out.by[c.stream] = append(out.by[c.stream], &extended{crossing: c, known: k})
+		}
+	}
+	return out
+}
+
+// row takes over a row of some streams that happened at an instant.
+func (x *arrivals) row(of []stream, at int64, person, pos uint64) {
+	for _, s := range of {
+		for _, e := range x.by[s] {
+			if cross := at + e.age; pos > e.pos && cross >= e.from-1 && cross <= e.to {
+				e.fresh = append(e.fresh, crossed{cross, person, pos})
+			}
+		}
+	}
+}
+
+// done makes known what has arrived up to a position.
+func (x *arrivals) done(upTo uint64) {
+	x.a.mu.Lock()
+	defer x.a.mu.Unlock()
+	for _, list := range x.by {
+		for _, e := range list {
+			if x.a.known[e.crossing] != e.known || e.pos >= upTo {
+				continue // another tick was faster
+			}
+			k := *e.known
+			k.pos, k.moved = upTo, true
+			if len(e.fresh) > 0 {
+				k.rows = append(slices.Clone(k.rows), e.fresh...)
+				sortCrossed(k.rows)
+			}
+			x.a.known[e.crossing] = &k
+		}
+	}
 }
 
 // needed is a range of instants for which a crossing is to be known.
@@ -139,15 +200,16 @@ func (t *tick) lookAhead(ctx context.Context, from map[crossing]int64, interval 
 			out[c] = k
 			continue
 		default:
-			idle = idle || c.of != ofDues
+			idle = idle || c.of != ofDues && !k.moved
 		}
 		ask = append(ask, needed{c, f, 0})
 	}
-	reach := int64(1)
-	if idle {
-		if reach = a.reach; !a.many {
-			reach = min(reach*farther, farthest)
-		}
+	reach := max(1, a.reach*farther)
+	if a.many {
+		reach = max(1, a.reach/2)
+	}
+	if reach = min(reach, farthest); !idle {
+		reach = min(reach, usually)
 	}
 	a.mu.Unlock()
 	if len(ask) == 0 {

@@ -35,6 +35,7 @@ const (
 	ofDues
 	ofMerges
 	ofOlder // than what is read first
+	ofAhead // what arrives and crosses later
 )
 
 // rowOf is the stream of a row of events.
@@ -237,24 +238,39 @@ func (t *tick) arrived(ctx context.Context, who []int) error {
 	if sql == "" {
 		return nil
 	}
-	byRow := map[stream][]reader{} // by a row's own stream
+	ahead := t.p.ahead.arriving(after, readers)
+	type kind struct {
+		readers []reader
+		streams []stream
+	}
+	kinds := map[stream]kind{} // by a row's own stream
 	err := t.since(ctx, sql, func(scan func(...any) error) error {
-		var of, kind uint8
+		var of, what uint8
 		var person, pos uint64
+		var at int64
 		var name string
-		if err := scan(&of, &kind, &name, &person, &pos); err != nil {
+		if err := scan(&of, &what, &name, &person, &pos, &at); err != nil {
 			return err
 		}
 		s := stream{of: streamOf(of)}
 		if s.of == ofAnything {
-			s = rowOf(events.Kind(kind), name)
+			s = rowOf(events.Kind(what), name)
 		}
-		conditions, known := byRow[s]
+		k, known := kinds[s]
 		if !known {
-			conditions = t.readersOf(s, readers)
-			byRow[s] = conditions
+			k = kind{t.readersOf(s, readers), []stream{s}}
+			if s.of != ofUserIDs { // whose rows are told as those of ids too
+				k.streams = append(k.streams, s.wider()...)
+			}
+			kinds[s] = k
 		}
-		for _, r := range conditions {
+		if !t.overlooked(stream{of: ofAhead}, 0) {
+			ahead.row(k.streams, at, person, pos)
+		}
+		if at > t.At {
+			return nil // found when it begins to be seen
+		}
+		for _, r := range k.readers {
 			if pos > uint64(t.from[r.who].UpTo) {
 				t.affects(r.who, person, pos, r.perhaps)
 			}
@@ -264,39 +280,37 @@ func (t *tick) arrived(ctx context.Context, who []int) error {
 	if err != nil {
 		return fmt.Errorf("finding what arrived: %w", err)
 	}
+	ahead.done(uint64(t.UpTo))
 	return nil
 }
 
-// arrivedSQL writes the query for who arrived rows belong to: a part for each table, and each with both
+// arrivedSQL writes the query for the rows that arrived: a part for each table, and each with both
 // ends of the positions as plain numbers and few columns, so that it is read in the order of positions.
 func (m moment) arrivedSQL(readers map[stream][]int, after uint64) string {
 	var parts []string
-	// What is dated ahead is found when it begins to be seen.
-	seen := " AND x.time <= " + instant(m.at)
 	part := func(of streamOf, table, columns, filter string) {
-		parts = append(parts, fmt.Sprintf("SELECT toUInt8(%d) AS what, %s, person, max(pos) AS pos FROM %s%s AS x WHERE x.pos > %d AND x.pos <= %d%s GROUP BY what, kind, name, person",
+		parts = append(parts, fmt.Sprintf("SELECT toUInt8(%d) AS what, %s FROM %s%s AS x WHERE x.pos > %d AND x.pos <= %d%s",
 			of, columns, m.database, table, after, m.upTo, filter))
 	}
+	const row = ", x.person, x.pos, toUnixTimestamp64Milli(x.time)"
+	const bare = "toUInt8(0) AS kind, '' AS name" + row
 	if filter := streamsFilter(readers); filter != "0" {
-		if filter == "1" {
-			filter = seen
-		} else {
-			filter = seen + " AND " + filter
+		if filter = " AND " + filter; filter == " AND 1" {
+			filter = ""
 		}
-		part(ofAnything, "events", "toUInt8(x.kind) AS kind, toString(x.event) AS name", filter)
+		part(ofAnything, "events", "toUInt8(x.kind) AS kind, toString(x.event) AS name"+row, filter)
 	}
-	const bare = "toUInt8(0) AS kind, '' AS name"
 	if len(readers[stream{of: ofUserIDs}]) > 0 {
-		part(ofUserIDs, "identities", bare, seen+" AND x.kind = 'user'")
+		part(ofUserIDs, "identities", bare, " AND x.kind = 'user'")
 	}
 	if len(readers[stream{of: ofIDs}]) > 0 {
-		part(ofIDs, "identities", bare, seen)
+		part(ofIDs, "identities", bare, "")
 	}
-	if len(readers[stream{of: ofZones}]) > 0 {
-		part(ofZones, "zones", bare, "") // their order by position has no times
+	if len(readers[stream{of: ofZones}]) > 0 { // their order by position has no times
+		part(ofZones, "zones", "toUInt8(0) AS kind, '' AS name, x.person, x.pos, toInt64(0)", "")
 	}
 	if len(readers[stream{of: ofFixes}]) > 0 {
-		part(ofFixes, "fixes", bare, seen)
+		part(ofFixes, "fixes", bare, "")
 	}
 	return strings.Join(parts, " UNION ALL ")
 }

@@ -13,6 +13,7 @@ const (
 	Fixes      = ofFixes
 	Dues       = ofDues
 	Older      = ofOlder
+	Ahead      = ofAhead
 )
 
 // Overlook breaks the planner: what arrives of a stream, or (crosses) becomes as old as age does, is not

@@ -89,6 +89,7 @@ func TestBrokenPlannersAreCaught(t *testing.T) {
 		{"the age of fixes", []string{`near("stores/*", meters(500)).distance < meters(900)`}, overlook(func(p *plan.Planner) *plan.Planner { return p.Overlook(plan.Fixes, true, geo.DefaultMaxAge) })},
 		{"fixes dated ahead", []string{`near("stores/*", meters(500)).distance < meters(900)`}, overlook(func(p *plan.Planner) *plan.Planner { return p.Overlook(plan.Fixes, true, 0) })},
 		{"looks at everybody", []string{`any(event("*").list(), .ago < hours(1))`, `local.hour > 12`}, changes(func(c *segments.Changes) { c.Full = nil })},
+		{"what arrives and crosses later", []string{`event("*").last.at < now - minutes(6)`, `event("§A").last.ago > minutes(9)`}, overlook(func(p *plan.Planner) *plan.Planner { return p.Overlook(plan.Ahead, true, 0) })},
 		{"what is no news", []string{`event("§A").count == 2`}, changes(func(c *segments.Changes) {
 			for i := range c.Sources {
 				c.Sources[i].AgeOnly = true
@@ -103,6 +104,8 @@ func TestBrokenPlannersAreCaught(t *testing.T) {
 			switch c.name {
 			case "traits dated ahead":
 				shape.Cases = 64
+			case "what arrives and crosses later":
+				shape.Cases, shape.Ticks = 64, 12
 			case "retention":
 				shape.Retention = 3 * 24 * 60 * 60 * 1000
 				c.broken = overlook(func(p *plan.Planner) *plan.Planner { return p.Overlook(plan.App, true, shape.Retention) })
