@@ -58,6 +58,9 @@ func (e *Engine) oldestChange() events.Position {
 		}
 		s.mu.Unlock()
 	}
+	if e.cutFirst != nil {
+		oldest = min(oldest, e.cutFirst.P1)
+	}
 	return oldest
 }
 

@@ -116,6 +116,7 @@ type Engine struct {
 	lastNow    atomic.Int64    // of Step; at first, what the shards have recorded
 	heardAt    int64           // of the newest arrivals
 	cut        *ledger.Tick    // failed, and repeated before any other
+	cutFirst   *ledger.Tick    // the same of first looks that only note
 	cutArrival *ledger.Tick    // the same of arrivals
 	arrived    events.Position // `on:` rules have heard everything up to here
 	start      *start          // of `on:` rules that are new, nil once they have begun
@@ -169,7 +170,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 func (e *Engine) begins() {
 	var newest int64
 	for _, s := range e.shards {
-		for _, kind := range []string{ledger.TickSchedule, ledger.TickArrival} {
+		for _, kind := range []string{ledger.TickSchedule, ledger.TickFirst, ledger.TickArrival} {
 			if t, ok := s.state.Last(kind); ok {
 				newest = max(newest, t.T1)
 			}
@@ -196,9 +197,10 @@ func (e *Engine) resume(ctx context.Context, from events.Position) error {
 	e.inTick.Store(true)
 	e.inArrival.Store(true)
 	defer func() {
-		e.inTick.Store(false)
+		e.inTick.Store(e.cutFirst != nil)
 		e.inArrival.Store(false)
 	}()
+	e.takeUpFirst(e.live.Load())
 	for _, s := range e.shards {
 		for _, m := range s.state.Moved() {
 			to := e.shardOf(m.To)

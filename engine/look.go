@@ -39,10 +39,14 @@ type ticking struct {
 func (e *Engine) runTick(ctx context.Context, l *live, t ledger.Tick) (err error) {
 	began := e.now()
 	t = e.again(l, t)
-	e.cut = &t
+	cut := &e.cut
+	if t.Kind == ledger.TickFirst {
+		cut = &e.cutFirst
+	}
+	*cut = &t
 	defer func() {
 		if err == nil {
-			e.cut = nil
+			*cut = nil
 		}
 	}()
 	if err := e.applyChanges(ctx, t.P1); err != nil {
@@ -128,6 +132,9 @@ func (k *ticking) from(r *workspace.Rule) segments.Baseline {
 
 // due takes what is due by itself from the shards.
 func (k *ticking) due() {
+	if k.t.Kind == ledger.TickFirst { // which only notes
+		return
+	}
 	for _, s := range k.e.shards {
 		s.mu.Lock()
 		for _, o := range s.state.DueBy(k.t.T1) {
@@ -198,7 +205,13 @@ func (k *ticking) part(ctx context.Context, p *segments.Part) error {
 	if err := k.e.decideFound(ctx, k.l, k.t, f, k.first); err != nil {
 		return err
 	}
-	return k.e.each(func(s *shard) error { return k.noteFalse(ctx, s, p, f) })
+	if err := k.e.each(func(s *shard) error { return k.noteFalse(ctx, s, p, f) }); err != nil {
+		return err
+	}
+	if k.t.Kind == ledger.TickFirst {
+		return k.e.meanwhile(ctx)
+	}
+	return nil
 }
 
 func (k *ticking) refuse(rule string, err error) {

@@ -36,7 +36,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "nudge_rule_paused", Help: "1 for a rule that is paused because the store cannot compute its condition.",
 		}, []string{"rule"}),
 		took: f.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "nudge_tick_seconds", Help: "How long ticks took, by kind: schedule, arrival.",
+			Name: "nudge_tick_seconds", Help: "How long ticks took, by kind: schedule, first, arrival.",
 			Buckets: []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800},
 		}, []string{"kind"}),
 		overruns: f.NewCounterVec(prometheus.CounterOpts{

@@ -16,7 +16,8 @@ import (
 func cmpString(a, b string) int { return cmp.Compare(a, b) }
 
 // Step runs everything that has fallen due by now (Unix ms): each schedule once, at the latest
-// instant that it missed, in order of time, and then what is due by itself. When the clock has
+// instant that it missed, in order of time, then what is due by itself, and last the first looks that
+// only note people, between two parts of which it runs what has fallen due meanwhile. When the clock has
 // stepped back nothing is done until it passes where it was; that is counted.
 func (e *Engine) Step(ctx context.Context, now int64) error {
 	e.ticking.Lock()
@@ -25,9 +26,17 @@ func (e *Engine) Step(ctx context.Context, now int64) error {
 		e.metrics.steppedBack.Inc()
 		return nil
 	}
-	e.lastNow.Store(now)
 	e.enter(&e.inTick, &e.inArrival)
-	defer func() { e.inTick.Store(e.cut != nil) }()
+	defer func() { e.inTick.Store(e.cut != nil || e.cutFirst != nil) }()
+	if err := e.stepDue(ctx, now); err != nil {
+		return err
+	}
+	return e.lookFirst(ctx)
+}
+
+// stepDue is Step without the first looks that only note.
+func (e *Engine) stepDue(ctx context.Context, now int64) error {
+	e.lastNow.Store(now)
 	if e.cut != nil {
 		if err := e.runTick(ctx, e.live.Load(), *e.cut); err != nil {
 			return err
@@ -38,7 +47,7 @@ func (e *Engine) Step(ctx context.Context, now int64) error {
 	}
 	for {
 		l := e.live.Load() // one set for all of the tick, whatever is loaded meanwhile
-		at, due, err := e.pending(ctx, l, now)
+		at, due, err := e.pending(ctx, l, now, false)
 		if err != nil {
 			return err
 		}
@@ -62,7 +71,7 @@ func (e *Engine) Step(ctx context.Context, now int64) error {
 func (e *Engine) Next(ctx context.Context) (int64, bool, error) {
 	e.ticking.Lock()
 	defer e.ticking.Unlock()
-	if e.cut != nil { // it is repeated before any other
+	if e.cut != nil || e.cutFirst != nil { // it is repeated
 		return e.lastNow.Load(), true, nil
 	}
 	next, any := e.nextDue()
@@ -168,8 +177,9 @@ type dueRule struct {
 	zones []string
 }
 
-// pending is the earliest instant at which rules fell due and have not run, and which ones.
-func (e *Engine) pending(ctx context.Context, l *live, now int64) (int64, []dueRule, error) {
+// pending is the earliest instant at which rules fell due and have not run, and which ones: of those whose look only
+// notes people, or of all others.
+func (e *Engine) pending(ctx context.Context, l *live, now int64, notes bool) (int64, []dueRule, error) {
 	var first int64
 	var due []dueRule
 	for _, r := range l.rules {
@@ -181,10 +191,18 @@ func (e *Engine) pending(ctx context.Context, l *live, now int64) (int64, []dueR
 			continue
 		}
 		last := e.lastTick(l, r)
+		var other *bool
 		for _, c := range clocks {
 			at, ok := schedule.Last(r.Schedule, c.loc, last, now)
 			if !ok || at < r.Start || (r.End != 0 && at >= r.End) {
 				continue
+			}
+			if other == nil {
+				is := e.onlyNotes(l, r) != notes
+				other = &is
+			}
+			if *other {
+				break
 			}
 			if len(due) == 0 || at < first {
 				first, due = at, nil

@@ -120,5 +120,11 @@ func newlyTrue(r *rules.Rule, slot *ledger.Slot) bool {
 	return !u.Used || (r.Again.Mode == rules.AgainEachTime && u.Flipped)
 }
 
+// OnlyNotes says of somebody whom a first look finds in a slot that all it does is to note them, whatever
+// other rules do: they contend for nothing. Of who has no slot it is enough that the rule has no backfill.
+func OnlyNotes(r *rules.Rule, slot *ledger.Slot) bool {
+	return !r.Backfill && len(slot.Open) == 0 && newlyTrue(r, slot)
+}
+
 // watch says whether a later false answer matters to the slot after an entry that used up `again`.
 func watch(r *rules.Rule) bool { return r.On == nil && r.Again.Mode == rules.AgainEachTime }

@@ -42,7 +42,7 @@ func (s *State) applyTick(t Tick) {
 	}
 	s.last[t.Kind] = t
 	s.upTo = max(s.upTo, t.P1)
-	if t.Kind != TickSchedule {
+	if t.Kind == TickArrival {
 		return
 	}
 	for _, rule := range t.Rules {

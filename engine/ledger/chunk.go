@@ -15,7 +15,7 @@ const MaxChunk = 512 << 10
 // the newest one of each kind is, at every start, since nothing says that it was completed.
 type Tick struct {
 	ID    string          `json:"id"`
-	Kind  string          `json:"kind"` // TickSchedule, TickArrival
+	Kind  string          `json:"kind"` // TickSchedule, TickFirst, TickArrival
 	T1    int64           `json:"t1"`
 	P0    events.Position `json:"p0"`
 	P1    events.Position `json:"p1"`
@@ -66,9 +66,11 @@ type Overrun struct {
 	Done  int64    `json:"done"` // when it had ended
 }
 
-// Kinds of tick. A schedule tick also takes along what fell due by itself.
+// Kinds of tick. A schedule tick also takes along what fell due by itself. A first tick is of rules whose schedule fell
+// due and whose look at everybody only notes people: others go on while it is under way.
 const (
 	TickSchedule = "schedule"
+	TickFirst    = "first"
 	TickArrival  = "arrival"
 )
 

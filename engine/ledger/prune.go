@@ -50,7 +50,7 @@ const neededTicks = "SELECT (shard, place.1, place.2) FROM (" +
 	"SELECT shard, argMax((seq, `index`), t1) FROM (SELECT shard, seq, `index`, JSONExtractInt(data, 'tick', 't1') AS t1, " +
 	"JSONExtract(data, 'tick', 'zones', 'Map(String, Array(String))') AS zones, " +
 	"arrayJoin(JSONExtract(data, 'tick', 'rules', 'Array(String)')) AS rule, arrayJoin(if(empty(zones[rule]), [''], zones[rule])) AS zone " +
-	"FROM shard_log WHERE kind = 'tick' AND (%[1]s) AND JSONExtractString(data, 'tick', 'kind') = 'schedule') GROUP BY shard, rule, zone)"
+	"FROM shard_log WHERE kind = 'tick' AND (%[1]s) AND JSONExtractString(data, 'tick', 'kind') != 'arrival') GROUP BY shard, rule, zone)"
 
 // Prune deletes rows that nothing is decided by any more: records of ticks that later ones have replaced, and,
 // where keep (the retention; 0: for ever) has passed, entries that later ones of the same person, rule and
