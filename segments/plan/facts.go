@@ -66,43 +66,69 @@ func (l *look) gather(ctx context.Context, b *batch) (*facts, error) {
 // wants is what is to be read for a batch.
 func (l *look) wants(b *batch, later bool) *wanted {
 	out := &wanted{later: later}
+	rich := map[uint64]bool{}
+	known := map[int]reads{} // by condition
 	for g, group := range b.groups {
-		var keyed []int
-		use := func(list []candidate, whole bool) {
-			reads := map[int]int8{} // by condition: 1: something is read, −1: nothing
+		keyed := group.forEach != nil && len(b.given[g])+len(b.all[g]) > 0
+		k := keyedWanted{group: g, forEach: group.forEach}
+		for i, list := range [][]candidate{b.given[g], b.all[g]} {
+			values := i == 1 && group.forEach != nil // whoever is looked at for all values
 			for _, c := range list {
-				need := whole
+				is := reads{values, values}
 				for _, w := range c.who {
-					if reads[w] == 0 {
-						reads[w] = -1
-						features := l.Who[w].Features()
-						for i, s := range l.slots[w] {
-							switch {
-							case features[i].Later && !later:
-								continue
-							case s.keyed:
-								keyed = append(keyed, s.column)
-							default:
-								out.person = append(out.person, s.column)
-							}
-							reads[w] = 1
-						}
+					r, told := known[w]
+					if !told {
+						r = l.reads(w, later, &out.person, &k.columns)
+						known[w] = r
 					}
-					need = need || reads[w] == 1
+					is.any, is.rich = is.any || r.any, is.rich || r.rich
 				}
-				if need {
+				if is.any {
 					out.people = append(out.people, c.person)
+				}
+				if is.rich {
+					rich[c.person] = true
 				}
 			}
 		}
-		use(b.given[g], false)
-		use(b.all[g], group.forEach != nil)
-		if group.forEach != nil && len(b.given[g])+len(b.all[g]) > 0 {
-			out.keyed = append(out.keyed, keyedWanted{g, group.forEach, sortedUnique(keyed)})
+		if keyed {
+			k.columns = sortedUnique(k.columns)
+			out.keyed = append(out.keyed, k)
 		}
 	}
 	out.person, out.people = sortedUnique(out.person), distinct(out.people)
+	for _, person := range out.people {
+		if !rich[person] {
+			out.plain = append(out.plain, person)
+		}
+	}
 	return out
+}
+
+// reads is what a condition reads of histories: anything, and anything but when what happened.
+type reads struct{ any, rich bool }
+
+// reads adds the columns that a condition reads.
+func (l *look) reads(w int, later bool, person, keyed *[]int) reads {
+	var out reads
+	features := l.Who[w].Features()
+	for i, s := range l.slots[w] {
+		if features[i].Later && !later {
+			continue
+		}
+		to := person
+		if s.keyed {
+			to = keyed
+		}
+		*to = append(*to, s.column)
+		out.any, out.rich = true, out.rich || s.keyed || isRich(&features[i])
+	}
+	return out
+}
+
+// isRich says whether a feature reads more of rows than when what happened.
+func isRich(f *segments.Feature) bool {
+	return f.Filter != nil || f.Path != "" || f.Message != "" && f.Message != "*"
 }
 
 // valued are the candidates of a group with a for_each, given the values that occurred.

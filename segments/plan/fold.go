@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -22,6 +23,7 @@ import (
 type wanted struct {
 	later  bool     // also what is read only of those for whom conditions are true
 	people []uint64 // canonical, sorted
+	plain  []uint64 // those of them of whom only the columns of people are wanted that are not rich, sorted
 	person []int    // columns of people
 	keyed  []keyedWanted
 	// earlier are columns of people that are read as of an earlier position too: before.
@@ -78,6 +80,9 @@ const nothingCounts = -1
 
 // severalThreadsFrom is of how many people histories are read by several threads.
 const severalThreadsFrom = 500
+
+// apartFrom is how many people are read apart from others: a query has its price.
+const apartFrom = 200
 
 // condition is the column of a condition under which rows count.
 func (f *fold) condition(sql string) int {
@@ -183,8 +188,43 @@ func (l *look) planned(w *wanted, keyed []columns) *fold {
 	return f
 }
 
-// read reads features of people, as of a moment.
+// read reads features of people, as of a moment. Properties are most of what reading a row costs, so those of whom
+// none are wanted are read apart, if they are many.
 func (l *look) read(ctx context.Context, m moment, w *wanted, keyed []columns) (histories, error) {
+	if len(w.plain) < l.p.apartFrom || len(w.people)-len(w.plain) < l.p.apartFrom {
+		return l.readAll(ctx, m, w, keyed)
+	}
+	plain, rich := *w, *w
+	plain.people, plain.keyed = w.plain, nil
+	isRich := func(column int) bool { return isRich(l.person.features[column]) }
+	plain.person = slices.DeleteFunc(slices.Clone(w.person), isRich)
+	plain.earlier = slices.DeleteFunc(slices.Clone(w.earlier), isRich)
+	rich.people = slices.DeleteFunc(slices.Clone(w.people), func(p uint64) bool {
+		_, is := slices.BinarySearch(w.plain, p)
+		return is
+	})
+	some, err := l.readAll(ctx, m, &plain, keyed)
+	if err != nil {
+		return histories{}, err
+	}
+	out, err := l.readAll(ctx, m, &rich, keyed)
+	if err != nil {
+		return histories{}, err
+	}
+	out.person, out.earlier = out.person.with(some.person), out.earlier.with(some.earlier)
+	return out, nil
+}
+
+// with adds the values of others.
+func (v values) with(others values) values {
+	if v == nil {
+		return others
+	}
+	maps.Copy(v, others)
+	return v
+}
+
+func (l *look) readAll(ctx context.Context, m moment, w *wanted, keyed []columns) (histories, error) {
 	out := histories{keyed: make([]values, len(keyed))}
 	f := l.planned(w, keyed)
 	if f == nil || len(w.people) == 0 {

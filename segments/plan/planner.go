@@ -59,6 +59,7 @@ type Planner struct {
 	part       int
 	log        *slog.Logger
 	atOnce     int   // people of whom all is read at once
+	apartFrom  int   // people who are read apart from others
 	recent     int64 // ms
 	recentFrom int
 	ahead      ahead
@@ -73,7 +74,7 @@ type Planner struct {
 
 // New makes a planner. It asks nothing of the store yet.
 func New(o Options) *Planner {
-	p := &Planner{conn: o.Conn, fences: o.Fences, fixes: o.Fixes, chunk: o.Chunk, part: o.Part, atOnce: readAtOnce, recent: o.Recent, recentFrom: o.RecentFrom}
+	p := &Planner{conn: o.Conn, fences: o.Fences, fixes: o.Fixes, chunk: o.Chunk, part: o.Part, atOnce: readAtOnce, apartFrom: apartFrom, recent: o.Recent, recentFrom: o.RecentFrom}
 	p.people.changed = o.Changed
 	if o.Database != "" {
 		p.database = "`" + strings.ReplaceAll(o.Database, "`", "\\`") + "`."

@@ -190,13 +190,14 @@ func TestParts(t *testing.T) {
 	require.Equal(t, "all", mixed.judged[0])
 	require.NotEqual(t, "all", mixed.judged[1])
 
-	// All read at once, or the last days first and part of it later, all that changed since the beginning are judged, and whoever was asked for.
+	// All read at once, or the last days first, some people apart from others, and part of it later, all that changed since the beginning are judged, and whoever was asked for.
 	beginning := segments.Baseline{At: t0 - hour, UpTo: 1}
 	q.From = []segments.Baseline{beginning, beginning, beginning, beginning, beginning}
 	q.Asks = []segments.Ask{{Who: 0, Person: events.PersonID(tw.people[7])}, {Who: 2, Person: events.PersonID(tw.people[9]), Value: "never"}}
 	p, later := w.planner(o), w.planner(o)
 	p.atOnce, later.atOnce = 1<<40, 0
 	p.recentFrom, later.recentFrom = 1<<40, 0
+	p.apartFrom, later.apartFrom = 1<<40, 0
 	plain := doTick(t, p, q)
 	require.Greater(t, len(plain.answers), 100)
 	require.Equal(t, plain, doTick(t, later, q))
