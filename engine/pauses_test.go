@@ -197,3 +197,27 @@ func TestResume(t *testing.T) {
 	w.Restart() // and so does one that repeats what came last
 	require.Equal(t, append(want, "ping hal send"), answers(w))
 }
+
+// TestWhatIsAskedAgainCannotBeComputed has open entries fall due whose rules have conditions by now that the store
+// refuses: of a rule on arrival, and of one whose schedule is not due.
+func TestWhatIsAskedAgainCannotBeComputed(t *testing.T) {
+	refused := "when: event(\"Seen\", '" + strings.ReplaceAll(tooMuch, `\`, `\\`) + "').count > 0\n"
+	seen := "when: event(\"Seen\").count > 0\n"
+	held := "again: each_time\nsend_at: \"10:00\"\nwhile_held: recheck"
+	w := world(t, map[string]string{
+		"arrival": "on: {event: Seen}\n" + seen + held,
+		"good":    "on: {event: Seen}\n" + seen + held,
+		"daily":   "schedule: \"10 9 * * *\"\nbackfill: true\n" + seen + held,
+	})
+	w.Track("ann", "Seen", map[string]any{"name": "x"})
+	w.To(20 * minute)
+	require.Equal(t, []string{"arrival ann held", "daily ann held", "good ann held"}, answers(w))
+	w.Write(map[string]string{
+		"rules/arrival.yaml": rule("arrival", "on: {event: Seen}\n"+refused+held),
+		"rules/daily.yaml":   rule("daily", "schedule: \"10 9 * * *\"\nbackfill: true\n"+refused+held),
+	})
+	w.Reload()
+	w.To(2 * hour)
+	require.Equal(t, []string{"arrival ann paused", "daily ann paused", "good ann send"}, answers(w))
+	require.Equal(t, []string{"arrival", "daily"}, paused(t, w))
+}
