@@ -134,14 +134,18 @@ func TestMergesUniteWhatIsRemembered(t *testing.T) {
 	w := world(t, map[string]string{
 		"seen": "schedule: \"*/10 * * * *\"\nbackfill: true\nwhen: event(\"Seen\").count > 0\nagain: never",
 	}, "caps: [{name: one, max: 1, per: 24h, window: rolling, scope: all, at_cap: retry}]\n")
-	for i := range 20 { // so that some pairs are on two shards
-		w.Send(events.Event{Kind: events.KindTrack, AnonymousID: fmt.Sprintf("anon%d", i), Name: "Seen"})
-	}
+	w.Together(func() {
+		for i := range 20 { // so that some pairs are on two shards
+			w.Send(events.Event{Kind: events.KindTrack, AnonymousID: fmt.Sprintf("anon%d", i), Name: "Seen"})
+		}
+	})
 	w.To(10 * minute)
 	require.Len(t, w.Accepted(), 20)
-	for i := range 20 {
-		w.Identify(fmt.Sprintf("user%d", i), "", map[string]any{"a": 1})
-	}
+	w.Together(func() {
+		for i := range 20 {
+			w.Identify(fmt.Sprintf("user%d", i), "", map[string]any{"a": 1})
+		}
+	})
 	for i := range 20 {
 		w.Identify(fmt.Sprintf("user%d", i), fmt.Sprintf("anon%d", i), nil)
 	}
@@ -222,9 +226,11 @@ func TestARestartChangesNothing(t *testing.T) {
 			"value": "priority: 70\nschedule: \"*/20 * * * *\"\nfor_each: event(\"Seen\").by(\"id\")\nwhen: it.last.ago >= minutes(20)\nagain: never\nholdout: 30%",
 			"on":    "priority: 40\non: {event: Left}\nagain: {after: 1h}",
 		}, "caps: [{name: two, max: 2, per: 3h, window: rolling, scope: all, at_cap: retry}]\nquiet_hours: [{from: \"12:00\", to: \"13:00\", zone: UTC}]\n")
-		for i := range 5 { // ids, and with them arms, come from where people are first named
-			w.Identify(fmt.Sprintf("u%d", i), "", nil)
-		}
+		w.Together(func() {
+			for i := range 5 { // ids, and with them arms, come from where people are first named
+				w.Identify(fmt.Sprintf("u%d", i), "", nil)
+			}
+		})
 		r := rand.New(rand.NewPCG(seed, 1))
 		for step := range 20 {
 			w.To(int64(step) * 20 * minute)
@@ -261,9 +267,11 @@ func TestASecondProcessIsFenced(t *testing.T) {
 		"a": "schedule: \"*/10 * * * *\"\nbackfill: true\nwhen: event(\"Seen\").count > 0\nagain: never",
 		"b": "schedule: \"*/10 * * * *\"\nbackfill: true\nwhen: event(\"Seen\").count > 0\nagain: never",
 	}, "caps: [{name: one, max: 1, per: 24h, window: rolling, scope: all, at_cap: drop}]\n")
-	for i := range 50 {
-		w.Track(fmt.Sprintf("u%d", i), "Seen", nil)
-	}
+	w.Together(func() {
+		for i := range 50 {
+			w.Track(fmt.Sprintf("u%d", i), "Seen", nil)
+		}
+	})
 	second, err := w.App.SecondEngine(t.Context())
 	require.NoError(t, err)
 	now := enginetest.Start() + 10*minute
@@ -316,9 +324,11 @@ func TestARepeatedTickKnowsWhoWasMerged(t *testing.T) {
 		"seen": "schedule: \"*/10 * * * *\"\nbackfill: true\nwhen: event(\"Seen\").count > 0\nagain: never",
 		"ping": "on: {event: Ping}\nagain: each_time",
 	})
-	for i := range 8 { // so that some pairs are on two shards
-		w.Send(events.Event{Kind: events.KindTrack, AnonymousID: fmt.Sprintf("anon%d", i), Name: "Seen"})
-	}
+	w.Together(func() {
+		for i := range 8 { // so that some pairs are on two shards
+			w.Send(events.Event{Kind: events.KindTrack, AnonymousID: fmt.Sprintf("anon%d", i), Name: "Seen"})
+		}
+	})
 	w.To(10 * minute)
 	for i := range 8 {
 		w.Identify(fmt.Sprintf("user%d", i), "", nil)

@@ -149,9 +149,11 @@ func TestWhoIsAskedIsEnough(t *testing.T) {
 				require.Less(t, tries, 500)
 			}
 		}
-		for i := range 6 {
-			w.Identify(fmt.Sprintf("u%d", i), "", nil)
-		}
+		w.Together(func() {
+			for i := range 6 {
+				w.Identify(fmt.Sprintf("u%d", i), "", nil)
+			}
+		})
 		advance(minute)
 		r := rand.New(rand.NewPCG(seed, 1))
 		for step := range 16 {

@@ -18,12 +18,18 @@ func TestWhatIsTooLargeStopsNobodyElse(t *testing.T) {
 		"small": "priority: 10\nschedule: \"*/10 * * * *\"\nbackfill: true\nwhen: event(\"Seen\").count > 0\nagain: never",
 	})
 	text := strings.Repeat("x", 30<<10)
-	for range 40 {
-		w.Track("ann", "Seen", map[string]any{"text": text})
+	for range 2 {
+		w.Together(func() {
+			for range 20 {
+				w.Track("ann", "Seen", map[string]any{"text": text})
+			}
+		})
 	}
-	for i := range 20 {
-		w.Track(fmt.Sprintf("u%d", i), "Seen", nil)
-	}
+	w.Together(func() {
+		for i := range 20 {
+			w.Track(fmt.Sprintf("u%d", i), "Seen", nil)
+		}
+	})
 	w.To(20 * minute)
 	require.Len(t, w.Accepted(), 41)
 	for _, a := range w.Answers() {

@@ -51,6 +51,7 @@ type World struct {
 	t       testing.TB
 	dir     string
 	n       int
+	waiting *[]events.Event // what arrives together, nil while all arrives one by one
 	between func(engine.Planner) engine.Planner
 }
 
@@ -143,6 +144,16 @@ func (w *World) To(at int64) {
 	require.NoError(w.t, w.Advance(w.t.Context(), Start()+at, nil))
 }
 
+// Together makes what fn sends arrive in one batch, which costs what one event does.
+func (w *World) Together(fn func()) {
+	w.t.Helper()
+	var evs []events.Event
+	w.waiting = &evs
+	fn()
+	w.waiting = nil
+	require.NoError(w.t, w.Feed(w.t.Context(), evs))
+}
+
 // Send makes an event arrive now. What is not set is filled in: a message id, the source, the time.
 func (w *World) Send(ev events.Event) {
 	w.t.Helper()
@@ -151,6 +162,10 @@ func (w *World) Send(ev events.Event) {
 	ev.MessageID, ev.Source, ev.ReceivedAt, ev.Raw = fmt.Sprintf("m%d", w.n), "web", now, []byte(`{}`)
 	if ev.Time == 0 {
 		ev.Time = now
+	}
+	if w.waiting != nil {
+		*w.waiting = append(*w.waiting, ev)
+		return
 	}
 	require.NoError(w.t, w.Feed(w.t.Context(), []events.Event{ev}))
 }
