@@ -17,7 +17,7 @@ import (
 )
 
 // DefaultChunk is how many people are judged together.
-const DefaultChunk = 4096
+const DefaultChunk = 8192
 
 // DefaultPart is how many people's rows a look at everybody reads together.
 const DefaultPart = 150_000

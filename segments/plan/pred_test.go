@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"flag"
+	"strconv"
 	"context"
 	"fmt"
 	"math"
@@ -196,4 +198,16 @@ func FuzzLiteral(f *testing.F) {
 		require.Equal(t, s, got)
 		require.Equal(t, uint64(len(s)), length)
 	})
+}
+
+// check is rapid.Check with so many cases unless -rapid.checks says otherwise: each asks the store
+// much.
+func check(t *testing.T, cases int, prop func(*rapid.T)) {
+	t.Helper()
+	f := flag.Lookup("rapid.checks")
+	if f.Value.String() == f.DefValue {
+		require.NoError(t, f.Value.Set(strconv.Itoa(cases)))
+		defer func() { require.NoError(t, f.Value.Set(f.DefValue)) }()
+	}
+	rapid.Check(t, prop)
 }

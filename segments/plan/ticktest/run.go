@@ -401,25 +401,38 @@ func (r *Run) compare(x *running, tick int, way string, want []verdict, got func
 	return out
 }
 
+// values holds what was computed for those who are true to the naive walk.
+func (r *Run) values(x *running, tick int, way string, got map[holder]segments.Answer) []Difference {
+	var out []Difference
+	for _, v := range x.want[tick] {
+		a := got[holder{v.person, v.value}]
+		if a.Truth == segments.True && v.truth == segments.True && toJSON(a.Features) != toJSON(v.features) {
+			out = append(out, r.difference(x, tick, way, v, toJSON(a.Features)))
+		}
+	}
+	return out
+}
+
 // full looks at everybody for all rules, as at their first tick.
 func (r *Run) full(ctx context.Context, tick int) ([]Difference, error) {
 	due := r.due(tick)
 	if len(due) == 0 {
 		return nil, nil
 	}
-	got := make([]map[holder]bool, len(due))
+	got := make([]map[holder]segments.Answer, len(due))
 	for i := range got {
-		got[i] = map[holder]bool{}
+		got[i] = map[holder]segments.Answer{}
 	}
 	err := r.planner.Tick(ctx, r.question(tick, due), func(p *segments.Part) error {
 		for _, a := range p.Answers {
-			got[a.Who][holder{uint64(a.Person), a.Value}] = a.Truth == segments.True
+			got[a.Who][holder{uint64(a.Person), a.Value}] = a
 		}
 		return nil
 	})
 	var out []Difference
 	for i, x := range due {
-		out = append(out, r.compare(x, tick, wayFull, x.want[tick], func(v verdict) (string, bool) { return word(got[i][holder{v.person, v.value}]), true })...)
+		out = append(out, r.compare(x, tick, wayFull, x.want[tick], func(v verdict) (string, bool) { return word(got[i][holder{v.person, v.value}].Truth == segments.True), true })...)
+		out = append(out, r.values(x, tick, wayFull, got[i])...)
 	}
 	return out, err
 }
@@ -444,14 +457,14 @@ func (r *Run) everybody(ctx context.Context, tick int) ([]Difference, error) {
 				q.People = append(q.People, events.PersonID(person))
 			}
 		}
-		got := make([]map[holder]string, len(due))
+		got := make([]map[holder]segments.Answer, len(due))
 		for i, x := range due {
-			got[i] = map[holder]string{}
+			got[i] = map[holder]segments.Answer{}
 			q.Who = append(q.Who, x.who(tick))
 		}
 		if err := r.planner.Look(ctx, q, func(answers []segments.Answer) error {
 			for _, a := range answers {
-				got[a.Who][holder{uint64(a.Person), a.Value}] = word(a.Truth == segments.True)
+				got[a.Who][holder{uint64(a.Person), a.Value}] = a
 			}
 			return nil
 		}); err != nil {
@@ -459,9 +472,10 @@ func (r *Run) everybody(ctx context.Context, tick int) ([]Difference, error) {
 		}
 		for i, x := range due {
 			out = append(out, r.compare(x, tick, wayAll, x.want[tick], func(v verdict) (string, bool) {
-				said, ok := got[i][holder{v.person, v.value}]
-				return said, ok
+				a, ok := got[i][holder{v.person, v.value}]
+				return word(a.Truth == segments.True), ok
 			})...)
+			out = append(out, r.values(x, tick, wayAll, got[i])...)
 		}
 	}
 	return out, nil
