@@ -1,11 +1,11 @@
 package plan
 
 import (
-	"flag"
-	"strconv"
 	"context"
+	"flag"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 

@@ -401,12 +401,16 @@ func (r *Run) compare(x *running, tick int, way string, want []verdict, got func
 	return out
 }
 
-// values holds what was computed for those who are true to the naive walk.
-func (r *Run) values(x *running, tick int, way string, got map[holder]segments.Answer) []Difference {
+// details holds the rest of answers to the naive walk: how they are not true, and what was computed for those that are.
+func (r *Run) details(x *running, tick int, way string, got map[holder]segments.Answer) []Difference {
 	var out []Difference
 	for _, v := range x.want[tick] {
-		a := got[holder{v.person, v.value}]
-		if a.Truth == segments.True && v.truth == segments.True && toJSON(a.Features) != toJSON(v.features) {
+		a, given := got[holder{v.person, v.value}]
+		both := a.Truth == segments.True && v.truth == segments.True
+		switch {
+		case given && a.Truth != v.truth && a.Truth != segments.True && v.truth != segments.True:
+			out = append(out, r.difference(x, tick, way, v, truthWords[a.Truth]))
+		case both && toJSON(a.Features) != toJSON(v.features):
 			out = append(out, r.difference(x, tick, way, v, toJSON(a.Features)))
 		}
 	}
@@ -431,8 +435,10 @@ func (r *Run) full(ctx context.Context, tick int) ([]Difference, error) {
 	})
 	var out []Difference
 	for i, x := range due {
-		out = append(out, r.compare(x, tick, wayFull, x.want[tick], func(v verdict) (string, bool) { return word(got[i][holder{v.person, v.value}].Truth == segments.True), true })...)
-		out = append(out, r.values(x, tick, wayFull, got[i])...)
+		out = append(out, r.compare(x, tick, wayFull, x.want[tick], func(v verdict) (string, bool) {
+			return word(got[i][holder{v.person, v.value}].Truth == segments.True), true
+		})...)
+		out = append(out, r.details(x, tick, wayFull, got[i])...)
 	}
 	return out, err
 }
@@ -475,7 +481,7 @@ func (r *Run) everybody(ctx context.Context, tick int) ([]Difference, error) {
 				a, ok := got[i][holder{v.person, v.value}]
 				return word(a.Truth == segments.True), ok
 			})...)
-			out = append(out, r.values(x, tick, wayAll, got[i])...)
+			out = append(out, r.details(x, tick, wayAll, got[i])...)
 		}
 	}
 	return out, nil
