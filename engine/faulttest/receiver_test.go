@@ -18,6 +18,8 @@ type receiver struct {
 
 	mu       sync.Mutex
 	requests []request
+	ids      map[string]bool // webhook-ids of accepted messages
+	digests  int             // ids of the rule "digest"
 	chance   *rand.Rand
 	trouble  float64 // share of requests that are refused for now
 }
@@ -31,7 +33,7 @@ type request struct {
 }
 
 func receive(t *testing.T, seed uint64) *receiver {
-	r := &receiver{chance: rand.New(rand.NewPCG(seed, 1)), trouble: 0.02}
+	r := &receiver{ids: map[string]bool{}, chance: rand.New(rand.NewPCG(seed, 1)), trouble: 0.02}
 	r.Server = httptest.NewServer(http.HandlerFunc(r.serve))
 	t.Cleanup(r.Close)
 	return r
@@ -59,6 +61,12 @@ func (r *receiver) serve(w http.ResponseWriter, req *http.Request) {
 		line.status = http.StatusServiceUnavailable
 	}
 	r.requests = append(r.requests, line)
+	if line.status == http.StatusOK && !r.ids[line.id] {
+		r.ids[line.id] = true
+		if line.rule == "digest" {
+			r.digests++
+		}
+	}
 	r.mu.Unlock()
 	if line.status == http.StatusOK {
 		r.accepted.Add(1)
@@ -71,6 +79,14 @@ func (r *receiver) serve(w http.ResponseWriter, req *http.Request) {
 type message struct {
 	request
 	taken []time.Time
+}
+
+// different counts accepted messages by webhook-id, and those of them that are digests. It is asked
+// again and again.
+func (r *receiver) different() (all, digests int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.ids), r.digests
 }
 
 // messages are the accepted ones by webhook-id.
