@@ -178,6 +178,9 @@ func (t *tick) crossed(ctx context.Context, who []int) error {
 				if x.at > t.At {
 					break
 				}
+				if x.pos > uint64(t.from[w].UpTo) && c.of != ofDues {
+					continue // it arrived since the baseline, and counts for that
+				}
 				t.affects(w, x.person, x.pos, false)
 			}
 		}
