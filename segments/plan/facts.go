@@ -41,7 +41,7 @@ func (l *look) gather(ctx context.Context, b *batch) (*facts, error) {
 		}
 	}
 	var placed, profiled []uint64
-	created := false
+	parts := profileParts{ids: f.whole, created: f.whole, contact: f.whole}
 	for g := range b.groups {
 		for _, c := range f.candidates[g] {
 			for _, w := range c.who {
@@ -50,7 +50,9 @@ func (l *look) gather(ctx context.Context, b *batch) (*facts, error) {
 				}
 				if l.Who[w].NeedsProfile() {
 					profiled = append(profiled, c.person)
-					created = created || l.Who[w].Changes().Created
+					changes := l.Who[w].Changes()
+					parts.created = parts.created || changes.Created
+					parts.ids = parts.ids || changes.UserID || changes.Created
 				}
 			}
 		}
@@ -58,7 +60,6 @@ func (l *look) gather(ctx context.Context, b *batch) (*facts, error) {
 	if f.fixes, err = l.moment.fixes(ctx, l.asker, distinct(placed)); err != nil {
 		return nil, err
 	}
-	parts := profileParts{created: created || f.whole, contact: f.whole}
 	f.profiles, err = l.moment.profiles(ctx, l.asker, distinct(profiled), parts)
 	return f, err
 }

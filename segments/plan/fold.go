@@ -76,9 +76,6 @@ type foldedFeature struct {
 
 const nothingCounts = -1
 
-// severalThreadsFrom is of how many people histories are read by several threads.
-const severalThreadsFrom = 500
-
 // apartFrom is how many people are read apart from others: a query has its price.
 const apartFrom = 200
 
@@ -229,11 +226,7 @@ func (l *look) readAll(ctx context.Context, m moment, w *wanted, keyed []columns
 		return out, nil
 	}
 	r := f.row()
-	ask := l.few
-	if len(w.people) >= severalThreadsFrom {
-		ask = l.query
-	}
-	err := ask(ctx, f.sql(m, w.people), func(scan func(...any) error) error {
+	err := l.about(w.people)(ctx, f.sql(m, w.people), func(scan func(...any) error) error {
 		if err := scan(r.dest...); err != nil {
 			return err
 		}

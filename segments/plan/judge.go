@@ -183,7 +183,7 @@ func (l *look) complete(ctx context.Context, b *batch, told []verdict, facts *fa
 			return err
 		}
 	}
-	profiles, err := l.moment.profiles(ctx, l.asker, distinct(people), profileParts{created: true, contact: true})
+	profiles, err := l.moment.profiles(ctx, l.asker, distinct(people), wholeProfile())
 	if err != nil {
 		return err
 	}

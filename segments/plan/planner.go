@@ -153,6 +153,17 @@ func (a *asker) few(ctx context.Context, sql string, row func(scan func(dest ...
 	return a.run(ctx, sql+oneThread, row)
 }
 
+// severalThreadsFrom is about how many people a query is run by several threads.
+const severalThreadsFrom = 200
+
+// about runs queries about given people.
+func (a *asker) about(people []uint64) func(context.Context, string, func(scan func(...any) error) error) error {
+	if len(people) < severalThreadsFrom {
+		return a.few
+	}
+	return a.query
+}
+
 // since runs a query about rows of a range of positions.
 func (a *asker) since(ctx context.Context, sql string, row func(scan func(dest ...any) error) error) error {
 	return a.run(ctx, sql+byPosition, row)

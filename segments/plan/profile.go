@@ -27,7 +27,7 @@ func (p *Planner) Profiles(ctx context.Context, people []events.PersonID, at int
 	moment := p.moment(at, uint64(upTo), 0, m)
 	out := make(map[events.PersonID]*segments.Profile, len(people))
 	for chunk := range slices.Chunk(people, p.chunk) {
-		read, err := moment.profiles(ctx, a, canonicalPeople(m, chunk), profileParts{created: true, contact: true})
+		read, err := moment.profiles(ctx, a, canonicalPeople(m, chunk), wholeProfile())
 		if err != nil {
 			return nil, err
 		}
@@ -50,9 +50,12 @@ func (s stamp) after(o stamp) bool { return s.time > o.time || s.time == o.time 
 
 // profileParts are the parts of profiles that are not read for every condition that asks for a profile.
 type profileParts struct {
+	ids     bool // and with them who is known at all
 	created bool // since when they are known: their events
 	contact bool // devices and consents
 }
+
+func wholeProfile() profileParts { return profileParts{ids: true, created: true, contact: true} }
 
 // profiles reads the profiles of canonical people, all that is wanted of them in one query: what a
 // query costs before it reads anything is more than what reading some people's rows costs.
@@ -61,10 +64,10 @@ func (m moment) profiles(ctx context.Context, a *asker, people []uint64, parts p
 		return nil, nil
 	}
 	r := profileReader{
-		m: m, out: make(map[uint64]*segments.Profile, len(people)), newest: map[uint64][2]uint64{}, consents: map[consentKey][]consentRow{},
+		m: m, ids: parts.ids, out: make(map[uint64]*segments.Profile, len(people)), newest: map[uint64][2]uint64{}, consents: map[consentKey][]consentRow{},
 		zones: map[uint64]stamp{}, valid: map[string]bool{},
 	}
-	if err := a.few(ctx, m.profilesSQL(people, parts), func(scan func(...any) error) error {
+	if err := a.about(people)(ctx, m.profilesSQL(people, parts), func(scan func(...any) error) error {
 		var x profileRow
 		if err := scan(&x.what, &x.p, &x.a, &x.b, &x.c, &x.d, &x.t, &x.n, &x.yes); err != nil {
 			return err
@@ -108,9 +111,11 @@ func (m moment) profilesSQL(people []uint64, parts profileParts) string {
 		return fmt.Sprintf("SELECT toUInt8(%d) AS what, %s AS p, %s FROM %s%s%s", what, person, columns, from, where(conditions), rest)
 	}
 	out := []string{
-		part(rowID, "identities", "toString(x.kind) AS a, argMax(x.id, x.pos) AS b, '' AS c, '' AS d, "+ms+"(min(x.time)) AS t, max(x.pos) AS n, toUInt8(0) AS yes", " GROUP BY p, x.kind"),
 		part(rowTrait, "traits", "toString(x.key) AS a, "+last("x.value")+" AS b, '' AS c, '' AS d, toInt64(0) AS t, toUInt64(0) AS n, toUInt8(0) AS yes", " GROUP BY p, x.key"),
 		part(rowZone, "zones", "toString(x.zone) AS a, '' AS b, '' AS c, '' AS d, "+ms+"(max(x.time)) AS t, argMax(x.pos, (x.time, x.pos)) AS n, toUInt8(0) AS yes", " GROUP BY p, x.zone"),
+	}
+	if parts.ids {
+		out = append(out, part(rowID, "identities", "toString(x.kind) AS a, argMax(x.id, x.pos) AS b, '' AS c, '' AS d, "+ms+"(min(x.time)) AS t, max(x.pos) AS n, toUInt8(0) AS yes", " GROUP BY p, x.kind"))
 	}
 	if parts.created {
 		out = append(out, part(rowEvent, "events", "'' AS a, '' AS b, '' AS c, '' AS d, "+ms+"(min(x.time)) AS t, toUInt64(0) AS n, toUInt8(0) AS yes", " GROUP BY p"))
@@ -133,6 +138,7 @@ func (m moment) profilesSQL(people []uint64, parts profileParts) string {
 // profileReader puts profiles together.
 type profileReader struct {
 	m        moment
+	ids      bool // are read
 	rows     []profileRow
 	out      map[uint64]*segments.Profile
 	newest   map[uint64][2]uint64 // position of the user id, of the anonymous id
@@ -157,7 +163,7 @@ func (r *profileReader) read() {
 				profile.CreatedAt = x.t
 			}
 		case rowTrait:
-			if profile := r.out[x.p]; profile != nil && x.b != "null" && x.b != "" {
+			if profile := r.known(x.p); profile != nil && x.b != "null" && x.b != "" {
 				profile.Traits[x.a] = json.RawMessage(x.b)
 			}
 		case rowDevice:
@@ -180,6 +186,14 @@ func (r *profileReader) read() {
 			profile.Zone = zone
 		}
 	}
+}
+
+// known is the profile of somebody who has an id; where ids are not read, of anybody.
+func (r *profileReader) known(p uint64) *segments.Profile {
+	if r.ids {
+		return r.out[p]
+	}
+	return r.get(p)
 }
 
 func (r *profileReader) get(p uint64) *segments.Profile {
@@ -214,7 +228,7 @@ func (r *profileReader) zone(x profileRow) {
 		r.valid[x.a] = known
 	}
 	s := stamp{x.t, x.n}
-	profile := r.out[x.p]
+	profile := r.known(x.p)
 	if profile != nil && known && (profile.Zone == "" || s.after(r.zones[x.p])) {
 		profile.Zone, r.zones[x.p] = x.a, s
 	}
