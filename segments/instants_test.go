@@ -18,10 +18,6 @@ import (
 	"nudge/events"
 )
 
-// What Changes says is held here to what Judge answers, for conditions and histories drawn at random:
-// whenever an answer differs between two milliseconds, an occurrence has one of the ages there, or it
-// is due there.
-
 // person is somebody with everything that can happen to them.
 type person struct {
 	history   []*happened // in order of time
@@ -142,6 +138,10 @@ func (p *person) exists(who *Who, at int64) bool {
 		return h.Time <= at && h.of(f.Event, "", true, f.Filter, p.candidate.Value)
 	})
 }
+
+// What Changes says is held here to what Judge answers, for conditions and histories drawn at random:
+// whenever an answer differs between two milliseconds, an occurrence has one of the ages there, or it
+// is due there.
 
 // claims are what is said of a condition, for a test to take something away from.
 type claims struct {
