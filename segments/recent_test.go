@@ -1,6 +1,7 @@
 package segments
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -75,4 +76,70 @@ func TestCanPass(t *testing.T) {
 			require.Equal(t, c.want, w.CanPass(now, since, &Candidate{Values: c.values}), w.Prefilter())
 		})
 	}
+}
+
+// Of a history of which only the newest age is asked, one more occurrence is no news where the newest before it and
+// the newest after it compare alike with all the ages.
+func TestWhatIsNoNews(t *testing.T) {
+	schema := instantsSchema()
+	tried, news := 0, 0
+	ago := []string{
+		`event("A").last.ago < hours(2)`, `hours(1) <= event("A").last.ago`, `event("B").last.ago > minutes(30)`, `event("*").last.ago >= hours(3)`,
+		`event("A").within(hours(2)).last != nil`, `event("*").last == nil`, `event("A").last.ago in [hours(1), hours(2)]`, `event("A").count > 1`,
+	}
+	check(t, 2000, func(t *rapid.T) {
+		a, b := one(t, ago...), one(t, ago...)
+		who := mustCompileWith(t, schema, one(t, a, "not ("+a+")", a+" and "+b, a+" or not ("+b+")"))
+		p := drawPerson().Draw(t, "person")
+		at := now + rapid.Int64Range(-msDay, 3*msDay).Draw(t, "instant")
+		arrived := &happened{
+			Occurrence: Occurrence{Time: at - rapid.Int64Range(0, 3*msHour).Draw(t, "age"), Pos: 99, Event: one(t, "A", "B"), Properties: []byte(`{"x":1}`)}, cart: "c1",
+		}
+		var ages []int64
+		for _, s := range who.Changes().Sources {
+			if !arrived.of(s.Event, s.Message, s.Keyed, nil, p.candidate.Value) {
+				continue
+			}
+			if !s.AgeOnly {
+				return
+			}
+			ages = append(ages, s.Ages...)
+		}
+		before := int64(-1)
+		for _, h := range p.history {
+			if h.rule == "" && h.Event == arrived.Event && h.Time <= at {
+				before = h.Time
+			}
+		}
+		if len(ages) == 0 || before < 0 {
+			return
+		}
+		newest := max(before, arrived.Time)
+		more := &person{candidate: p.candidate, history: append(slices.Clone(p.history), arrived)}
+		slices.SortStableFunc(more.history, func(a, b *happened) int { return int(a.Time - b.Time) })
+		without, err := who.Judge(at, p.at(who, at))
+		require.NoError(t, err)
+		with, err := who.Judge(at, more.at(who, at))
+		require.NoError(t, err)
+		for _, d := range ages {
+			if (at-newest < d) != (at-before < d) || (at-newest <= d) != (at-before <= d) {
+				if with != without {
+					news++
+				}
+				return
+			}
+		}
+		tried++
+		require.Equal(t, without, with, who.source)
+	})
+	require.Greater(t, tried, 100)
+	require.Greater(t, news, 10, "what is news can turn answers")
+}
+
+func mustCompileWith(t *rapid.T, schema *Schema, when string) *Who {
+	who, problems := Compile(WhoSpec{When: when}, schema)
+	if HasErrors(problems) {
+		t.Fatalf("%s: %v", when, problems)
+	}
+	return who
 }
