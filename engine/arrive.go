@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -237,7 +238,7 @@ func (e *Engine) judgeArrivals(ctx context.Context, l *live, t ledger.Tick) erro
 	err := e.planner.Look(ctx, look, func(answers []segments.Answer) error {
 		for _, a := range answers {
 			switch name := asked[a.Who].Name; {
-			case a.Person != 0 && (a.Truth != segments.Failed || !isRefused(a.Err)):
+			case a.Person != 0 && (a.Truth != segments.Failed || !errors.Is(a.Err, segments.ErrRefused)):
 				told = append(told, a)
 			case refused[name] == nil:
 				refused[name] = a.Err

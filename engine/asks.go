@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -142,7 +143,7 @@ func (k *ticking) addDue(ctx context.Context, p *segments.Part, open []dueOpen, 
 // answered adds an open entry with its answer, unless it is the store that cannot compute the rule's condition:
 // then the entry ends as those of a paused rule do.
 func (k *ticking) answered(r *workspace.Rule, d dueOpen, a segments.Answer, f *found) (refused []dueOpen) {
-	if a.Truth == segments.Failed && isRefused(a.Err) {
+	if a.Truth == segments.Failed && errors.Is(a.Err, segments.ErrRefused) {
 		k.refuse(r.Name, a.Err)
 		d.paused = true
 		return []dueOpen{d}

@@ -2,13 +2,10 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
-
-	"github.com/ClickHouse/clickhouse-go/v2"
 
 	"nudge/engine/ledger"
 	"nudge/engine/workspace"
@@ -85,13 +82,6 @@ func (p *pauses) isAsked(rule string) bool {
 func (e *Engine) isPaused(l *live, r *workspace.Rule) bool {
 	p, ok := e.paused.of(r.Name)
 	return ok && p.Hash == l.looks[r.Name]
-}
-
-// isRefused says whether it is the store that cannot compute a condition, as opposed to a condition that
-// fails of what is known of somebody.
-func isRefused(err error) bool {
-	var exception *clickhouse.Exception
-	return errors.As(err, &exception)
 }
 
 // pause pauses a rule that the store cannot compute, and says so.

@@ -2,6 +2,7 @@ package segments
 
 import (
 	"regexp"
+	"slices"
 
 	"nudge/events"
 )
@@ -23,6 +24,12 @@ type operands struct {
 }
 
 func (p *Pred) eval(v *operands) bool {
+	prefilter := v.frame != nil // lets pass what cannot be said
+	return p.holds(prefilter, func(leaf *Pred) bool { return leaf.leaf(v) })
+}
+
+// holds says whether a predicate does, given what its leaves do, and PredMaybe.
+func (p *Pred) holds(maybe bool, leaf func(*Pred) bool) bool {
 	if p == nil {
 		return true
 	}
@@ -32,24 +39,14 @@ func (p *Pred) eval(v *operands) bool {
 	case PredFalse:
 		return false
 	case PredMaybe:
-		return v.frame != nil // a prefilter lets it pass
+		return maybe
 	case PredAnd:
-		for _, k := range p.Kids {
-			if !k.eval(v) {
-				return false
-			}
-		}
-		return true
+		return !slices.ContainsFunc(p.Kids, func(k *Pred) bool { return !k.holds(maybe, leaf) })
 	case PredOr:
-		for _, k := range p.Kids {
-			if k.eval(v) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(p.Kids, func(k *Pred) bool { return k.holds(maybe, leaf) })
 	default:
 	}
-	return p.leaf(v)
+	return leaf(p)
 }
 
 func (p *Pred) leaf(v *operands) bool {

@@ -1,9 +1,6 @@
 package segments
 
-import (
-	"math"
-	"slices"
-)
+import "math"
 
 // CanPass says whether somebody can pass the prefilter of whom only what happened after since (Unix ms) has been
 // read: c.Values are of those occurrences alone, for conditions about values of for_each with the ones that
@@ -14,7 +11,7 @@ func (w *Who) CanPass(at, since int64, c *Candidate) bool {
 	defer w.release(m)
 	r := &recent{w: w, since: since, frame: &m.frame}
 	r.exact = operands{frame: r.frame, feature: r.frame.edge}
-	return r.can(w.prefilter)
+	return w.prefilter.holds(true, r.leaf)
 }
 
 // recent evaluates a prefilter over ranges of what its operands can be.
@@ -30,29 +27,6 @@ type recent struct {
 type extent struct {
 	known, ranged, there bool
 	low, high            float64
-}
-
-func (r *recent) can(p *Pred) bool {
-	if p == nil {
-		return true
-	}
-	switch p.Op {
-	case PredAnd:
-		for _, k := range p.Kids {
-			if !r.can(k) {
-				return false
-			}
-		}
-		return true
-	case PredOr:
-		return slices.ContainsFunc(p.Kids, r.can)
-	case PredTrue, PredMaybe:
-		return true
-	case PredFalse:
-		return false
-	default:
-	}
-	return r.leaf(p)
 }
 
 func (r *recent) leaf(p *Pred) bool {

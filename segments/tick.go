@@ -1,6 +1,7 @@
 package segments
 
 import (
+	"errors"
 	"slices"
 
 	"nudge/events"
@@ -95,7 +96,11 @@ type Part struct {
 	Refused []Refused
 }
 
-// Refused is a condition that the store could not compute, with the reason.
+// ErrRefused is what errors are of conditions that the store could not compute (memory, time, a type), as
+// opposed to what fails of what is known of somebody.
+var ErrRefused = errors.New("the store refused a query")
+
+// Refused is a condition that the store could not compute, with the reason: an ErrRefused.
 type Refused struct {
 	Who int
 	Err error

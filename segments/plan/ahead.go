@@ -80,8 +80,8 @@ func sortCrossed(rows []crossed) {
 	})
 }
 
-// arrivals notes what rows that arrived after a position will cross, of streams of which all are told.
-type arrivals struct {
+// takeover notes what rows that arrived after a position will cross, of streams of which all are told.
+type takeover struct {
 	a     *ahead
 	after uint64
 	by    map[stream][]*extended
@@ -95,8 +95,8 @@ type extended struct {
 }
 
 // arriving begins to take over what arrives after a position, of the given streams.
-func (a *ahead) arriving(after uint64, streams map[stream][]int) *arrivals {
-	out := &arrivals{a: a, after: after, by: map[stream][]*extended{}}
+func (a *ahead) arriving(after uint64, streams map[stream][]int) *takeover {
+	out := &takeover{a: a, after: after, by: map[stream][]*extended{}}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for c, k := range a.known {
@@ -109,7 +109,7 @@ func (a *ahead) arriving(after uint64, streams map[stream][]int) *arrivals {
 }
 
 // row takes over a row of some streams that happened at an instant.
-func (x *arrivals) row(of []stream, at int64, person, pos uint64) {
+func (x *takeover) row(of []stream, at int64, person, pos uint64) {
 	for _, s := range of {
 		for _, e := range x.by[s] {
 			if cross := at + e.age; pos > e.pos && cross >= e.from-1 && cross <= e.to {
@@ -120,7 +120,7 @@ func (x *arrivals) row(of []stream, at int64, person, pos uint64) {
 }
 
 // done makes known what has arrived up to a position.
-func (x *arrivals) done(upTo uint64) {
+func (x *takeover) done(upTo uint64) {
 	x.a.mu.Lock()
 	defer x.a.mu.Unlock()
 	for _, list := range x.by {

@@ -55,7 +55,7 @@ type candidate struct {
 // person, value, and for each condition whether its prefilter is passed.
 func (l *look) candidatesSQL(g group, s *span) string {
 	m := l.moment
-	m.scope.span = s
+	m.span = s
 	pre := newPrefilter(l.At, g.forEach != nil)
 	bits := make([]string, len(g.who))
 	for i, w := range g.who {
@@ -76,7 +76,7 @@ func (l *look) candidatesSQL(g group, s *span) string {
 		_, own := forEachSource(g.forEach)
 		having = append(having, "n > 0")
 		pre.aggregates = append(pre.aggregates, "countIf("+pre.conds.column(own)+") AS n")
-		rows = m.keyedRows(g.forEach, pre.rows.features, nil, words(pre.aggregates...), &pre.conds)
+		rows = m.keyedRows(g.forEach, pre.rows.features, words(pre.aggregates...), &pre.conds)
 	}
 	inner := "SELECT " + strings.Join(append([]string{key}, pre.aggregates...), ", ") + " FROM (" + rows + ") GROUP BY " + key
 	return "SELECT p, " + value + ", " + passes + " AS passes FROM (" + inner + ")" + where(having) + " ORDER BY " + key
@@ -150,17 +150,13 @@ func (l *look) passing(ctx context.Context, g group, s *span) ([]candidate, erro
 	if len(g.who) == 0 {
 		return nil, nil
 	}
-	return l.passed(ctx, l.query, g, l.candidatesSQL(g, s))
-}
-
-// passed runs a query for prefilters and lists who passes which.
-func (l *look) passed(ctx context.Context, ask func(context.Context, string, func(func(...any) error) error) error, g group, sql string) ([]candidate, error) {
+	sql := l.candidatesSQL(g, s)
 	if sql == "" {
 		return nil, nil
 	}
 	sets := map[string][]int{} // by what is passed: most candidates share a few
 	var out []candidate
-	err := ask(ctx, sql, func(scan func(...any) error) error {
+	err := l.query(ctx, sql, func(scan func(...any) error) error {
 		var c candidate
 		var passes []uint8
 		if err := scan(&c.person, &c.value, &passes); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"nudge/events"
+	"nudge/segments"
 	"nudge/segments/geo"
 )
 
@@ -218,8 +219,9 @@ func (a *asker) run(ctx context.Context, sql string, row func(scan func(dest ...
 // answer: the condition behind it is at fault, or too expensive, and others need not suffer.
 type refused struct{ err error }
 
-func (r *refused) Error() string { return "the store refused a query: " + r.err.Error() }
-func (r *refused) Unwrap() error { return r.err }
+func (r *refused) Error() string        { return segments.ErrRefused.Error() + ": " + r.err.Error() }
+func (r *refused) Unwrap() error        { return r.err }
+func (r *refused) Is(target error) bool { return target == segments.ErrRefused }
 
 func queryError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
@@ -232,10 +234,7 @@ func queryError(ctx context.Context, err error) error {
 	return fmt.Errorf("asking the store: %w", err)
 }
 
-func isRefused(err error) bool {
-	var r *refused
-	return errors.As(err, &r)
-}
+func isRefused(err error) bool { return errors.Is(err, segments.ErrRefused) }
 
 // moment is what every query of a look is bound to: an instant, a position, and the people as
 // merged at that position.
@@ -245,7 +244,7 @@ type moment struct {
 	after     int64 // event times ≤ it are beyond retention; math.MinInt64 when there is no limit
 	database  string
 	canonical *mapping
-	scope     scope
+	span      *span // of people that a query about everybody is about; nil: of all
 }
 
 func (p *Planner) moment(at int64, upTo uint64, retention int64, m *mapping) moment {

@@ -89,15 +89,9 @@ func (t *tick) refute(ctx context.Context, b *batch) error {
 }
 
 // canPass says whether somebody, or of those with a for_each a value (none: any that did not occur in what has been
-// read), can pass a condition's prefilter.
+// read: `it` is the history of the for_each or a narrower one), can pass a condition's prefilter.
 func (t *tick) canPass(w, g int, c candidate, since int64, read *histories) bool {
-	who := t.Who[w]
-	if own := who.ForEach(); own != nil && slices.ContainsFunc(who.Features(), func(f segments.Feature) bool {
-		return f.Keyed && (f.Event != own.Event || f.Message != "" || f.Filter.String() != own.Filter.String())
-	}) {
-		return true
-	}
-	return who.CanPass(t.At, since, &segments.Candidate{Value: c.value, Values: t.assemble(w, g, c, read)})
+	return t.Who[w].CanPass(t.At, since, &segments.Candidate{Value: c.value, Values: t.assemble(w, g, c, read)})
 }
 
 // ageOf is the age of the newest row of a history, of which a condition asks nothing else.

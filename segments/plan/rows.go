@@ -245,9 +245,9 @@ func forEachSource(f *segments.ForEach) (source, string) {
 }
 
 // keyedRows writes the query for the rows of a for_each, with the value as v.
-func (m moment) keyedRows(f *segments.ForEach, features []*segments.Feature, only []uint64, read map[string]bool, conds *conditions) string {
+func (m moment) keyedRows(f *segments.ForEach, features []*segments.Feature, read map[string]bool, conds *conditions) string {
 	own, _ := forEachSource(f)
 	v := textOf(f.Path)
 	maps.Copy(read, words(v))
-	return m.eventRows(append(sourcesOf(features), own), only, read, conds, v+" AS v") + " AND v != ''"
+	return m.eventRows(append(sourcesOf(features), own), nil, read, conds, v+" AS v") + " AND v != ''"
 }

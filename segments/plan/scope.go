@@ -8,12 +8,6 @@ import (
 	"nudge/events"
 )
 
-// scope narrows the queries about everybody: to some people, or to a range of them.
-type scope struct {
-	only []uint64 // canonical people, sorted; nil is all
-	span *span    // nil is all
-}
-
 // span is the people with after < id ≤ to.
 type span struct{ after, to uint64 }
 
@@ -38,12 +32,9 @@ const maxNamed = 4096
 
 // from writes the FROM clause that reads a table with its canonical person: the clause, the
 // expression for the person, and conditions. With people, only their rows are read; else those of the
-// moment's scope.
+// moment's range.
 func (m moment) from(table, alias string, only []uint64) (from, person string, conditions []string) {
 	from, person = m.database+table+" AS "+alias, alias+".person"
-	if only == nil {
-		only = m.scope.only
-	}
 	who := m.canonical
 	var gone []uint64 // whose erasure matters
 	switch {
@@ -52,12 +43,12 @@ func (m moment) from(table, alias string, only []uint64) (from, person string, c
 		conditions = append(conditions, person+" IN ("+ids(raw)+")")
 		person = who.renamed(person, raw)
 		gone = only
-	case m.scope.span != nil:
+	case m.span != nil:
 		from, person, conditions = m.ranged(from, person)
 	case len(who.root) > 0:
 		from, person = m.joined(from, person)
 	}
-	return from, person, append(conditions, who.alive(alias, person, gone, m.scope.span)...)
+	return from, person, append(conditions, who.alive(alias, person, gone, m.span)...)
 }
 
 // renamed reads those of the ids that lost a merge as who they became.
@@ -81,7 +72,7 @@ func (m moment) joined(from, person string) (string, string) {
 // ranged reads the rows of the people of a range: those under their own ids, which lie together, and
 // those under the ids of whoever was merged into them.
 func (m moment) ranged(from, person string) (string, string, []string) {
-	who, s := m.canonical, m.scope.span
+	who, s := m.canonical, m.span
 	own := fmt.Sprintf("%[1]s > %[2]d AND %[1]s <= %[3]d", person, s.after, s.to)
 	left := s.within(who.gone) // rows of the range that belong elsewhere, perhaps
 	var came []uint64
