@@ -308,7 +308,8 @@ func TestQuietConnectionIsGivenUp(t *testing.T) {
 	defer func() { require.NoError(t, transport.Close()) }()
 	_, _, err := get(t, transport, "https://"+addr)
 	require.ErrorContains(t, err, "does not answer pings")
-	require.NotEmpty(t, pings)
+	// The client gives up when it has waited; the server may only then come to read what it was sent.
+	require.Eventually(t, func() bool { return len(pings) > 0 }, time.Minute, time.Millisecond)
 }
 
 func TestServersThatAreNotHTTP2(t *testing.T) {
@@ -345,7 +346,7 @@ func TestServersThatAreNotHTTP2(t *testing.T) {
 	}()
 	transport = h2.New(h2.Config{TLS: &tls.Config{RootCAs: ca.Pool()}})
 	defer func() { require.NoError(t, transport.Close()) }()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+listener.Addr().String(), http.NoBody)
 	require.NoError(t, err)

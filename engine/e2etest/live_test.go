@@ -44,7 +44,7 @@ const (
 )
 
 // within bounds how long anything may take to come about.
-const within = 30 * time.Second
+const within = time.Minute
 
 // clock is the machine's, and can be set forward so that schedules and caps need no waiting.
 type clock struct{ ahead atomic.Int64 }
@@ -66,6 +66,7 @@ type place struct {
 	dir    string
 	clock  *clock
 	addr   string
+	listen kept
 	store  *clickhouse.Store // given; nil lets nudge open its own
 	routes func(*workspace.Workspace) map[string]send.Route
 	logs   *logs
@@ -73,6 +74,12 @@ type place struct {
 	app  *app.App
 	stop func()
 }
+
+// kept is a listener that a server cannot close: nobody else gets its port while the place stands still.
+type kept struct{ *net.TCPListener }
+
+// Close ends Accept.
+func (l kept) Close() error { return l.SetDeadline(time.Unix(1, 0)) }
 
 // logs keeps what was logged, and shows it when the test fails.
 type logs struct {
@@ -98,8 +105,7 @@ func settle(t *testing.T, files map[string]string) *place {
 	p := &place{t: t, dir: t.TempDir(), clock: &clock{}, logs: &logs{}}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p.addr = l.Addr().String()
-	require.NoError(t, l.Close())
+	p.addr, p.listen = l.Addr().String(), kept{l.(*net.TCPListener)}
 	files["nudge.yaml"] += fmt.Sprintf(`
 base_url: http://%s
 keys:
@@ -111,6 +117,7 @@ keys:
 		if p.stop != nil {
 			p.stop()
 		}
+		_ = l.Close()
 		if t.Failed() {
 			t.Logf("what nudge logged:\n%s", p.logs.text())
 		}
@@ -180,13 +187,12 @@ func (p *place) run() {
 	if p.routes != nil {
 		o.Routes = p.routes(ws)
 	}
-	l, err := net.Listen("tcp", p.addr)
-	require.NoError(p.t, err)
+	require.NoError(p.t, p.listen.SetDeadline(time.Time{}))
 	a, err := app.Open(context.WithoutCancel(p.t.Context()), o)
 	require.NoError(p.t, err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(p.t.Context()))
 	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx, l, nil) }()
+	go func() { ended <- a.Run(ctx, p.listen, nil) }()
 	p.app = a
 	p.stop = func() {
 		p.stop = nil

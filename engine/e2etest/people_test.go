@@ -49,6 +49,7 @@ func TestConsentAndErasing(t *testing.T) {
 	require.Len(t, sent.Accepted(), 1)
 
 	// Everything about her goes; that something was sent stays.
+	p.becomes("1", "SELECT count() FROM deliveries WHERE status = 'accepted' AND position(text, 'Ann') > 0")
 	person := p.one("SELECT person FROM people WHERE user_id = 'ann'")
 	p.ok(http.MethodDelete, "/v1/users/ann", secretKey, "")
 	for _, table := range []string{"events", "traits", "devices", "consents", "identities"} {

@@ -181,6 +181,9 @@ func TestAParcelReachesPhonesAndIsFollowed(t *testing.T) {
 	p.becomes("Parcel P1 is there", "SELECT strs['text.title'] FROM events WHERE event = 'Message Sent' AND user_id = 'ann' AND strs['rule'] = 'parcel'")
 	p.becomes("1", "SELECT count() FROM events WHERE event = 'Order Completed'")
 	p.becomes("ann send", "%s", last("thanks"))
+	// The ledger has deliveries a moment after the decisions.
+	const ended = "SELECT uniqExact(entry) FROM deliveries WHERE rule = 'parcel' AND status = '%s'"
+	p.becomes("2", ended, "accepted")
 	row := p.report("parcel")
 	require.Equal(t, report.Row{
 		Rule: "parcel", Matched: 2, Reasons: row.Reasons, Sent: 2, Opened: 1, Clicked: 1, Converted: 1, Revenue: 19.99,
@@ -195,6 +198,7 @@ func TestAParcelReachesPhonesAndIsFollowed(t *testing.T) {
 	p.track("ann", "Parcel Delivered", map[string]any{"parcel_id": "P4", "address": map[string]any{"city": "Ulm"}})
 	p.becomes("ann no_address, ann send, ann send, bob send", "%s", last("parcel"))
 	require.EqualValues(t, 2, s.apns.Requests(), "a retired token is not tried again")
+	p.becomes("1", ended, "failed")
 	require.EqualValues(t, 1, p.report("parcel").Failed)
 
 	// A new token makes the entry that waits for one due.

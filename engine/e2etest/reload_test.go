@@ -53,6 +53,7 @@ func serve(t *testing.T, p *place) *binary {
 	b.cmd.Env = append(os.Environ(), "SERVER_KEY="+secretKey, "NUDGE_LIBCHDB="+lib)
 	stderr, err := b.cmd.StderrPipe()
 	require.NoError(t, err)
+	require.NoError(t, p.listen.TCPListener.Close()) // the process takes the address
 	require.NoError(t, b.cmd.Start())
 	read := make(chan struct{})
 	go func() {
@@ -115,8 +116,9 @@ func TestReload(t *testing.T) {
 	says("One Two Two")
 
 	b.forget()
-	p.write(map[string]string{"rules/hello.yaml": greeting("Four", "event(\"Hello\").count > 0")})
+	// The wrong file last: if they are read in between, they are not in use.
 	require.NoError(t, os.Remove(filepath.Join(p.dir, "rules", "other.yaml")))
+	p.write(map[string]string{"rules/hello.yaml": greeting("Four", "event(\"Hello\").count > 0")})
 	require.NoError(t, b.cmd.Process.Signal(syscall.SIGHUP))
 	p.eventually(func() bool { return b.logged("the rules were read again") }, "SIGHUP reads the files")
 	says("One Two Two Four")

@@ -198,7 +198,7 @@ func TestSlowWritesShareACommit(t *testing.T) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		return g.next != nil && len(g.next.items) == 30
-	}, 5*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	leave <- struct{}{}
 	require.Equal(t, 30, <-enter, "what came meanwhile goes together")
 	leave <- struct{}{}

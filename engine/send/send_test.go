@@ -126,7 +126,7 @@ func (b *bench) decide(shard int, ds ...ledger.Decision) uint64 {
 func (b *bench) settle(now int64) {
 	b.t.Helper()
 	b.now = now
-	ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
 	defer cancel()
 	require.NoError(b.t, b.sender.Settle(ctx, now))
 }

@@ -289,10 +289,10 @@ func TestQueries(t *testing.T) {
 			require.NoError(t, s.Conn().QueryRow(ctx, "SELECT count() FROM system.processes WHERE query LIKE 'SELECT count() FROM numbers(10000%'").Scan(&n))
 			return n
 		}
-		require.Eventually(t, func() bool { return running() == 1 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return running() == 1 }, time.Minute, time.Millisecond)
 		cancel()
 		require.ErrorIs(t, <-done, context.Canceled)
-		require.Eventually(t, func() bool { return running() == 0 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return running() == 0 }, time.Minute, time.Millisecond)
 	})
 }
 

@@ -150,7 +150,7 @@ func TestServeDrains(t *testing.T) {
 			conn.Close()
 		}
 		return err != nil
-	}, 5*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	require.Empty(t, status)
 	close(q.gate)
 	require.Equal(t, 200, <-status, "what was being served is finished")

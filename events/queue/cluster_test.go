@@ -19,7 +19,7 @@ func natsServer(t *testing.T) (url string) {
 	require.NoError(t, err)
 	srv.Start()
 	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	require.True(t, srv.ReadyForConnections(10*time.Second))
+	require.True(t, srv.ReadyForConnections(time.Minute))
 	return srv.ClientURL()
 }
 
@@ -33,7 +33,7 @@ func TestTwoProcessesShareAServer(t *testing.T) {
 
 	// The endpoint learns from the server what the writer did.
 	writer.Written(last)
-	require.Eventually(t, func() bool { return endpoint.Backlog() == 0 }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return endpoint.Backlog() == 0 }, time.Minute, 10*time.Millisecond)
 
 	a, b := openLog(t, endpoint), openLog(t, writer)
 	seq, err := a.Publish(t.Context(), 0, []byte("a"), 0)

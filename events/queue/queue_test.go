@@ -64,7 +64,7 @@ func batch(n int, name string) []events.Event {
 // collect reads until it has n messages.
 func collect(t *testing.T, q *queue.Queue, after uint64, n int) []queue.Message {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var got []queue.Message
 	if n == 0 {

@@ -32,6 +32,9 @@ func (l *lines) String() string {
 	return l.buf.String()
 }
 
+// inTime is enough for a busy machine, and ends before a reader asks anew by itself (after 30 s).
+const inTime = 25 * time.Second
+
 // wait lets the server, which has clocks of its own, deliver.
 func wait(d time.Duration) { <-time.After(d) }
 
@@ -50,8 +53,6 @@ func TestAReaderThatIsSlowMissesNothing(t *testing.T) {
 		_, err = decisions.Append(t.Context(), 3, []byte("d"))
 		require.NoError(t, err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
-	defer cancel()
 	got := uint64(0)
 	// Around where a reader asks for more, and where it has all of that.
 	stalls := map[uint64]bool{1: true, 2: true, 251: true, 252: true, 400: true, 499: true, 500: true, 501: true, 502: true, 1000: true, n - 260: true, n - 3: true}
@@ -68,8 +69,12 @@ func TestAReaderThatIsSlowMissesNothing(t *testing.T) {
 		}
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), inTime)
+	defer cancel()
 	require.ErrorIs(t, q.Read(ctx, 0, func(m queue.Message) error { return take(m.Seq) }), errEnough, "%d of %d read", got, n)
 	got = 0
+	ctx, cancel = context.WithTimeout(t.Context(), inTime)
+	defer cancel()
 	require.ErrorIs(t, decisions.Read(ctx, 3, 0, func(r queue.Record) error { return take(r.Seq) }), errEnough, "%d of %d read", got, n)
 	require.NotContains(t, log.String(), "slow consumer")
 	require.NotContains(t, log.String(), "reading again", "there was room for everything")
@@ -88,7 +93,7 @@ func TestAMessageThatWasDroppedIsReadWithoutTheNext(t *testing.T) {
 		}
 	}
 	appendMore(100)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), inTime)
 	defer cancel()
 	got := uint64(0)
 	err := q.Read(ctx, 0, func(m queue.Message) error {

@@ -117,7 +117,7 @@ func TestCrash(t *testing.T) {
 	killed := 0
 	for range 3 {
 		before := acknowledged.Load()
-		require.Eventually(t, func() bool { return acknowledged.Load() >= before+300 && s.Engine().PID() != 0 }, 30*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return acknowledged.Load() >= before+300 && s.Engine().PID() != 0 }, time.Minute, time.Millisecond)
 		pid := s.Engine().PID()
 		running := make(chan error, 1)
 		go func() {
@@ -125,7 +125,7 @@ func TestCrash(t *testing.T) {
 		}()
 		require.Eventually(t, func() bool {
 			return ask(ctx, s, "SELECT toString(count()) FROM system.processes WHERE query LIKE 'SELECT count() FROM numbers(1000%'") == "1"
-		}, 30*time.Second, time.Millisecond)
+		}, time.Minute, time.Millisecond)
 		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 		err := <-running
 		require.Error(t, err)
@@ -133,7 +133,7 @@ func TestCrash(t *testing.T) {
 		killed++
 	}
 	before := acknowledged.Load()
-	require.Eventually(t, func() bool { return acknowledged.Load() > before }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return acknowledged.Load() > before }, time.Minute, time.Millisecond)
 	close(stop)
 	<-done
 	stored, err := strconv.ParseInt(ask(ctx, s, "SELECT toString(uniqExact(n)) FROM t"), 10, 64)
@@ -188,7 +188,7 @@ func TestNoOrphan(t *testing.T) {
 	require.Positive(t, p.child)
 	require.True(t, alive(p.child))
 	require.NoError(t, p.cmd.Process.Kill())
-	require.Eventually(t, func() bool { return !alive(p.child) }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return !alive(p.child) }, time.Minute, time.Millisecond)
 }
 
 func TestSecondProcessJoins(t *testing.T) {
@@ -217,8 +217,8 @@ func TestJoinedProcessTakesOver(t *testing.T) {
 	require.NoError(t, s.Conn().Exec(ctx, "CREATE TABLE t (n UInt64) ENGINE = MergeTree ORDER BY n"))
 	require.NoError(t, s.Conn().Exec(ctx, "INSERT INTO t VALUES (1), (2)"))
 	require.NoError(t, p.cmd.Process.Kill())
-	require.Eventually(t, func() bool { return !alive(p.child) }, 20*time.Second, time.Millisecond)
-	require.Eventually(t, func() bool { return ask(ctx, s, "SELECT toString(sum(n)) FROM t") == "3" }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return !alive(p.child) }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return ask(ctx, s, "SELECT toString(sum(n)) FROM t") == "3" }, time.Minute, time.Millisecond)
 	require.Positive(t, s.Engine().PID())
 }
 
@@ -261,7 +261,7 @@ func TestDataOutlivesTheEngine(t *testing.T) {
 	require.NoError(t, s.Conn().Exec(ctx, "INSERT INTO t VALUES (1), (2)"))
 	pid := s.Engine().PID()
 	require.NoError(t, s.Close())
-	require.Eventually(t, func() bool { return !alive(pid) }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return !alive(pid) }, time.Minute, time.Millisecond)
 	require.Equal(t, "3", ask(ctx, open(t, dir), "SELECT toString(sum(n)) FROM t"))
 }
 
