@@ -93,7 +93,7 @@ func FixOf(ev *Event) (Fix, bool) {
 func fix(object []byte) (f Fix, ok bool) {
 	var has int
 	members(object, func(key, value []byte) bool {
-		leaf, ok := leafOf(value)
+		leaf, ok := LeafOf(value)
 		if !ok || leaf.Kind != LeafFloat && leaf.Kind != LeafInt {
 			return true
 		}

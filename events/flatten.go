@@ -82,7 +82,7 @@ func (f *Flattener) object(b []byte, nested bool, visit func(string, Leaf)) {
 			f.object(value, true, visit)
 		} else if value[0] == '"' && f.Lend {
 			visit(f.intern(), Leaf{Kind: LeafString, Str: f.lent(value)})
-		} else if leaf, ok := leafOf(value); ok {
+		} else if leaf, ok := LeafOf(value); ok {
 			visit(f.intern(), leaf)
 		}
 		return true
@@ -115,8 +115,11 @@ func (f *Flattener) intern() string {
 	return p
 }
 
-// leafOf decodes a token. It reports false for objects, arrays and null.
-func leafOf(token []byte) (Leaf, bool) {
+// LeafOf decodes a token of normalised JSON. It reports false for objects, arrays and null.
+func LeafOf(token []byte) (Leaf, bool) {
+	if len(token) == 0 {
+		return Leaf{}, false
+	}
 	switch token[0] {
 	case '"':
 		return Leaf{Kind: LeafString, Str: decoded(token)}, true

@@ -205,6 +205,9 @@ func (p *ruleParser) compile(text string, html bool) (*template.Template, []temp
 	if t == nil {
 		return nil, problems
 	}
+	for _, v := range t.Names() {
+		p.rule.SaysCreated = p.rule.SaysCreated || v.Path == "user.created_at"
+	}
 	scope := template.Scope{Plan: p.o.Plan}
 	for _, w := range p.rule.With {
 		scope.With = append(scope.With, w.Name)

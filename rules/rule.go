@@ -55,6 +55,9 @@ type Rule struct {
 	// out has been taken from Message.
 	Variants []Variant
 
+	// SaysCreated: a message prints user.created_at.
+	SaysCreated bool
+
 	// Source holds the place of every expression and name of an event, by part: "rule" (the rule's
 	// name), "when", "for_each", "on" (its event), "on.where", "on.by", "exit", "exit.where",
 	// "exit.since" (of a list: "exit[0]", "exit[0].where", …), "goal", "goal.where", "goal.value",

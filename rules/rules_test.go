@@ -173,6 +173,7 @@ func TestEveryKey(t *testing.T) {
 	require.True(t, r.Shadow)
 	require.Equal(t, rules.DeliverAll, r.Deliver)
 	require.InDelta(t, 0.25, r.Rollout, 1e-9)
+	require.False(t, r.SaysCreated)
 	require.Len(t, r.Variants, 3)
 	require.Equal(t, []string{"push", "log", "email"}, r.Channels())
 	for variant, want := range map[string]string{"control": "Base", "short": "Short Ann", "mail": "Base"} {
@@ -201,6 +202,16 @@ func TestEveryKey(t *testing.T) {
 	} {
 		require.NotNil(t, r.Source[part], part)
 		require.Equal(t, text, r.Source[part].Text, part)
+	}
+}
+
+func TestSaysCreated(t *testing.T) {
+	for body, want := range map[string]bool{
+		`"{{ user.created_at | date: '%Y' }}"`: true, `"{% if user['created_at'] %}hi{% endif %}"`: true, `"{{ user.id }}, created_at"`: false,
+	} {
+		r, findings := rules.ParseRule("a.yaml", []byte("rule: a\nschedule: \"0 9 * * *\"\nwhen: user.id != nil\nagain: never\nmessage: {push: {body: "+body+"}}\n"), options(t))
+		require.Empty(t, findings)
+		require.Equal(t, want, r.SaysCreated, body)
 	}
 }
 

@@ -36,6 +36,7 @@ type WhoSpec struct {
 	OnMaxAge               int64
 	With                   []NamedExpr // in the file's order: each may use the ones before it
 	ExitSince              string      // a time; "" is the default
+	SaysCreated            bool        // the messages print user.created_at
 }
 
 // DefaultMaxAge is the age in ms beyond which an occurrence no longer triggers an `on:` rule.
@@ -53,6 +54,7 @@ type Who struct {
 	events    []string
 	traits    []string
 	profile   bool
+	created   bool
 	hash      string
 	zones     *zones
 
@@ -82,7 +84,7 @@ type namedLoader struct {
 // them is an error.
 func Compile(spec WhoSpec, schema *Schema) (*Who, []Problem) {
 	c := &compilation{schema: schema, refs: &everyoneRefs{outside: map[string]*node{}}}
-	c.who = &Who{zones: schema.zones}
+	c.who = &Who{zones: schema.zones, created: spec.SaysCreated}
 	c.readForEach(spec.ForEach)
 	c.readOn(&spec)
 	c.broken = HasErrors(c.problems)
@@ -238,7 +240,22 @@ func (c *compilation) finish() {
 	w.features, w.places, w.everyone = e.features, e.places, c.refs.everyone
 	c.collect(e)
 	c.findReads(e)
+	w.created = w.created || c.asksCreated()
 	w.when, w.hash = c.when, c.hash()
+}
+
+// asksCreated says whether anything asks since when a person is known.
+func (c *compilation) asksCreated() bool {
+	visited := map[*node]bool{}
+	var asks func(n *node) bool
+	asks = func(n *node) bool {
+		if visited[n] {
+			return false
+		}
+		visited[n] = true
+		return n.op == opUser && n.name == "created_at" || slices.ContainsFunc(n.kids, asks)
+	}
+	return asks(c.when) || slices.ContainsFunc(c.later(), asks)
 }
 
 // later are the trees of what is computed only of those for whom the condition is true.
@@ -475,6 +492,10 @@ func (w *Who) Everyone() []EveryoneRef { return w.everyone }
 // NeedsProfile reports whether Judge reads Candidate.Profile, but for its devices and consents. With and Since
 // may read all of it.
 func (w *Who) NeedsProfile() bool { return w.profile }
+
+// NeedsCreated reports whether the condition, With, Since or the messages say since when a person is known, which takes
+// reading when all of their events were.
+func (w *Who) NeedsCreated() bool { return w.created }
 
 // Events are the names of events that the condition reads, sorted; "*" is every app event.
 func (w *Who) Events() []string { return slices.Clone(w.events) }

@@ -159,7 +159,11 @@ func (v *operands) raw(o *Operand) any {
 		if o.Path == "time" {
 			return v.occurrence.Time
 		}
-		return ms(fieldOf(v.occurrence, o.Path, declaredType(o.Type)))
+		t := declaredType(o.Type)
+		if t == events.TypeTime { // stored as milliseconds; text is from before it was declared
+			t = events.TypeNumber
+		}
+		return ms(fieldOf(v.occurrence, o.Path, t))
 	case OperandOutside:
 		return ms(v.outside[o.Path])
 	default:

@@ -449,6 +449,13 @@ func TestWhatAConditionAsks(t *testing.T) {
 	require.True(t, w.NeedsProfile())
 	require.False(t, mustCompile(t, WhoSpec{When: `event("Product Added").count > 1`}).NeedsProfile())
 	require.True(t, mustCompile(t, WhoSpec{When: `now > "2026-01-01"`}).NeedsProfile(), "the person's zone")
+	for _, spec := range []WhoSpec{
+		{When: "user.created_at < now - days(7)"}, {When: "true", With: []NamedExpr{{"since", "user.created_at"}}}, {When: "true", SaysCreated: true},
+		{When: "true", With: []NamedExpr{{"others", `everyone.event("Product Added", 'at > $user.created_at').within(days(1)).people`}}},
+	} {
+		require.True(t, mustCompile(t, spec).NeedsCreated())
+	}
+	require.False(t, w.NeedsCreated())
 	require.Equal(t, "properties.cart_id", w.ForEach().Path)
 	on := mustCompile(t, WhoSpec{When: "true", OnEvent: "Parcel Delivered", OnWhere: "properties.weight > 1", OnBy: "parcel_id"}).On()
 	require.Equal(t, On{Event: "Parcel Delivered", Filter: on.Filter, By: "properties.parcel_id", MaxAge: DefaultMaxAge}, *on)

@@ -4,6 +4,7 @@ package segments
 
 import (
 	"encoding/json"
+	"strings"
 
 	"nudge/events"
 )
@@ -74,6 +75,15 @@ type Occurrence struct {
 	Context    json.RawMessage
 }
 
+// Leaf is the value at a path ("properties.cart_id", "context.app.name") as the store keeps it by itself; false where
+// there is no string, number or boolean.
+func (o *Occurrence) Leaf(path string) (events.Leaf, bool) {
+	if inner, ok := strings.CutPrefix(path, "context."); ok {
+		return events.LeafOf(lookup(o.Context, inner))
+	}
+	return events.LeafOf(lookup(o.Properties, strings.TrimPrefix(path, "properties.")))
+}
+
 // ForEach is the `for_each: event(E, filter).by(P)` of a rule.
 type ForEach struct {
 	Event  string
@@ -107,7 +117,7 @@ type Profile struct {
 	Person    events.PersonID
 	UserID    string // the newest known id, "" while anonymous
 	Anonymous string // the newest anonymous id, ""
-	CreatedAt int64  // time of the person's first event
+	CreatedAt int64  // time of the person's first event; 0 too where Who.NeedsCreated says that nothing asks for it
 	Zone      string // IANA name: latest valid of a device, else trait timezone, else ""
 	Traits    map[string]json.RawMessage
 	Devices   []Device

@@ -32,7 +32,7 @@ second in batches of 10, of which every tenth triggers the rule. The rule reads 
 history, and everybody for whom it is true is sent a line to a file.
 
 The delay is from the answer to an event's request, when it is durable, to its decision, when that is
-durable: it holds the writing to the store, the look and the commit. It is known to some 20 ms. With
+durable: it holds the writing to the store, the look and the commit. It is known to some 50 ms. With
 --duration 10m merges settle while it is measured.`,
 		Example: "  bench arrivals --duration 10m\n  bench arrivals --rate 10000",
 		Args:    cobra.NoArgs,
@@ -137,7 +137,7 @@ func (o *arrivalsOptions) run(ctx context.Context, s *session) (_ []*table, err 
 				return nil
 			}
 		}
-		w := &watch{acked: &g.triggers, base: base, every: 20 * time.Millisecond, count: decided}
+		w := &watch{acked: &g.triggers, base: base, every: 50 * time.Millisecond, count: decided}
 		m, err := startMeter(n.process(), n.engine, process{"load", os.Getpid()})
 		if err != nil {
 			return err

@@ -36,7 +36,7 @@ func (l *loader) compile() {
 // findings.
 func (l *loader) rule(r *rules.Rule, schema *segments.Schema) {
 	out := &Rule{Rule: r}
-	spec := segments.WhoSpec{When: r.When, ForEach: r.ForEach}
+	spec := segments.WhoSpec{When: r.When, ForEach: r.ForEach, SaysCreated: r.SaysCreated}
 	if r.When == "" {
 		spec.When = "true" // its absence has been found
 	}

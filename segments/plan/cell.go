@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"nudge/events"
 	"nudge/segments"
@@ -31,10 +32,11 @@ func (c *cell) count(x *foldedFeature, r *row) {
 	case segments.AggCount:
 		c.n++
 	case segments.AggSum, segments.AggAvg, segments.AggMin, segments.AggMax:
-		v := r.numbers[x.number]
-		if math.IsNaN(v) {
+		leaf, _ := r.of.Leaf(x.Path)
+		if leaf.Kind != events.LeafFloat && leaf.Kind != events.LeafInt {
 			return
 		}
+		v := leaf.Num
 		if c.n == 0 || x.Agg == segments.AggMin && v < c.edge || x.Agg == segments.AggMax && v > c.edge {
 			c.edge = v
 		}
@@ -43,20 +45,20 @@ func (c *cell) count(x *foldedFeature, r *row) {
 			c.sum.add(v)
 		}
 	case segments.AggUniq, segments.AggTop:
-		key := r.texts[x.text]
+		key := keyOfLeaf(r.of.Leaf(x.Path))
 		if key == "" {
 			return
 		}
 		if c.keys == nil {
 			c.keys = map[string]tally{}
 		}
-		t, s := c.keys[key], stamp{r.at, r.pos}
+		t, s := c.keys[key], stamp{r.of.Time, r.pos}
 		if t.n++; t.n == 1 || s.after(t.last) {
 			t.last = s
 		}
 		c.keys[key] = t
 	case segments.AggFirst, segments.AggLast:
-		s := stamp{r.at, r.pos}
+		s := stamp{r.of.Time, r.pos}
 		if o := c.occurrence; o == nil || s.after(stamp{o.Time, uint64(o.Pos)}) == (x.Agg == segments.AggLast) {
 			c.occurrence = x.occurrence(r)
 		}
@@ -69,14 +71,14 @@ func (c *cell) count(x *foldedFeature, r *row) {
 }
 
 func (x *foldedFeature) occurrence(r *row) *segments.Occurrence {
-	properties, context := "", ""
-	if x.reads&segments.ReadsProperties != 0 {
-		properties = r.properties
+	o := r.of
+	if x.reads&segments.ReadsProperties == 0 {
+		o.Properties = nil
 	}
-	if x.reads&segments.ReadsContext != 0 {
-		context = r.context
+	if x.reads&segments.ReadsContext == 0 {
+		o.Context = nil
 	}
-	return occurrenceOf(r.at, r.pos, r.event, properties, context)
+	return &o
 }
 
 // listed is how many occurrences a list has at most.
@@ -137,6 +139,59 @@ func occurrenceOf(at int64, pos uint64, event, properties, context string) *segm
 		Time: at, Pos: events.Position(pos), Event: event,
 		Properties: []byte(properties), Context: []byte(context),
 	}
+}
+
+// textOfLeaf is what textOf is of a row: the value as plain text, "" when there is none.
+func textOfLeaf(v events.Leaf, _ bool) string {
+	switch v.Kind {
+	case events.LeafString:
+		return v.Str
+	case events.LeafInt:
+		if v.Int > exactFloat || v.Int < -exactFloat {
+			return strconv.FormatInt(v.Int, 10)
+		}
+		return floatText(v.Num)
+	case events.LeafFloat:
+		return floatText(v.Num)
+	case events.LeafBool:
+		return strconv.FormatBool(v.Bool)
+	default:
+	}
+	return ""
+}
+
+// keyOfLeaf is what keyOf is of a row: the value as text that tells its type, "" when there is none.
+func keyOfLeaf(v events.Leaf, _ bool) string {
+	switch v.Kind {
+	case events.LeafString:
+		return "s" + v.Str
+	case events.LeafInt, events.LeafFloat:
+		return "n" + textOfLeaf(v, true)
+	case events.LeafBool:
+		if v.Bool {
+			return "b1"
+		}
+		return "b0"
+	default:
+	}
+	return ""
+}
+
+// floatText writes a number as the store does: the shortest digits that read as it, with an exponent from 1e21 on and
+// below 1e-6 (as ECMAScript does, but for the sign of a positive exponent). There is no negative zero.
+func floatText(x float64) string {
+	abs := math.Abs(x)
+	switch {
+	case abs == 0:
+		return "0"
+	case abs >= 1e-6 && abs < 1e21:
+		return strconv.FormatFloat(x, 'f', -1, 64)
+	}
+	mantissa, exponent, _ := strings.Cut(strconv.FormatFloat(x, 'e', -1, 64), "e")
+	if digits, negative := strings.CutPrefix(exponent, "-"); negative {
+		return mantissa + "e-" + strings.TrimLeft(digits, "0")
+	}
+	return mantissa + "e" + strings.TrimLeft(exponent, "+0")
 }
 
 // topValue is a value by its keyOf.

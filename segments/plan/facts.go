@@ -41,10 +41,11 @@ func (l *look) gather(ctx context.Context, b *batch) (*facts, error) {
 		}
 	}
 	var placed, profiled []uint64
-	parts := profileParts{ids: f.whole, created: f.whole, contact: f.whole}
+	parts := profileParts{ids: f.whole, contact: f.whole}
 	for g := range b.groups {
 		for _, c := range f.candidates[g] {
 			for _, w := range c.who {
+				parts.created = parts.created || f.whole && l.Who[w].NeedsCreated()
 				if len(l.Who[w].Places()) > 0 && l.spots.somewhere(c.person) {
 					placed = append(placed, c.person)
 				}

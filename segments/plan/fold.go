@@ -6,16 +6,16 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 
+	"nudge/events"
 	"nudge/segments"
 )
 
-// What conditions ask of some people's histories is read in one pass over their rows: the store says of each row
-// what it counts for (which is where filters are), and the rows are folded here. A GROUP BY for the features of
-// people and one for each for_each would read the same rows again, and take the store longer to understand
-// than to answer.
+// What conditions ask of some people's histories is read in one pass over their rows, which are filtered and folded
+// here. A GROUP BY for the features of people and one for each for_each would read the same rows again, and take the
+// store longer to understand than to answer. Filters are not given to the store either: of some people's rows the maps
+// of properties cost twice as much to read as the properties as text, and rows of which nothing counts are few.
 
 // wanted is what is to be read of some people.
 type wanted struct {
@@ -46,19 +46,26 @@ type histories struct {
 // fold is one pass over rows.
 type fold struct {
 	at      int64
-	conds   conditions
-	texts   conditions // named x0, x1, … in the query
-	numbers conditions // named n0, n1, …
+	conds   []condition
+	places  map[conditionKey]int // of conds
 	sources []source
 	kinds   []folded
-	// By column of conds, whether the long parts of a row are read when it counts.
-	properties, context []bool
 }
+
+// condition is one under which rows count: they are occurrences of an event and pass a filter.
+type condition struct {
+	event, message string
+	filter         *segments.Pred
+	// What is read of the rows that may count: properties and contexts are long.
+	properties, context bool
+}
+
+type conditionKey struct{ event, message, filter string }
 
 // folded are the features of people, or of the values of one for_each.
 type folded struct {
-	value    int // column of texts; −1: of people
-	own      int // column of conds: a row says that there is the value
+	path     string // of the value; "": of people
+	own      int    // index in conds: a row says that there is the value
 	features []foldedFeature
 	width    int    // columns of the kind, wanted or not
 	before   uint64 // rows beyond this position do not count
@@ -67,11 +74,10 @@ type folded struct {
 
 type foldedFeature struct {
 	*segments.Feature
-	reads        segments.Reads
-	column       int // of the kind
-	cond         int // column of conds; −1: no row counts
-	text, number int // columns of texts and numbers
-	since        int64
+	reads  segments.Reads
+	column int // of the kind
+	cond   int // index in conds; −1: no row counts
+	since  int64
 }
 
 const nothingCounts = -1
@@ -79,16 +85,48 @@ const nothingCounts = -1
 // apartFrom is how many people are read apart from others: a query has its price.
 const apartFrom = 200
 
-// condition is the column of a condition under which rows count.
-func (f *fold) condition(sql string) int {
-	if sql == "0" {
+// condition is the index of a condition under which rows count.
+func (f *fold) condition(event, message string, filter *segments.Pred) int {
+	if filter != nil && filter.Op == segments.PredFalse {
 		return nothingCounts
 	}
-	at := f.conds.place(sql)
-	for len(f.properties) <= at {
-		f.properties, f.context = append(f.properties, false), append(f.context, false)
+	key := conditionKey{event, message, filter.String()}
+	at, ok := f.places[key]
+	if !ok {
+		at = len(f.conds)
+		f.places[key] = at
+		c := condition{event: event, message: message, filter: filter}
+		c.properties, c.context = readBy(filter)
+		c.properties = c.properties || message != "" && message != "*" // the rule is one
+		f.conds = append(f.conds, c)
 	}
 	return at
+}
+
+// readBy says what a filter reads of rows.
+func readBy(p *segments.Pred) (properties, context bool) {
+	if p == nil {
+		return false, false
+	}
+	for _, o := range []*segments.Operand{p.L, p.R} {
+		if o != nil && o.Kind == segments.OperandPath && o.Path != "time" {
+			inContext := isContext(o.Path)
+			properties, context = properties || !inContext, context || inContext
+		}
+	}
+	for _, k := range p.Kids {
+		p, c := readBy(k)
+		properties, context = properties || p, context || c
+	}
+	return properties, context
+}
+
+func isContext(path string) bool { return strings.HasPrefix(path, "context.") }
+
+// readsPath notes that rows that count under a condition are asked for what is at a path.
+func (f *fold) readsPath(cond int, path string) {
+	c := &f.conds[cond]
+	c.properties, c.context = c.properties || !isContext(path), c.context || isContext(path)
 }
 
 func (f *fold) add(of *columns, wanted []int, later bool, to *folded) {
@@ -102,8 +140,12 @@ func (f *fold) add(of *columns, wanted []int, later bool, to *folded) {
 		if feature.Within > 0 {
 			x.since = f.at - feature.Within
 		}
-		if x.cond = f.condition(all(happened(feature.Event, feature.Message), render(feature.Filter, occurrence{}))); x.cond != nothingCounts {
+		if x.cond = f.condition(feature.Event, feature.Message, feature.Filter); x.cond != nothingCounts {
+			f.sources = append(f.sources, source{x.Event, x.Message, x.Within})
 			f.reads(&x)
+			if to.path != "" {
+				f.readsPath(x.cond, to.path)
+			}
 		}
 		to.features = append(to.features, x)
 	}
@@ -111,73 +153,72 @@ func (f *fold) add(of *columns, wanted []int, later bool, to *folded) {
 
 // reads notes what a feature reads of the rows that count.
 func (f *fold) reads(x *foldedFeature) {
-	f.sources = append(f.sources, source{x.Event, x.Message, x.Within})
 	switch x.Agg {
-	case segments.AggSum, segments.AggAvg, segments.AggMin, segments.AggMax:
-		v := mapValue(strings.TrimPrefix(x.Path, "properties."), "")
-		x.number = f.numbers.place("if(" + v.isNum + ", " + v.num + ", nan)")
-	case segments.AggUniq, segments.AggTop:
-		x.text = f.texts.place(keyOf(x.Path))
+	case segments.AggCount:
+	case segments.AggSum, segments.AggAvg, segments.AggMin, segments.AggMax, segments.AggUniq, segments.AggTop:
+		f.readsPath(x.cond, x.Path)
 	default:
-		f.properties[x.cond] = f.properties[x.cond] || x.reads&segments.ReadsProperties != 0
-		f.context[x.cond] = f.context[x.cond] || x.reads&segments.ReadsContext != 0
+		c := &f.conds[x.cond]
+		c.properties = c.properties || x.reads&segments.ReadsProperties != 0
+		c.context = c.context || x.reads&segments.ReadsContext != 0
 	}
 }
 
 // sql writes the query for the rows.
 func (f *fold) sql(m moment, people []uint64) string {
-	columns := []string{"p", "t", "pos", "toString(event)", f.long("properties", f.properties), f.long("context", f.context)}
-	var counts []string
-	for i := range f.conds.list {
-		name := f.conds.prefix + strconv.Itoa(i)
-		columns, counts = append(columns, "toUInt8("+name+")"), append(counts, name)
+	flags := "toUInt32(0)"
+	if slices.ContainsFunc(f.conds, func(c condition) bool { return c.message != "" }) {
+		flags = "e.flags"
 	}
-	further := slices.Concat(f.texts.list, f.numbers.list)
-	for i := range f.texts.list {
-		columns = append(columns, "x"+strconv.Itoa(i))
-	}
-	for i := range f.numbers.list {
-		columns = append(columns, "n"+strconv.Itoa(i))
-	}
-	read := words(append(slices.Clone(columns), further...)...)
-	return "SELECT " + strings.Join(columns, ", ") + " FROM (" + m.eventRows(f.sources, people, read, &f.conds, further...) + ") WHERE " + anyOf(counts...)
+	return m.eventSelect(f.sources, people, []string{
+		"toUnixTimestamp64Milli(e.time)", "e.pos", "e.kind", "toString(e.event)", flags,
+		f.long("e.properties", func(c condition) bool { return c.properties }), f.long("e.context", func(c condition) bool { return c.context }),
+	})
 }
 
-// long is a long part of a row, where something reads it.
-func (f *fold) long(name string, reads []bool) string {
-	var when []string
-	for i, r := range reads {
-		if r {
-			when = append(when, f.conds.prefix+strconv.Itoa(i))
+// long is a long part of rows, of the events of which it is read.
+func (f *fold) long(column string, isRead func(condition) bool) string {
+	var names []string
+	for _, c := range f.conds {
+		if !isRead(c) {
+			continue
 		}
+		if c.event == "*" {
+			return column
+		}
+		names = append(names, literal(c.event))
 	}
-	if len(when) == 0 {
+	if len(names) == 0 {
 		return "''"
 	}
-	return "if(" + anyOf(when...) + ", " + name + ", '')"
+	slices.Sort(names)
+	return "if(e.event IN (" + strings.Join(slices.Compact(names), ", ") + "), " + column + ", '')"
 }
 
 // planned lays out the pass; nil where there is nothing to read.
 func (l *look) planned(w *wanted, keyed []columns) *fold {
-	f := &fold{at: l.At, conds: conditions{prefix: "c"}, texts: conditions{prefix: "x"}, numbers: conditions{prefix: "n"}}
+	f := &fold{at: l.At, places: map[conditionKey]int{}}
 	if len(w.person) > 0 {
-		of := folded{value: -1, own: nothingCounts, before: math.MaxUint64, into: values{}}
+		of := folded{own: nothingCounts, before: math.MaxUint64, into: values{}}
 		f.add(&l.person, w.person, w.later, &of)
 		f.kinds = append(f.kinds, of)
 	}
 	if len(w.earlier) > 0 {
-		of := folded{value: -1, own: nothingCounts, before: w.before, into: values{}}
+		of := folded{own: nothingCounts, before: w.before, into: values{}}
 		f.add(&l.person, w.earlier, w.later, &of)
 		f.kinds = append(f.kinds, of)
 	}
 	for _, k := range w.keyed {
-		own, counts := forEachSource(k.forEach)
-		of := folded{value: f.texts.place(textOf(k.forEach.Path)), own: f.condition(counts), before: math.MaxUint64, into: values{}}
+		own, _ := forEachSource(k.forEach)
+		of := folded{path: k.forEach.Path, own: f.condition(own.event, own.message, k.forEach.Filter), before: math.MaxUint64, into: values{}}
 		f.sources = append(f.sources, own)
+		if of.own != nothingCounts {
+			f.readsPath(of.own, of.path)
+		}
 		f.add(&keyed[k.group], k.columns, w.later, &of)
 		f.kinds = append(f.kinds, of)
 	}
-	if len(f.conds.list) == 0 {
+	if len(f.conds) == 0 {
 		return nil
 	}
 	return f
@@ -230,6 +271,9 @@ func (l *look) readAll(ctx context.Context, m moment, w *wanted, keyed []columns
 		if err := scan(r.dest...); err != nil {
 			return err
 		}
+		if !f.counted(r) {
+			return nil
+		}
 		for i := range f.kinds {
 			f.kinds[i].count(r)
 		}
@@ -253,28 +297,50 @@ func (l *look) readAll(ctx context.Context, m moment, w *wanted, keyed []columns
 
 // row is a row that has been read.
 type row struct {
-	person, pos                uint64
-	at                         int64
-	event, properties, context string
-	counts                     []uint8
-	texts                      []string
-	numbers                    []float64
-	dest                       []any
+	person, pos uint64
+	kind        uint8
+	flags       uint32
+	of          segments.Occurrence
+	counts      []bool // by condition
+	dest        []any
 }
 
 func (f *fold) row() *row {
-	r := &row{counts: make([]uint8, len(f.conds.list)), texts: make([]string, len(f.texts.list)), numbers: make([]float64, len(f.numbers.list))}
-	r.dest = []any{&r.person, &r.at, &r.pos, &r.event, &r.properties, &r.context}
-	for i := range r.counts {
-		r.dest = append(r.dest, &r.counts[i])
-	}
-	for i := range r.texts {
-		r.dest = append(r.dest, &r.texts[i])
-	}
-	for i := range r.numbers {
-		r.dest = append(r.dest, &r.numbers[i])
-	}
+	r := &row{counts: make([]bool, len(f.conds))}
+	r.dest = []any{&r.person, &r.of.Time, &r.pos, &r.kind, &r.of.Event, &r.flags, &r.of.Properties, &r.of.Context}
 	return r
+}
+
+// counted works out what the row counts for, and whether for anything.
+func (f *fold) counted(r *row) bool {
+	r.of.Pos = events.Position(r.pos)
+	any := false
+	for i := range f.conds {
+		c := &f.conds[i]
+		r.counts[i] = c.happened(r) && (c.filter == nil || c.filter.Eval(&r.of, nil))
+		any = any || r.counts[i]
+	}
+	return any
+}
+
+// happened is what the function of the same name is to the store.
+func (c *condition) happened(r *row) bool {
+	if c.message == "" {
+		switch events.Kind(r.kind) {
+		case events.KindTrack, events.KindPage, events.KindScreen:
+		default:
+			return false
+		}
+		return c.event == r.of.Event || c.event == "*" && r.of.Event != events.LocationUpdated
+	}
+	if events.Kind(r.kind) != events.KindMessage || c.event != r.of.Event || events.Flags(r.flags)&events.MachineOpen != 0 {
+		return false
+	}
+	if c.message == "*" {
+		return true
+	}
+	rule, _ := r.of.Leaf("rule")
+	return rule.Kind == events.LeafString && rule.Str == c.message
 }
 
 // count counts a row for whatever it counts for. into holds cells until done.
@@ -283,31 +349,38 @@ func (k *folded) count(r *row) {
 		return
 	}
 	who := holder{person: r.person}
-	exists := false
-	if k.value >= 0 {
-		if who.value = r.texts[k.value]; who.value == "" {
+	exists := k.own != nothingCounts && r.counts[k.own]
+	if !exists && !k.counts(r) {
+		return
+	}
+	if k.path != "" {
+		if who.value = textOfLeaf(r.of.Leaf(k.path)); who.value == "" {
 			return
 		}
-		exists = k.own != nothingCounts && r.counts[k.own] == 1
 	}
-	var cells []any
+	cells := k.cells(who)
 	for i := range k.features {
-		x := &k.features[i]
-		if x.cond == nothingCounts || r.counts[x.cond] == 0 || r.at <= x.since {
-			continue
+		if x := &k.features[i]; x.counts(r) {
+			c := cells[x.column].(*cell) //nolint:forcetypeassert // made by cells
+			c.count(x, r)
 		}
-		if cells == nil {
-			cells = k.cells(who)
-		}
-		c := cells[x.column].(*cell) //nolint:forcetypeassert // made by cells
-		c.count(x, r)
 	}
 	if exists {
-		if cells == nil {
-			cells = k.cells(who)
-		}
 		cells[k.width] = true
 	}
+}
+
+func (k *folded) counts(r *row) bool {
+	for i := range k.features {
+		if k.features[i].counts(r) {
+			return true
+		}
+	}
+	return false
+}
+
+func (x *foldedFeature) counts(r *row) bool {
+	return x.cond != nothingCounts && r.counts[x.cond] && r.of.Time > x.since
 }
 
 // cells are those of a holder; behind them is whether it exists.
@@ -327,7 +400,7 @@ func (k *folded) cells(who holder) []any {
 // done turns cells into values, and leaves out values that never occurred.
 func (k *folded) done() values {
 	for who, cells := range k.into {
-		if k.value >= 0 && cells[k.width] == nil {
+		if k.path != "" && cells[k.width] == nil {
 			delete(k.into, who)
 			continue
 		}

@@ -173,9 +173,11 @@ func (l *look) answer(w, g int, c candidate, facts *facts) verdict {
 // complete adds what a rule needs of those for whom it is true.
 func (l *look) complete(ctx context.Context, b *batch, told []verdict, facts *facts) error {
 	var people []uint64
+	parts := profileParts{ids: true, contact: true}
 	for i := range told {
 		if told[i].Truth == segments.True && (!facts.whole || facts.profiles[told[i].person] == nil) {
 			people = append(people, told[i].person)
+			parts.created = parts.created || l.Who[told[i].Who].NeedsCreated()
 		}
 	}
 	if !facts.whole {
@@ -183,7 +185,7 @@ func (l *look) complete(ctx context.Context, b *batch, told []verdict, facts *fa
 			return err
 		}
 	}
-	profiles, err := l.moment.profiles(ctx, l.asker, distinct(people), wholeProfile())
+	profiles, err := l.moment.profiles(ctx, l.asker, distinct(people), parts)
 	if err != nil {
 		return err
 	}

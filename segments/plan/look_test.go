@@ -62,6 +62,11 @@ func TestArrivals(t *testing.T) {
 	require.Equal(t, map[string]any{"parcel": "p1"}, answers[0].With)
 	require.Equal(t, events.Position(12), answers[0].Trigger.Pos)
 	require.Equal(t, "u1", answers[0].Profile.UserID)
+	require.Zero(t, answers[0].Profile.CreatedAt, "nothing asks for it")
+
+	said := compile(t, segments.WhoSpec{When: `did("Order Completed")`, OnEvent: "Parcel Delivered", OnWhere: "properties.late", OnBy: "parcel_id", SaysCreated: true})
+	answers = ask(t, p, segments.Look{Who: []*segments.Who{said}, After: 10, UpTo: 55})
+	require.Equal(t, int64(t0-5*day), answers[0].Profile.CreatedAt)
 
 	q.After = 11
 	require.Equal(t, []string{"0 1 p1"}, brief(ask(t, p, q)))
@@ -132,8 +137,12 @@ func TestFailureIsIsolated(t *testing.T) {
 	answers := ask(t, p, segments.Look{Who: []*segments.Who{bad, good}})
 	require.Equal(t, []string{"0 0 failed", "1 1"}, brief(stripped(answers)))
 	require.Error(t, answers[0].Err)
-	answers = ask(t, p, segments.Look{Who: []*segments.Who{bad, good}, People: []events.PersonID{1}})
-	require.Equal(t, []string{"0 1 failed", "1 1"}, brief(stripped(answers)))
+	// Histories of given people are filtered by Go; it is a count of everybody that the store cannot make.
+	counts := compile(t, segments.WhoSpec{When: `did("A")`, With: []segments.NamedExpr{
+		{Name: "others", Expr: `everyone.event("A", 'properties.name matches "\\\\p{L}{1000}"').within(days(1)).people`},
+	}})
+	answers = ask(t, p, segments.Look{Who: []*segments.Who{bad, good, counts}, People: []events.PersonID{1}})
+	require.Equal(t, []string{"0 1", "1 1", "2 1 failed"}, brief(stripped(answers)))
 }
 
 func stripped(answers []segments.Answer) []segments.Answer {

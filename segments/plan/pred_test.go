@@ -182,6 +182,66 @@ func TestFilterLikeGo(t *testing.T) {
 	})
 }
 
+// A value that is grouped by is the same text whether the store writes it or Go.
+func TestTextLikeGo(t *testing.T) {
+	w := newWorld(t)
+	var rows []happening
+	add := func(v any) {
+		rows = append(rows, happening{
+			person: 1, event: "E", time: t0, pos: uint64(len(rows) + 1), props: map[string]any{"v": v, "n": map[string]any{"m": v}}, context: map[string]any{"n": map[string]any{"m": v}},
+		})
+	}
+	for _, v := range numbers {
+		add(v)
+	}
+	for _, v := range awkward {
+		add(v)
+	}
+	for e := -30; e < 30; e++ {
+		add(math.Pow10(e))
+		add(-1.25 * math.Pow10(e))
+		add(math.Nextafter(math.Pow10(e), 0))
+	}
+	drawn := rapid.OneOf(rapid.Map(rapid.Float64(), func(f float64) any { return f }), rapid.Map(rapid.Float64Range(-1e6, 1e6), func(f float64) any { return f }),
+		rapid.Map(rapid.Int64(), func(i int64) any { return i }), rapid.Map(rapid.Bool(), func(b bool) any { return b }))
+	for i := range 400 {
+		if v := drawn.Example(i); v != math.Inf(1) && v != math.Inf(-1) {
+			add(v)
+		}
+	}
+	w.events(rows...)
+	a := &asker{p: w.planner(Options{})}
+	paths := []string{"properties.v", "properties.n.m", "properties.missing", "context.n.m"}
+	texts := make([]string, 0, 2*len(paths))
+	for _, p := range paths {
+		texts = append(texts, textOf(p))
+	}
+	texts = append(texts, keyOf(paths[0]), keyOf(paths[1]))
+	m := a.p.moment(t0, 100_000, 0, &mapping{})
+	seen := 0
+	err := a.query(context.Background(), "SELECT pos, ["+strings.Join(texts, ", ")+"] FROM ("+m.eventRows([]source{{event: "E"}}, nil, words(append(texts, "pos")...), &conditions{})+")", func(scan func(...any) error) error {
+		var pos uint64
+		var stored []string
+		if err := scan(&pos, &stored); err != nil {
+			return err
+		}
+		seen++
+		o := rows[pos-1].occurrence()
+		here := make([]string, 0, len(stored))
+		for _, p := range paths {
+			here = append(here, textOfLeaf(o.Leaf(p)))
+		}
+		here = append(here, keyOfLeaf(o.Leaf(paths[0])), keyOfLeaf(o.Leaf(paths[1])))
+		if leaf, _ := o.Leaf(paths[3]); math.Abs(leaf.Num) > math.MaxInt64 { // an integer of 20 digits in a context is nothing to the store
+			here[3] = stored[3]
+		}
+		require.Equal(t, stored, here, "%v", rows[pos-1].props["v"])
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, len(rows), seen)
+}
+
 // Whatever a literal holds, the store reads it back, and nothing else is run.
 func FuzzLiteral(f *testing.F) {
 	for _, s := range awkward {

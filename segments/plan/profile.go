@@ -50,8 +50,8 @@ func (s stamp) after(o stamp) bool { return s.time > o.time || s.time == o.time 
 
 // profileParts are the parts of profiles that are not read for every condition that asks for a profile.
 type profileParts struct {
-	ids     bool // and with them who is known at all
-	created bool // since when they are known: their events
+	ids     bool
+	created bool // since when they are known, and so whether they are: of ids and all of their events
 	contact bool // devices and consents
 }
 
@@ -64,8 +64,13 @@ func (m moment) profiles(ctx context.Context, a *asker, people []uint64, parts p
 		return nil, nil
 	}
 	r := profileReader{
-		m: m, ids: parts.ids, out: make(map[uint64]*segments.Profile, len(people)), newest: map[uint64][2]uint64{}, consents: map[consentKey][]consentRow{},
+		m: m, parts: parts, out: make(map[uint64]*segments.Profile, len(people)), newest: map[uint64][2]uint64{}, consents: map[consentKey][]consentRow{},
 		zones: map[uint64]stamp{}, valid: map[string]bool{},
+	}
+	if !parts.created { // nobody is found out not to be known
+		for _, p := range people {
+			r.get(p)
+		}
 	}
 	if err := a.about(people)(ctx, m.profilesSQL(people, parts), func(scan func(...any) error) error {
 		var x profileRow
@@ -138,7 +143,7 @@ func (m moment) profilesSQL(people []uint64, parts profileParts) string {
 // profileReader puts profiles together.
 type profileReader struct {
 	m        moment
-	ids      bool // are read
+	parts    profileParts // that are read
 	rows     []profileRow
 	out      map[uint64]*segments.Profile
 	newest   map[uint64][2]uint64 // position of the user id, of the anonymous id
@@ -163,7 +168,7 @@ func (r *profileReader) read() {
 				profile.CreatedAt = x.t
 			}
 		case rowTrait:
-			if profile := r.known(x.p); profile != nil && x.b != "null" && x.b != "" {
+			if profile := r.out[x.p]; profile != nil && x.b != "null" && x.b != "" {
 				profile.Traits[x.a] = json.RawMessage(x.b)
 			}
 		case rowDevice:
@@ -188,14 +193,6 @@ func (r *profileReader) read() {
 	}
 }
 
-// known is the profile of somebody who has an id; where ids are not read, of anybody.
-func (r *profileReader) known(p uint64) *segments.Profile {
-	if r.ids {
-		return r.out[p]
-	}
-	return r.get(p)
-}
-
 func (r *profileReader) get(p uint64) *segments.Profile {
 	profile := r.out[p]
 	if profile == nil {
@@ -207,7 +204,7 @@ func (r *profileReader) get(p uint64) *segments.Profile {
 
 func (r *profileReader) id(x profileRow) {
 	profile := r.get(x.p)
-	if profile.CreatedAt == 0 || x.t < profile.CreatedAt {
+	if r.parts.created && (profile.CreatedAt == 0 || x.t < profile.CreatedAt) {
 		profile.CreatedAt = x.t
 	}
 	at := r.newest[x.p]
@@ -228,7 +225,7 @@ func (r *profileReader) zone(x profileRow) {
 		r.valid[x.a] = known
 	}
 	s := stamp{x.t, x.n}
-	profile := r.known(x.p)
+	profile := r.out[x.p]
 	if profile != nil && known && (profile.Zone == "" || s.after(r.zones[x.p])) {
 		profile.Zone, r.zones[x.p] = x.a, s
 	}

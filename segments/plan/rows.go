@@ -83,9 +83,8 @@ func selected(columns []rowColumn) []string {
 // columns c0, c1, …: most features share theirs with others, and what a query costs before it reads
 // anything grows with its text.
 type conditions struct {
-	places map[string]int
-	list   []string
-	prefix string // of the names; "" is c
+	names map[string]string
+	list  []string
 }
 
 // column is the name of a condition's column.
@@ -93,23 +92,16 @@ func (c *conditions) column(sql string) string {
 	if sql == "0" || sql == "1" {
 		return sql
 	}
-	return c.name(c.place(sql))
-}
-
-func (c *conditions) name(at int) string { return cmp.Or(c.prefix, "c") + strconv.Itoa(at) }
-
-// place is the column of an expression among the others.
-func (c *conditions) place(sql string) int {
-	at, ok := c.places[sql]
+	name, ok := c.names[sql]
 	if !ok {
-		if c.places == nil {
-			c.places = map[string]int{}
+		if c.names == nil {
+			c.names = map[string]string{}
 		}
-		at = len(c.list)
-		c.places[sql] = at
-		c.list = append(c.list, sql+" AS "+c.name(at))
+		name = "c" + strconv.Itoa(len(c.list))
+		c.names[sql] = name
+		c.list = append(c.list, sql+" AS "+name)
 	}
-	return at
+	return name
 }
 
 // source is one event whose history is read, and how far back (ms; 0 is all that is kept).
