@@ -450,7 +450,9 @@ func TestWhatAConditionAsks(t *testing.T) {
 	require.False(t, mustCompile(t, WhoSpec{When: `event("Product Added").count > 1`}).NeedsProfile())
 	require.True(t, mustCompile(t, WhoSpec{When: `now > "2026-01-01"`}).NeedsProfile(), "the person's zone")
 	for _, spec := range []WhoSpec{
-		{When: "user.created_at < now - days(7)"}, {When: "true", With: []NamedExpr{{"since", "user.created_at"}}}, {When: "true", SaysCreated: true},
+		{When: "user.created_at < now - days(7)"},
+		{When: "true", With: []NamedExpr{{"since", "user.created_at"}}},
+		{When: "true", SaysCreated: true},
 		{When: "true", With: []NamedExpr{{"others", `everyone.event("Product Added", 'at > $user.created_at').within(days(1)).people`}}},
 	} {
 		require.True(t, mustCompile(t, spec).NeedsCreated())
