@@ -81,6 +81,12 @@ func (e *Engine) decidePerson(l *live, t ledger.Tick, st *ledger.State, id event
 		if c.open == nil && c.rule.On == nil && st.Answered(c.rule.Name, ledger.Watch{Person: id, Value: c.answer.Value}) {
 			continue // it was open when the tick was first run
 		}
+		if c.answer.Stands {
+			if decide.Stands(c.rule.Rule, in.State.Slot(c.rule.Name, c.answer.Value), t.T1) {
+				st.Answer(c.rule.Name, ledger.Watch{Person: id, Value: c.answer.Value})
+			}
+			continue
+		}
 		if c.open == nil && c.rule.On == nil { // before the decisions: an entry that ends now is asked for at the next look
 			st.Answer(c.rule.Name, ledger.Watch{Person: id, Value: c.answer.Value})
 		}

@@ -297,7 +297,7 @@ func (e *Engine) findExits(ctx context.Context, l *live, t ledger.Tick, f *found
 	after := t.T1
 	for p, cs := range f.people {
 		for _, c := range cs {
-			if len(c.rule.Exits) > 0 {
+			if len(c.rule.Exits) > 0 && !c.answer.Stands {
 				people = append(people, p)
 				after = min(after, e.exitEntry(c, t.T1).since)
 			}
@@ -319,7 +319,7 @@ func (e *Engine) findExits(ctx context.Context, l *live, t ledger.Tick, f *found
 	for p, cs := range f.people {
 		var list []segments.Occurrence
 		for _, c := range cs {
-			if len(c.rule.Exits) == 0 {
+			if len(c.rule.Exits) == 0 || c.answer.Stands {
 				continue
 			}
 			if list == nil {

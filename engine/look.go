@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 
+	"nudge/engine/decide"
 	"nudge/engine/ledger"
 	"nudge/engine/workspace"
 	"nudge/events"
@@ -101,7 +102,7 @@ func (k *ticking) run(ctx context.Context) error {
 		k.rules, k.whole = append(k.rules, r), append(k.whole, from == segments.Baseline{})
 		q.Who, q.From, q.OwnClock = append(q.Who, r.Who), append(q.From, from), append(q.OwnClock, k.t.Zones[name] != nil)
 	}
-	q.Asks = k.asks(q.From)
+	q.Asks, q.Stands = k.asks(q.From), k.stands
 	for i, from := range q.From {
 		k.whole[i] = from == segments.Baseline{}
 	}
@@ -114,6 +115,20 @@ func (k *ticking) run(ctx context.Context) error {
 		return err
 	}
 	return k.end(ctx)
+}
+
+// stands says that nothing comes of it that a rule's condition is true of somebody. What may change that before it is
+// decided is an entry whose end lets them in again, for which State.Asked has them at the next look, and a merge, which
+// is a change. On people's own clocks it takes the person's zone to say whose look it is.
+func (k *ticking) stands(who int, person events.PersonID, value string) bool {
+	r := k.rules[who]
+	if k.t.Zones[r.Name] != nil {
+		return false
+	}
+	s := k.e.shardOf(person)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return decide.Stands(r.Rule, s.state.Person(person).Slot(r.Name, value), k.t.T1)
 }
 
 // from is where a rule's look begins: nowhere when it is a first one.

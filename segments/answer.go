@@ -53,6 +53,7 @@ type Answer struct {
 	Since    int64          // exit.since, Unix ms; 0: the default applies
 	Trigger  *Occurrence
 	Profile  *Profile
+	Stands   bool // True, and no more is said: Tick.Stands
 }
 
 // Change is a merge of Person into Into, or the erasure of Person.

@@ -72,6 +72,10 @@ type Tick struct {
 	OwnClock []bool
 	// Asks are judged whatever has changed, and answered whether true or not.
 	Asks []Ask
+	// Stands, where it is set, says of somebody for whom a condition is true (with for_each, for a value) that nothing
+	// comes of it, because they are in the rule. Of them it is only said that it is. It is not asked about Asks. It may
+	// be called concurrently with whatever the caller does.
+	Stands func(who int, person events.PersonID, value string) bool
 }
 
 // Ask names somebody whom a condition is judged for in any case.

@@ -311,6 +311,9 @@ func (t *ticking) look(ctx context.Context, set *ruleState, full bool) (c cost, 
 			q.From[i] = set.at
 		}
 	}
+	if !full {
+		q.Stands = set.stands
+	}
 	got := newHeard(len(set.whos))
 	m, err := t.startCost(ctx)
 	if err != nil {

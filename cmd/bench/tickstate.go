@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"nudge/events"
 	"nudge/segments"
 )
 
@@ -110,6 +111,12 @@ type ruleState struct {
 
 func newRuleSet(rules []tickRule, whos []*segments.Who) *ruleState {
 	return &ruleState{rules: rules, whos: whos, in: make([][]truth, len(whos)), judged: make([]int64, len(whos)), turned: make([]int64, len(whos))}
+}
+
+// stands says that somebody is in a rule already.
+func (r *ruleState) stands(who int, person events.PersonID, value string) bool {
+	_, in := slices.BinarySearchFunc(r.in[who], truth{uint64(person), hashed(value)}, truth.compare)
+	return in
 }
 
 // apply brings the state to a tick. Who was merged into somebody else is nobody any more.

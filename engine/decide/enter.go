@@ -106,6 +106,12 @@ func Asks(r *rules.Rule, slot *ledger.Slot, t int64) bool {
 	}
 }
 
+// Stands says of somebody for whom a look at t finds the condition true that nothing comes of it: they are in the rule.
+// What Asks says follows from it.
+func Stands(r *rules.Rule, slot *ledger.Slot, t int64) bool {
+	return slot != nil && len(slot.Open) == 0 && !enters(r, slot, "", t)
+}
+
 // newlyTrue says of somebody whom a first look would let in that the condition was not true for them
 // at the looks before: they have never been in the rule (live or in shadow, as it is now), or it has
 // been false since. Of one who waits for `after` nobody knows; they go on as before.

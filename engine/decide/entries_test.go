@@ -27,6 +27,24 @@ func TestAnErrorLetsNobodyIn(t *testing.T) {
 	require.Empty(t, w.decide(noon+2*hour, yes), "an error is no false answer")
 }
 
+// TestStands says that nothing comes of a condition that is true exactly where deciding brings nothing.
+func TestStands(t *testing.T) {
+	for name, again := range map[string]rules.Again{
+		"never": {Mode: rules.AgainNever}, "each time": {Mode: rules.AgainEachTime}, "every tick": {Mode: rules.AgainEveryTick},
+		"after": {Mode: rules.AgainAfter, After: 2 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			r := rule("r", func(r *rules.Rule) { r.Again = again })
+			require.False(t, decide.Stands(r, nil, noon), "who was never in it")
+			for _, at := range []int64{noon, noon, noon + hour, noon + 3*hour, noon + 4*hour} {
+				stands := decide.Stands(r, w.state.Person(w.person).Slot("r", ""), at)
+				require.Equal(t, stands, len(w.at(at, r)) == 0, at)
+			}
+		})
+	}
+}
+
 func on(r *rules.Rule) {
 	r.Schedule, r.On = nil, &rules.On{Event: "Parcel", MaxAge: time.Hour}
 	r.Again, r.WhileHeld = rules.Again{Mode: rules.AgainEachTime}, rules.Keep

@@ -40,7 +40,7 @@ func (c *crowd) ask(ctx context.Context, told []verdict) error {
 	for i := range told {
 		who := c.l.Who[told[i].Who]
 		refs := who.Everyone()
-		if told[i].Truth != segments.True || len(refs) == 0 {
+		if !told[i].asks() || len(refs) == 0 {
 			continue
 		}
 		// A value may be asked with an earlier count in its filter; such counts come in further rounds.

@@ -125,6 +125,9 @@ type verdict struct {
 	candidate
 }
 
+// asks says whether somebody gets something of the rule, so that more is read of them.
+func (v *verdict) asks() bool { return v.Truth == segments.True && !v.Stands }
+
 // judge reads what the conditions of a batch ask for and lets the conditions decide.
 func (l *look) judge(ctx context.Context, b *batch) (verdicts, error) {
 	facts, err := l.gather(ctx, b)
@@ -175,7 +178,10 @@ func (l *look) complete(ctx context.Context, b *batch, told []verdict, facts *fa
 	var people []uint64
 	parts := profileParts{ids: true, contact: true}
 	for i := range told {
-		if told[i].Truth == segments.True && (!facts.whole || facts.profiles[told[i].person] == nil) {
+		if told[i].Truth == segments.True && l.stands != nil {
+			told[i].Stands = l.stands(told[i].Who, told[i].candidate)
+		}
+		if told[i].asks() && (!facts.whole || facts.profiles[told[i].person] == nil) {
 			people = append(people, told[i].person)
 			parts.created = parts.created || l.Who[told[i].Who].NeedsCreated()
 		}
@@ -190,7 +196,7 @@ func (l *look) complete(ctx context.Context, b *batch, told []verdict, facts *fa
 		return err
 	}
 	for i := range told {
-		if v := &told[i]; v.Truth == segments.True {
+		if v := &told[i]; v.asks() {
 			if p := profiles[v.person]; p != nil {
 				v.of.Profile = p
 			}
@@ -202,11 +208,11 @@ func (l *look) complete(ctx context.Context, b *batch, told []verdict, facts *fa
 	}
 	for i := range told {
 		v, who := &told[i], l.Who[told[i].Who]
-		if v.Truth == segments.Failed {
+		if v.Truth == segments.Failed || v.Stands {
 			continue
 		}
 		v.Features = who.Values(v.of)
-		if v.Truth != segments.True {
+		if !v.asks() {
 			continue
 		}
 		v.Since, _ = who.Since(v.of)
@@ -222,7 +228,7 @@ func (l *look) complete(ctx context.Context, b *batch, told []verdict, facts *fa
 func (l *look) readLater(ctx context.Context, b *batch, told []verdict) error {
 	some := newBatch(b.groups, b.keyed)
 	reads := func(v *verdict) bool {
-		return v.Truth == segments.True && slices.ContainsFunc(l.Who[v.Who].Features(), func(f segments.Feature) bool {
+		return v.asks() && slices.ContainsFunc(l.Who[v.Who].Features(), func(f segments.Feature) bool {
 			return f.Later || f.ReadsLater != f.Reads
 		})
 	}

@@ -25,6 +25,7 @@ type look struct {
 	spots  *spots                        // nil: no condition asks for places, or nobody knows who is anywhere
 	dated  []bool                        // by condition: what falls due by itself is to be written down
 	keep   func(w int, c candidate) bool // which answers are told that are neither True nor Failed; nil: none
+	stands func(w int, c candidate) bool // of which true ones no more is read than that; nil: of none
 }
 
 // Look answers a question, in calls of fn. It first judges conditions about people and values: a call

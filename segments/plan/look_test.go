@@ -66,7 +66,7 @@ func TestArrivals(t *testing.T) {
 
 	said := compile(t, segments.WhoSpec{When: `did("Order Completed")`, OnEvent: "Parcel Delivered", OnWhere: "properties.late", OnBy: "parcel_id", SaysCreated: true})
 	answers = ask(t, p, segments.Look{Who: []*segments.Who{said}, After: 10, UpTo: 55})
-	require.Equal(t, int64(t0-5*day), answers[0].Profile.CreatedAt)
+	require.Equal(t, t0-5*day, answers[0].Profile.CreatedAt)
 
 	q.After = 11
 	require.Equal(t, []string{"0 1 p1"}, brief(ask(t, p, q)))

@@ -99,6 +99,11 @@ func (p *Planner) tick(ctx context.Context, q segments.Tick, fn func(*segments.P
 	groups, _ := grouped(q.Who)
 	l.prepare(groups)
 	l.keep = t.wasAsked
+	if q.Stands != nil {
+		l.stands = func(w int, c candidate) bool {
+			return !t.wasAsked(w, c) && q.Stands(w, events.PersonID(c.person), c.value)
+		}
+	}
 	for i, w := range q.Who {
 		t.changes[i] = w.Changes()
 		if i < len(q.OwnClock) && q.OwnClock[i] {

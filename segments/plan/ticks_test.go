@@ -135,6 +135,55 @@ func TestAsks(t *testing.T) {
 	require.Equal(t, []string{"all", "all"}, got.judged)
 }
 
+// Of those in a rule already it is said that they are, and nothing is read for their messages.
+func TestStands(t *testing.T) {
+	w := newWorld(t)
+	for person := uint64(1); person <= 3; person++ {
+		w.known("user", fmt.Sprint("u", person), person, person, t0-day)
+		w.events(happening{person: person, time: t0 - hour, pos: 10 + person, event: "A"}, happening{person: person, time: t0 - 2*hour, pos: 20 + person, event: "B"})
+	}
+	who := compile(t, segments.WhoSpec{When: `did("A")`, With: []segments.NamedExpr{
+		{Name: "bs", Expr: `event("B").count`}, {Name: "others", Expr: `everyone.event("B").within(days(1)).people`},
+	}})
+	p := w.planner(Options{})
+	q := segments.Tick{
+		At: t0, UpTo: 100, Who: []*segments.Who{who}, From: []segments.Baseline{{At: t0 - minute, UpTo: 1}},
+		Asks: []segments.Ask{{Who: 0, Person: 3}},
+	}
+	answers := func() []segments.Answer {
+		var out []segments.Answer
+		require.NoError(t, p.Tick(context.Background(), q, func(part *segments.Part) error {
+			out = append(out, part.Answers...)
+			return nil
+		}))
+		return out
+	}
+	answers()
+	before := p.Queries()
+	answers()
+	whole := p.Queries() - before
+
+	var asked []events.PersonID
+	q.Stands = func(who int, person events.PersonID, value string) bool {
+		require.Zero(t, who)
+		require.Empty(t, value)
+		asked = append(asked, person)
+		return person == 1
+	}
+	got := answers()
+	require.Equal(t, []string{"0 1", "0 2", "0 3"}, brief(got))
+	require.Equal(t, segments.Answer{Person: 1, Truth: segments.True, Stands: true}, got[0])
+	require.False(t, got[1].Stands || got[2].Stands)
+	require.Equal(t, map[string]any{"bs": 1.0, "others": 3.0}, got[1].With)
+	require.Equal(t, got[1].With, got[2].With)
+	require.Equal(t, []events.PersonID{1, 2}, asked, "not of whom is asked for")
+
+	q.Asks, q.Stands = nil, func(int, events.PersonID, string) bool { return true }
+	before = p.Queries()
+	require.Len(t, answers(), 3)
+	require.Less(t, p.Queries()-before, whole)
+}
+
 func TestRefusedAlone(t *testing.T) {
 	w := newWorld(t)
 	w.known("user", "u", 1, 1, t0-day)

@@ -228,10 +228,14 @@ func (r *Run) naive(c *Case, tick int) *naive {
 	return &naive{r.histories[c], r.Pack.Ticks[tick], r.upTo[tick], r.Pack.Retention, r.Pack.DefaultZone, r.Pack.fences}
 }
 
+// stands are people of whom no more is asked than whether a condition is true of them.
+func stands(_ int, person events.PersonID, _ string) bool { return person%3 == 0 }
+
 func (r *Run) question(tick int, due []*running) segments.Tick {
 	q := segments.Tick{
 		At: r.Pack.Ticks[tick], UpTo: events.Position(r.upTo[tick]), Retention: r.Pack.Retention, DefaultZone: r.Pack.DefaultZone, Fences: r.Pack.fences,
-		From: make([]segments.Baseline, len(due)),
+		From:   make([]segments.Baseline, len(due)),
+		Stands: stands,
 	}
 	for _, x := range due {
 		q.Who = append(q.Who, x.who(tick))
@@ -338,7 +342,9 @@ func (r *Run) tick(ctx context.Context, tick int) ([]Difference, error) {
 				out = append(out, r.difference(x, tick, "an ask", v, "not answered"))
 			case given && a.Truth != v.truth && (asked[i] == v.person || a.Truth != segments.True):
 				out = append(out, r.difference(x, tick, "an answer", v, truthWords[a.Truth]))
-			case given && a.Truth == segments.True && toJSON(a.Features) != toJSON(v.features):
+			case given && a.Truth == segments.True && a.Stands != (asked[i] != v.person && stands(i, events.PersonID(v.person), v.value)):
+				out = append(out, r.difference(x, tick, "an answer's details", v, fmt.Sprint(a.Stands)))
+			case given && a.Truth == segments.True && !a.Stands && toJSON(a.Features) != toJSON(v.features):
 				out = append(out, r.difference(x, tick, "an answer's values", v, toJSON(a.Features)))
 			}
 		}
@@ -410,7 +416,9 @@ func (r *Run) details(x *running, tick int, way string, got map[holder]segments.
 		switch {
 		case given && a.Truth != v.truth && a.Truth != segments.True && v.truth != segments.True:
 			out = append(out, r.difference(x, tick, way, v, truthWords[a.Truth]))
-		case both && toJSON(a.Features) != toJSON(v.features):
+		case both && a.Stands != (way == wayFull && stands(0, events.PersonID(v.person), v.value)) || a.Stands && a.Features != nil:
+			out = append(out, r.difference(x, tick, way, v, "stands"))
+		case both && !a.Stands && toJSON(a.Features) != toJSON(v.features):
 			out = append(out, r.difference(x, tick, way, v, toJSON(a.Features)))
 		}
 	}
