@@ -59,7 +59,7 @@ ten times as many become seven days old in five minutes. --period 50m on a tenth
 --peer ticks conditions that both can say in the way of the closest open-source system as well: state
 for each leaf of a condition, then who is in and who is out of the whole set of people.
 
-100,000,000 events need 30 GB of disk and half an hour to fill.`,
+100,000,000 events need 20 GB of disk and half an hour to fill; a look at everybody takes a quarter of an hour.`,
 		Example: "  bench ticks\n  bench ticks --events 10000000 --peer\n  bench ticks --events 10000000 --period 50m",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
