@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -343,7 +344,7 @@ func (r *Run) tick(ctx context.Context, tick int) ([]Difference, error) {
 			case given && a.Truth != v.truth && (asked[i] == v.person || a.Truth != segments.True):
 				out = append(out, r.difference(x, tick, "an answer", v, truthWords[a.Truth]))
 			case given && a.Truth == segments.True && a.Stands != (asked[i] != v.person && stands(i, events.PersonID(v.person), v.value)):
-				out = append(out, r.difference(x, tick, "an answer's details", v, fmt.Sprint(a.Stands)))
+				out = append(out, r.difference(x, tick, "an answer's details", v, strconv.FormatBool(a.Stands)))
 			case given && a.Truth == segments.True && !a.Stands && toJSON(a.Features) != toJSON(v.features):
 				out = append(out, r.difference(x, tick, "an answer's values", v, toJSON(a.Features)))
 			}
