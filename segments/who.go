@@ -75,13 +75,15 @@ type Occurrence struct {
 	Context    json.RawMessage
 }
 
-// Leaf is the value at a path ("properties.cart_id", "context.app.name") as the store keeps it by itself; false where
-// there is no string, number or boolean.
-func (o *Occurrence) Leaf(path string) (events.Leaf, bool) {
-	if inner, ok := strings.CutPrefix(path, "context."); ok {
-		return events.LeafOf(lookup(o.Context, inner))
+// Leaf is the value at a path ("properties.cart_id", "context.app.name") as the store keeps it by itself; without a
+// kind where there is no string, number or boolean.
+func (o *Occurrence) Leaf(path string) events.Leaf {
+	object, inner := o.Properties, strings.TrimPrefix(path, "properties.")
+	if in, ok := strings.CutPrefix(path, "context."); ok {
+		object, inner = o.Context, in
 	}
-	return events.LeafOf(lookup(o.Properties, strings.TrimPrefix(path, "properties.")))
+	leaf, _ := events.LeafOf(lookup(object, inner))
+	return leaf
 }
 
 // ForEach is the `for_each: event(E, filter).by(P)` of a rule.

@@ -236,15 +236,14 @@ func (l *look) arrived(
 	var out []candidate
 	var refusals []segments.Answer
 	err := l.few(ctx, l.arrivalsSQL(on, triggers, h, people), func(scan func(...any) error) error {
-		c := candidate{who: k.who}
-		var at int64
+		o := &segments.Occurrence{}
+		c := candidate{who: k.who, trigger: o}
 		var pos uint64
-		var event, properties, context string
 		var passes uint8
-		if err := scan(&c.person, &c.value, &at, &pos, &event, &properties, &context, &passes); err != nil {
+		if err := scan(&c.person, &c.value, &o.Time, &pos, &o.Event, &o.Properties, &o.Context, &passes); err != nil {
 			return err
 		}
-		c.trigger = occurrenceOf(at, pos, event, properties, context)
+		o.Pos = events.Position(pos)
 		if l.Values != nil && on.By != "" && !slices.Contains(l.Values[events.PersonID(c.person)], c.value) {
 			return nil
 		}

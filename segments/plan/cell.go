@@ -32,7 +32,7 @@ func (c *cell) count(x *foldedFeature, r *row) {
 	case segments.AggCount:
 		c.n++
 	case segments.AggSum, segments.AggAvg, segments.AggMin, segments.AggMax:
-		leaf, _ := r.of.Leaf(x.Path)
+		leaf := r.of.Leaf(x.Path)
 		if leaf.Kind != events.LeafFloat && leaf.Kind != events.LeafInt {
 			return
 		}
@@ -133,16 +133,8 @@ func (c *cell) value(x *foldedFeature) any {
 	return lastOf(c.list, x.listed())
 }
 
-// occurrenceOf is a row as an occurrence.
-func occurrenceOf(at int64, pos uint64, event, properties, context string) *segments.Occurrence {
-	return &segments.Occurrence{
-		Time: at, Pos: events.Position(pos), Event: event,
-		Properties: []byte(properties), Context: []byte(context),
-	}
-}
-
 // textOfLeaf is what textOf is of a row: the value as plain text, "" when there is none.
-func textOfLeaf(v events.Leaf, _ bool) string {
+func textOfLeaf(v events.Leaf) string {
 	switch v.Kind {
 	case events.LeafString:
 		return v.Str
@@ -161,12 +153,12 @@ func textOfLeaf(v events.Leaf, _ bool) string {
 }
 
 // keyOfLeaf is what keyOf is of a row: the value as text that tells its type, "" when there is none.
-func keyOfLeaf(v events.Leaf, _ bool) string {
+func keyOfLeaf(v events.Leaf) string {
 	switch v.Kind {
 	case events.LeafString:
 		return "s" + v.Str
 	case events.LeafInt, events.LeafFloat:
-		return "n" + textOfLeaf(v, true)
+		return "n" + textOfLeaf(v)
 	case events.LeafBool:
 		if v.Bool {
 			return "b1"

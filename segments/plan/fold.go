@@ -339,7 +339,7 @@ func (c *condition) happened(r *row) bool {
 	if c.message == "*" {
 		return true
 	}
-	rule, _ := r.of.Leaf("rule")
+	rule := r.of.Leaf("properties.rule")
 	return rule.Kind == events.LeafString && rule.Str == c.message
 }
 
