@@ -119,7 +119,7 @@ func runNode(ctx context.Context, dir string, out io.Writer, log *slog.Logger) (
 		return fmt.Errorf("listen for pprof: %w", err)
 	}
 	reg := prometheus.NewRegistry()
-	a, err := app.Open(ctx, app.Options{Workspace: ws, Now: time.Now, Logger: log, Registerer: reg, Stdout: io.Discard, Owner: "bench/" + strconv.Itoa(os.Getpid())})
+	a, err := app.Open(ctx, app.Options{Workspace: ws, Now: time.Now, Logger: log, Registerer: reg, Stdout: io.Discard, Owner: "bench/" + strconv.Itoa(os.Getpid()), Runnable: app.RunnableGoroutines()})
 	if err != nil {
 		return err
 	}

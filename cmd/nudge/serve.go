@@ -73,6 +73,7 @@ func serve(ctx context.Context, s streams, dir, listen string, log *slog.Logger)
 	host, _ := os.Hostname() // only a name for others to read
 	a, err := app.Open(ctx, app.Options{
 		Workspace: ws, Now: time.Now, Logger: log, Registerer: reg, Stdout: s.out, Owner: fmt.Sprintf("%s/%d", host, os.Getpid()),
+		Runnable: app.RunnableGoroutines(),
 	})
 	if err != nil {
 		return failed(err)

@@ -48,6 +48,9 @@ type Options struct {
 	// FlushEvery is how long the writer waits for more before it writes; 0 is its default. A Sim,
 	// which waits for every write, wants little.
 	FlushEvery time.Duration
+	// Runnable, when set, counts the goroutines that wait for a processor (RunnableGoroutines): the
+	// writer gives way to bursts of requests. A Sim, which waits for every write, has none.
+	Runnable func() int
 	// Between, when set, stands between the engine and the planner.
 	Between func(engine.Planner) engine.Planner
 	// Simulated leaves out syncing the queue to disk: nobody opens it again.
@@ -199,7 +202,7 @@ func OpenStore(ctx context.Context, ws *workspace.Workspace, log *slog.Logger) (
 
 func (a *App) startWriter(ctx context.Context) error {
 	w, err := writer.New(writer.Options{
-		Queue: a.Queue, Store: a.Store, Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer, FlushEvery: a.opts.FlushEvery,
+		Queue: a.Queue, Store: a.Store, Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer, FlushEvery: a.opts.FlushEvery, Runnable: a.opts.Runnable,
 		OnResolved: func(batch []events.Resolved, upTo events.Position) {
 			<-a.ready
 			if a.Engine != nil {

@@ -17,6 +17,7 @@ type metrics struct {
 	lookups            prometheus.Counter
 	retries            prometheus.Counter
 	erased             prometheus.Counter
+	held               prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -32,6 +33,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		lookups:    counter("dedup_lookups_total", "Message ids looked up in the store."),
 		retries:    counter("retries_total", "Attempts to write to the store that failed."),
 		erased:     counter("erasures_total", "Erasures done in all tables."),
+		held:       counter("held_seconds_total", "Time that writing waited for a burst of requests to be answered."),
 		dropped: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "nudge_writer_dropped_total", Help: "Events left out, by reason.",
 		}, []string{"reason"}),

@@ -59,6 +59,11 @@ type Options struct {
 	// goroutine. It must not wait for the writer.
 	OnStored func(Stored)
 
+	// Runnable counts the goroutines of this process that wait for a processor. Where there are many,
+	// writing waits up to five seconds, so that a burst of requests is answered sooner. nil: it never
+	// does.
+	Runnable func() int
+
 	// MaxRows and MaxBytes bound a batch; FlushEvery is how long its first event waits while
 	// the store is quick, and up to four times as long while it is not. 0: DefaultMaxRows, DefaultMaxBytes, DefaultFlushEvery.
 	MaxRows    int

@@ -242,24 +242,35 @@ var errGap = errors.New("the queue has lost messages")
 // collect resolves messages as they come and hands on batches as the inserting goroutine is ready
 // for them: while that is busy, the batch at hand grows, up to its bounds. The longer the store took
 // for the last batch, the longer the next waits for more: a batch costs the store much the same
-// whatever its size, so on a busy machine fewer and larger ones leave more of it to everything else.
+// whatever its size, so on a busy machine fewer and larger ones leave more of it to everything else;
+// on a full one it takes nothing from the queue for a while (hold).
 func (w *Writer) collect(ctx context.Context, in <-chan queue.Message, out chan<- *batch) error {
 	b := &batch{}
 	timer := time.NewTimer(w.opts.FlushEvery)
 	defer timer.Stop()
 	due := false // b has waited long enough
+	var held hold
+	var look <-chan time.Time
+	if w.opts.Runnable != nil {
+		t := time.NewTicker(holdEvery)
+		defer t.Stop()
+		look = t.C
+	}
 	group := make([]queue.Message, 0, cap(in))
 	for {
 		from, to := in, out
 		full := b.size() >= w.opts.MaxRows || b.bytes >= w.opts.MaxBytes
-		if full {
+		if full || held.on() {
 			from = nil
 		}
 		if b.empty() || !due && !full {
 			to = nil
 		}
 		select {
+		case at := <-look:
+			w.metrics.held.Add(held.look(at, w.opts.Runnable()).Seconds())
 		case m := <-from:
+			held.read(time.Duration(w.now().UnixMilli()-m.At) * time.Millisecond)
 			if b.empty() {
 				due = false
 				timer.Reset(w.flushAfter())

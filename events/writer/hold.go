@@ -1,0 +1,55 @@
+package writer
+
+import (
+	"runtime"
+	"time"
+)
+
+// hold leaves the processors to those who wait for an answer. While a process answers more requests
+// than it has processors for, each event that is written takes time from two that could be safe; what
+// waits in the queue is safe already. So a burst is written after it, or after holdFor at the latest,
+// and then the writer holds back no more until it has caught up. The store is therefore never later
+// for it than by holdFor, and load that lasts is written as if there was no hold.
+type hold struct {
+	crowded float64   // goroutines that wait for a processor, for each one; smoothed
+	began   time.Time // of the hold; zero: there is none
+	spent   bool      // has held back, and not caught up since
+}
+
+const (
+	holdFor = 5 * time.Second
+	// holdAbove is how many goroutines wait for each processor when the machine is full: an idle or half
+	// busy one has less than one, a full one of two processors 10 to 15.
+	holdAbove = 2
+	// holdEvery is how often the load is looked at, and holdOver over how many looks it is smoothed.
+	holdEvery = 10 * time.Millisecond
+	holdOver  = 10
+	// caughtUp is how old the newest message may be for the writer to have caught up.
+	caughtUp = 500 * time.Millisecond
+)
+
+// look notes how many goroutines wait for a processor, and reports how long a hold that ends now took.
+func (h *hold) look(now time.Time, runnable int) (held time.Duration) {
+	h.crowded += (float64(runnable)/float64(runtime.GOMAXPROCS(0)) - h.crowded) / holdOver
+	full := h.crowded > holdAbove
+	switch {
+	case h.began.IsZero():
+		if full && !h.spent {
+			h.began = now
+		}
+	case !full || now.Sub(h.began) >= holdFor:
+		held = now.Sub(h.began)
+		h.began, h.spent = time.Time{}, true
+	}
+	return held
+}
+
+// on says whether nothing more is to be read from the queue.
+func (h *hold) on() bool { return !h.began.IsZero() }
+
+// read notes the age of a message that was read.
+func (h *hold) read(age time.Duration) {
+	if age < caughtUp {
+		h.spent = false
+	}
+}
