@@ -17,7 +17,7 @@ type hold struct {
 }
 
 const (
-	holdFor = 5 * time.Second
+	holdFor = 10 * time.Second
 	// holdAbove is how many goroutines wait for each processor when the machine is full: an idle or half
 	// busy one has less than one, a full one of two processors 10 to 15.
 	holdAbove = 2

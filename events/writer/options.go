@@ -60,7 +60,7 @@ type Options struct {
 	OnStored func(Stored)
 
 	// Runnable counts the goroutines of this process that wait for a processor. Where there are many,
-	// writing waits up to five seconds, so that a burst of requests is answered sooner. nil: it never
+	// writing waits up to ten seconds, so that a burst of requests is answered sooner. nil: it never
 	// does.
 	Runnable func() int
 
