@@ -258,7 +258,7 @@ func abridged(text string) string {
 	return string(r[:shapeRunes*2/3]) + " … " + string(r[len(r)-shapeRunes/3:])
 }
 
-// takeApart ticks once more and notes each query. With --profile their texts are written there.
+// takeApart ticks once more and notes each query.
 func (t *ticking) takeApart(ctx context.Context, set *ruleState) (*table, error) {
 	if err := t.arrive(ctx); err != nil {
 		return nil, err
@@ -269,6 +269,12 @@ func (t *ticking) takeApart(ctx context.Context, set *ruleState) (*table, error)
 	if err != nil {
 		return nil, err
 	}
+	return t.queryTable("One tick", "tick")
+}
+
+// queryTable shares the time of what the probe noted among the kinds of queries, and forgets it. With
+// --profile the texts are written there.
+func (t *ticking) queryTable(what, file string) (*table, error) {
 	type kind struct {
 		query
 		n int
@@ -292,13 +298,13 @@ func (t *ticking) takeApart(ctx context.Context, set *ruleState) (*table, error)
 	}
 	t.probe.noted = nil
 	if t.s.profile != "" {
-		if err := os.WriteFile(filepath.Join(t.s.profile, fmt.Sprintf("ticks-%d-queries.sql", t.shop.Events)), []byte(texts.String()), 0o644); err != nil {
-			return nil, fmt.Errorf("write the queries of a tick: %w", err)
+		if err := os.WriteFile(filepath.Join(t.s.profile, fmt.Sprintf("%s-%d-queries.sql", file, t.shop.Events)), []byte(texts.String()), 0o644); err != nil {
+			return nil, fmt.Errorf("write the queries of a look: %w", err)
 		}
 	}
 	slices.SortStableFunc(order, func(a, b *kind) int { return int(b.took - a.took) })
 	out := &table{
-		Key: "queries", Title: fmt.Sprintf("One tick, query by query: %.0f ms in all of them", ms(total)),
+		Key: file + "_queries", Title: fmt.Sprintf("%s, query by query: %.0f ms in all of them", what, ms(total)),
 		Columns: []column{{"ms", "ms", 1}, {"n", "n", 0}, {"rows", "rows read", 0}, {"mb", "MB read", 2}, {"result", "rows answered", 0}, {"query", "query", 0}},
 	}
 	const most = 15

@@ -50,7 +50,7 @@ as many whatever is stored, so that stores of different sizes can be compared.
 
 Who the ticks say is in each rule must be exactly who the full look says; otherwise the command fails.
 Rows and bytes are what ClickHouse read; own events are all events stored of the people who were
-judged; memory is the peak beyond what the process had before. Then one more tick is taken apart query
+judged; memory is the peak beyond what the process had before. The full look and one more tick are taken apart query
 by query, and the disk is shared out among the tables and their further orders.
 
 How many cross an age grows with what is stored, though what arrives does not: with ten times the events,
@@ -75,7 +75,7 @@ for each leaf of a condition, then who is in and who is out of the whole set of 
 	cmd.Flags().DurationVar(&o.period, "period", o.period, "time from tick to tick")
 	cmd.Flags().BoolVar(&o.peer, "peer", o.peer, "compare with the closest open-source design")
 	cmd.Flags().StringVar(&o.store, "store", o.store, "folder that keeps the filled store; the next run with it goes on from there")
-	cmd.Flags().BoolVar(&o.profiled, "queries", o.profiled, "take one more tick apart query by query")
+	cmd.Flags().BoolVar(&o.profiled, "queries", o.profiled, "take the full look, and one more tick, apart query by query")
 	return cmd
 }
 
@@ -287,7 +287,9 @@ func (t *ticking) measure(ctx context.Context, set *ruleState) ([]*table, error)
 	table.add("tick", ticks)
 	t.s.say("full look at everybody …")
 	again := newRuleSet(set.rules, set.whos)
+	t.probe.on = t.o.profiled
 	full, err := t.look(ctx, again, true)
+	t.probe.on = false
 	if err != nil {
 		return table.list(), fmt.Errorf("full look: %w", err)
 	}
@@ -298,7 +300,12 @@ func (t *ticking) measure(ctx context.Context, set *ruleState) ([]*table, error)
 		return append(table.list(), set.table(len(ticks))), err
 	}
 	table.note("After %d ticks each of the %s true answers is the full look's.", len(ticks), grouped(float64(set.size()), 0))
-	return append(table.list(), set.table(len(ticks))), nil
+	tables := append(table.list(), set.table(len(ticks)))
+	if !t.o.profiled {
+		return tables, nil
+	}
+	queries, err := t.queryTable("The full look", "look")
+	return append(tables, queries), err
 }
 
 // look asks about all rules, at everybody or since the state's last look, and brings the state to now.
