@@ -329,7 +329,26 @@ func (lw *lowerer) placeAccess(v *node, links []link) (*node, int) {
 	return lw.report(Problem{From: l.from, To: l.to, ID: idField, Summary: fmt.Sprintf("A place has no %q.", l.name), Suggest: suggest.Nearest(l.name, []string{"now", "entered", "dwell", "distance", "fence"}), Detail: "It has now, entered, dwell, distance, fence.id and fence.properties.…."}), 1
 }
 
+// placeField is a field of a place, or of each of the places that a choice is between.
 func (lw *lowerer) placeField(v *node, name string) *node {
+	switch {
+	case v.op == opIf && v.typ == typPlace:
+		out := mk(opIf, typNil, v.kids[0], v.kids[1], v.kids[2])
+		for i, place := range v.kids[1:] {
+			if place.typ != typPlace { // nil has no fields
+				continue
+			}
+			field := lw.placeField(place, name)
+			if field.bad() {
+				return field
+			}
+			out.kids[i+1], out.typ = field, field.typ
+		}
+		out.maybe = true
+		return out.at(v.from, v.to)
+	case v.op != opPlace:
+		return lw.problem(v.from, v.to, idType, "A place that comes from a list cannot be asked.", "Write near(…) or inside(…) where the answer is needed.")
+	}
 	t := typAny
 	switch name {
 	case "now":

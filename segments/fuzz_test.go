@@ -22,7 +22,7 @@ func seeds(f *testing.F) {
 		"((((((((((", "not not not not true", "let a = 1; let b = a + a; b == 2", "\x00", "é == \"é\"", "event(\"A\", 'properties.x == \"')", "1 ?? 2 ?? 3 == 3",
 		"# == 1", "any([1], # == #index)", "1..2", "{}", "[]", "a ? b : c ? d : e", "true ?: false", "::now()", "event(\"A\").last[0]", "event(\"A\")[1:2]", "b\"x\" == 1",
 		"x?.[0]", "map([1], {let a = #; [a]})", "0x7fffffffffffffff == 1", "-9223372036854775808 == 1", "1e308 * 10 > 1", "user.traits.a.b.c.d", "days(1e300) > days(1)", "if true {false} else if false {true} else {false}",
-		"-days(1) < days(1)", "days(1) - event(\"A\").last.ago < hours(2)", "sum([1], {#})", "meters(9007199254740993) == meters(1)", "near(\"mall\", meters(9007199254740993))",
+		"-days(1) < days(1)", "days(1) - event(\"A\").last.ago < hours(2)", "sum([1], {#})", "meters(9007199254740993) == meters(1)", "near(\"mall\", meters(9007199254740993))", "(user.id == nil ? near(\"mall\", meters(1)) : nil).dwell == nil",
 	} {
 		f.Add(s)
 	}

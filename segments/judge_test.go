@@ -308,6 +308,11 @@ func TestTruth(t *testing.T) {
 		{"distance", `near("stores/*", meters(500)).distance < meters(100)`, world{places: []Place{{Known: true, Distance: 99}}}, True},
 		{"entered", `now - near("stores/*", meters(500)).entered == minutes(1)`, world{places: []Place{{Known: true, Now: true, Entered: now - msMinute}}}, True},
 		{"not entered", `has(near("stores/*", meters(500)).entered)`, world{places: []Place{{Known: true}}}, False},
+		{"choice of places", `now > "2001-01-01" ? near("stores/*", meters(500)) : inside("stores/*")`, world{places: []Place{{Known: true, Now: true}, {Known: true}}}, True},
+		{"the other place", `now < "2001-01-01" ? near("stores/*", meters(500)) : inside("stores/*")`, world{places: []Place{{Known: true, Now: true}, {Known: true}}}, False},
+		{"field of a choice of places", `(now > "2001-01-01" ? near("stores/*", meters(500)) : nil).dwell >= minutes(5)`, world{places: []Place{{Known: true, Now: true, Dwell: 5 * msMinute}}}, True},
+		{"field of no place", `(now < "2001-01-01" ? near("stores/*", meters(500)) : nil).dwell >= minutes(5)`, world{places: []Place{{Known: true, Now: true, Dwell: 5 * msMinute}}}, Unknown},
+		{"choice of places by name", `let p = now > "2001-01-01" ? near("stores/*", meters(500)) : inside("stores/*"); p and p.fence.id == "stores/2"`, world{places: []Place{{Known: true, Now: true, FenceID: "stores/2"}, {Known: true}}}, True},
 		{"fence", `inside("mall").fence.id == "mall" and inside("mall").fence.properties.open`, world{places: []Place{{Known: true, FenceID: "mall", Fence: json.RawMessage(`{"open":true}`)}}}, True},
 	}
 	for _, c := range cases {
