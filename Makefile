@@ -40,7 +40,7 @@ bench: setup ## the benchmark tables (takes minutes; one at a time)
 	$(GO) run ./cmd/bench all
 
 docs: setup ## write the generated pages of docs/ again
-	$(GO) test ./channels/all ./cmd/nudge -run 'Docs' -update
+	$(GO) test ./channels/all ./cmd/nudge ./engine/check -run 'Docs' -update
 
 fmt: $(LINT) ## format the Go code
 	$(LINT) fmt ./...

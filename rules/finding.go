@@ -27,6 +27,9 @@ type Format = finding.Format
 const (
 	Text = finding.Text
 	JSON = finding.JSON
+
+	JUnit = finding.JUnit
+	SARIF = finding.SARIF
 )
 
 // Sort orders findings by place and drops repeats.

@@ -52,7 +52,7 @@ func ParseRule(path string, src []byte, o Options) (*Rule, []Finding) {
 		return nil, p.r.Findings()
 	}
 	p.parse(doc.Root)
-	p.rule.Version = hash(doc.Root, p.files, "about", "owner")
+	p.rule.Version = hash(doc.Root, p.files, "about", "owner", "silence")
 	p.rule.Hash = hashOfMessage(doc.Root, p.files)
 	if p.rule.Name == "" {
 		return nil, append(broken, p.r.Findings()...)
@@ -134,6 +134,7 @@ func (p *ruleParser) parse(root *yamlfile.Node) {
 	}
 	rule.Expire = r.Duration(f.Get("expire"), DefaultExpire)
 	p.messages(f, f.Get("message"), f.Get("variants"))
+	rule.Silences = ReadSilences(r, f.Get("silence"))
 	f.Done()
 }
 

@@ -58,6 +58,8 @@ type Rule struct {
 	// SaysCreated: a message prints user.created_at.
 	SaysCreated bool
 
+	Silences []Silence
+
 	// Source holds the place of every expression and name of an event, by part: "rule" (the rule's
 	// name), "when", "for_each", "on" (its event), "on.where", "on.by", "exit", "exit.where",
 	// "exit.since" (of a list: "exit[0]", "exit[0].where", …), "goal", "goal.where", "goal.value",

@@ -14,6 +14,8 @@ type Segment struct {
 	When  string
 	// Name and When, with their places.
 	NameNode, WhenNode *yamlfile.Node
+
+	Silences []Silence
 }
 
 // ParseSegment reads one segment file; nil when it has no name or no condition.
@@ -35,6 +37,7 @@ func ParseSegment(path string, src []byte) (*Segment, []Finding) {
 	s.About = r.Text(f.Get("about"))
 	s.WhenNode = f.Must("when", "Say who is in it: `when: event(\"Order Completed\").count >= 5`.")
 	s.When = r.Text(s.WhenNode)
+	s.Silences = ReadSilences(r, f.Get("silence"))
 	f.Done()
 	findings := slices.Concat(broken, r.Findings())
 	if s.Name == "" || s.When == "" {

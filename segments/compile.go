@@ -58,6 +58,7 @@ type Who struct {
 	hash      string
 	zones     *zones
 
+	absent          []string
 	changes         *Changes
 	dues            []due
 	isTrue, isFalse *vm.Program // isFalse is nil when the condition is never unknown
@@ -325,6 +326,7 @@ func (e *emitter) reads(roots ...*node) []Reads {
 func (c *compilation) findChanges(e *emitter) {
 	var turnings []turning
 	c.who.changes, turnings = changesOf(c.when, c.who.forEach)
+	c.who.absent = absentEvents(c.when)
 	e.count = 0
 	err := guard(func() (err error) {
 		c.who.dues, err = e.dues(turnings)

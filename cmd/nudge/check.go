@@ -3,10 +3,13 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"nudge/channels/all"
+	"nudge/engine/check"
 	"nudge/engine/workspace"
 	"nudge/rules"
 )
@@ -14,19 +17,22 @@ import (
 func checkCommand(s streams) *cobra.Command {
 	var format, failOn string
 	var ws folderOption
+	formats := []string{string(rules.Text), string(rules.JSON), string(rules.JUnit), string(rules.SARIF)}
 	cmd := &cobra.Command{
 		Use:   "check [DIR]",
 		Short: "Reads every file and prints what is wrong, with its place",
 		Long: `Reads nudge.yaml, events.yaml, rules/, segments/, fences/ and the templates that rules name, and
 prints every finding with file, line, column and id. It reads files only: no secret, no store.
+docs/checks.md explains each check that goes beyond reading, and how to silence one in the file that
+it is about.
 
 Then it prints the plan of each rule: incremental, when a tick looks only at people for whom
 something has changed; full, when it looks at everybody, with the characters that cause it; arrival,
 of rules with on:.`,
-		Example: "  nudge check examples/shop\n  nudge check --format json --fail-on warning",
+		Example: "  nudge check examples/shop\n  nudge check --format json --fail-on warning\n  nudge check --format sarif > nudge.sarif",
 		RunE: func(_ *cobra.Command, args []string) error {
-			if !slices.Contains([]string{string(rules.Text), string(rules.JSON)}, format) {
-				return fmt.Errorf("--format is text or json, not %q", format)
+			if !slices.Contains(formats, format) {
+				return fmt.Errorf("--format is %s, not %q", strings.Join(formats, ", "), format)
 			}
 			if !slices.Contains([]string{string(rules.Error), string(rules.Warning), string(rules.Info)}, failOn) {
 				return fmt.Errorf("--fail-on is error, warning or info, not %q", failOn)
@@ -35,17 +41,17 @@ of rules with on:.`,
 			if err != nil {
 				return err
 			}
-			return check(s, dir, rules.Format(format), rules.Severity(failOn))
+			return runCheck(s, dir, rules.Format(format), rules.Severity(failOn))
 		},
 	}
 	ws.on(cmd)
-	cmd.Flags().StringVar(&format, "format", string(rules.Text), "text or json")
+	cmd.Flags().StringVar(&format, "format", string(rules.Text), strings.Join(formats, ", "))
 	cmd.Flags().StringVar(&failOn, "fail-on", string(rules.Error), "exit with 1 from this severity on: error, warning or info")
 	return cmd
 }
 
-// check prints the findings and how much was read.
-func check(s streams, dir string, format rules.Format, failOn rules.Severity) error {
+// runCheck prints the findings and how much was read.
+func runCheck(s streams, dir string, format rules.Format, failOn rules.Severity) error {
 	adapters, err := all.Set()
 	if err != nil {
 		return failed(err)
@@ -59,6 +65,7 @@ func check(s streams, dir string, format rules.Format, failOn rules.Severity) er
 			return failed(err)
 		}
 	}
+	findings = check.Findings(ws, findings, time.Now())
 	if err := printCheck(s, findings, plansOf(ws), format); err != nil {
 		return failed(err)
 	}
@@ -74,6 +81,9 @@ func printCheck(s streams, findings []rules.Finding, plans []rulePlan, format ru
 	}
 	if err := rules.Render(s.out, findings, format); err != nil {
 		return err //nolint:wrapcheck // says what it was doing
+	}
+	if format != rules.Text {
+		return nil
 	}
 	return writePlans(s.out, plans)
 }

@@ -20,16 +20,16 @@ func (p *Policy) quietUntil(channel, category string, profile *segments.Profile,
 		if !ok {
 			return 0, true
 		}
-		if end := q.end(time.UnixMilli(t).In(loc)); end > until {
+		if end := q.End(time.UnixMilli(t).In(loc)); end > until {
 			until = end
 		}
 	}
 	return until, false
 }
 
-// end is when the window that contains at ends, 0 when none does. A window that begins on one of
+// End is when the window that contains at ends (Unix ms, on the clock of at's location), 0 when none does. A window that begins on one of
 // Days may end on the next day. Ends in a DST gap are the gap's end.
-func (q *Quiet) end(at time.Time) int64 {
+func (q *Quiet) End(at time.Time) int64 {
 	for _, back := range []int{0, -1} {
 		y, m, d := at.Date()
 		d += back

@@ -46,6 +46,7 @@ type config struct {
 	signing secret
 
 	retention  time.Duration
+	silences   []rules.Silence
 	keys       []keyConfig
 	channels   []channelConfig
 	caps       []decide.Cap
@@ -131,6 +132,7 @@ func (l *loader) parseConfig(src []byte) (config, []rules.Finding) {
 	p.caps(f.Get("caps"))
 	p.quietHours(f.Get("quiet_hours"))
 	p.location(f.Get("location"))
+	c.silences = rules.ReadSilences(r, f.Get("silence"))
 	f.Done()
 	return p.c, append(broken, r.Findings()...)
 }

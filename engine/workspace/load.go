@@ -120,6 +120,7 @@ func (l *loader) load() {
 		return
 	}
 	l.policy()
+	l.silences()
 	l.secrets()
 	slices.SortFunc(l.ws.Sources, func(a, b Source) int { return strings.Compare(a.Name, b.Name) })
 	l.ws.Hash = l.hash()
@@ -319,6 +320,18 @@ func (l *loader) readSegments() {
 		l.segments = append(l.segments, s)
 	}
 	slices.SortFunc(l.segments, func(a, b *rules.Segment) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// silences gathers what files do not want to be told.
+func (l *loader) silences() {
+	all := l.cfg.silences
+	for _, s := range l.segments {
+		all = append(all, s.Silences...)
+	}
+	for _, r := range l.parsed {
+		all = append(all, r.Silences...)
+	}
+	l.ws.Silences = all
 }
 
 // hash names what decides.

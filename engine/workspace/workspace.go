@@ -44,6 +44,8 @@ type Workspace struct {
 	// Signing is the secret with which message ids and links are signed, at least 16 bytes; nil when
 	// loaded without secrets. It is never printed.
 	Signing []byte
+	// Silences are those of all files: which findings about a file it wants to be left out.
+	Silences []rules.Silence
 	// Sources are the files that decide, for the history of sources; passwords in addresses are
 	// blotted out.
 	Sources []Source

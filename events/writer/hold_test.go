@@ -29,9 +29,10 @@ func TestHold(t *testing.T) {
 	}{
 		{"idle", []step{{runnable: idle, looks: 100}}, 0},
 		{"busy, not full", []step{{runnable: holdAbove * runtime.GOMAXPROCS(0), looks: 1000}}, 0},
-		{"one crowded moment", []step{{runnable: full, looks: 1}, {runnable: idle, looks: 20}}, 0},
+		{"one crowded moment", []step{{runnable: full, looks: 4}, {runnable: idle, looks: 20}}, 0},
 		{"full", []step{{runnable: full, looks: 20, on: true}}, 0},
-		{"ends with the burst", []step{{runnable: full, looks: 100, on: true}, {runnable: idle, looks: 50}}, time.Second / 2},
+		{"full, then merely busy", []step{{runnable: full, looks: 20, on: true}, {runnable: 3 * runtime.GOMAXPROCS(0), looks: 200, on: true}}, 0},
+		{"ends with the burst", []step{{runnable: full, looks: 100, on: true}, {runnable: idle, looks: 100}}, time.Second / 2},
 		{"ends after its time", []step{{runnable: full, looks: long - 1, on: true}, {runnable: full, looks: 20}}, holdFor},
 		{"not again before it has caught up", []step{
 			{runnable: full, looks: long + 20}, {runnable: full, looks: long, read: 2 * caughtUp}, {runnable: full, looks: 100},
@@ -40,7 +41,7 @@ func TestHold(t *testing.T) {
 			{runnable: full, looks: long + 20, read: caughtUp / 2}, {runnable: full, looks: 20, on: true},
 		}, holdFor},
 		{"a burst that ended early is caught up with first", []step{
-			{runnable: full, looks: 50, on: true}, {runnable: idle, looks: 50}, {runnable: full, looks: 100},
+			{runnable: full, looks: 50, on: true}, {runnable: idle, looks: 100}, {runnable: full, looks: 100},
 		}, time.Second / 4},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -17,6 +17,10 @@ type Format string
 const (
 	Text Format = "text"
 	JSON Format = "json"
+	// JUnit is XML as CI servers show test results: a suite for each file, a case for each finding.
+	JUnit Format = "junit"
+	// SARIF is SARIF 2.1.0 (OASIS), as code hosts show findings beside the lines of a change.
+	SARIF Format = "sarif"
 )
 
 // Render prints findings, sorted, and a line of totals. The same findings give the same bytes.
@@ -27,8 +31,12 @@ func Render(w io.Writer, fs []Finding, format Format) error {
 		return renderText(w, fs)
 	case JSON:
 		return renderJSON(w, fs)
+	case JUnit:
+		return renderJUnit(w, fs)
+	case SARIF:
+		return renderSARIF(w, fs)
 	default:
-		return fmt.Errorf("unknown format %q: say text or json", format)
+		return fmt.Errorf("unknown format %q: say text, json, junit or sarif", format)
 	}
 }
 

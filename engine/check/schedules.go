@@ -1,0 +1,40 @@
+package check
+
+import (
+	"time"
+
+	"nudge/engine/schedule"
+	"nudge/rules"
+)
+
+// sample is how many instants of a schedule are looked at: a year of days, a day of five minutes.
+const sample = 400
+
+// instants are some of a schedule's, on the clock of its own zone, told as if that were UTC; none of `at`.
+func instants(s *rules.Schedule) []time.Time {
+	if s == nil || s.Spec == nil {
+		return nil
+	}
+	var out []time.Time
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
+	for range sample {
+		next, ok := schedule.Next(s, time.UTC, at)
+		if !ok {
+			break
+		}
+		out, at = append(out, time.UnixMilli(next).UTC()), next
+	}
+	return out
+}
+
+// shortest is the shortest time between two instants of a schedule; 0 without two.
+func shortest(s *rules.Schedule) time.Duration {
+	all := instants(s)
+	least := time.Duration(0)
+	for i := 1; i < len(all); i++ {
+		if gap := all[i].Sub(all[i-1]); least == 0 || gap < least {
+			least = gap
+		}
+	}
+	return least
+}
