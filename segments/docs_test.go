@@ -82,7 +82,7 @@ func TestEveryExampleOfThePage(t *testing.T) {
 	}
 	for _, id := range []string{
 		idSyntax, idTooLarge, idType, idName, idFunction, idArguments, idField, idEvent, idProperty, idTrait, idSegment, idCircle, idBroken, idRule, idFence,
-		idHistoryCall, idClosure, idScope, idLiteral, idConstant, idRegexp, idFilter, idNotBoolean, idNeverTrue, idGoal, idDefinedTwice,
+		idHistoryCall, idClosure, idScope, idLiteral, idConstant, idRegexp, idFilter, idNotBoolean, idNeverTrue, idAlwaysTrue, idGoal, idDefinedTwice,
 	} {
 		require.Contains(t, page, "| `"+id+"` |")
 	}

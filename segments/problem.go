@@ -60,6 +60,7 @@ const (
 	idFilter       = "expr/filter"
 	idNotBoolean   = "expr/not-boolean"
 	idNeverTrue    = "expr/never-true"
+	idAlwaysTrue   = "expr/always-true"
 	idGoal         = "expr/no-goal"
 	idDefinedTwice = "expr/defined-twice"
 )
