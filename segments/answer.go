@@ -13,6 +13,20 @@ const (
 	Failed
 )
 
+// String is the truth in a word.
+func (t Truth) String() string {
+	switch t {
+	case False:
+		return "false"
+	case True:
+		return "true"
+	case Unknown:
+		return "unknown"
+	default:
+		return "failed"
+	}
+}
+
 // Look is one question to the planner: for which people are these conditions true at this instant?
 type Look struct {
 	At    int64           // t1: every query reads event time ≤ At, Unix ms
@@ -33,6 +47,8 @@ type Look struct {
 	// Fences, where set, are those of near(…) and inside(…), a *geo.Fences: of the rule set that asks,
 	// whatever has been loaded since. nil: the planner's.
 	Fences FenceSet
+	// Parts asks for Answer.Parts: what came of each part of the condition.
+	Parts bool
 }
 
 // FenceSet is a set of geofences; package geo has the only one.
@@ -53,7 +69,8 @@ type Answer struct {
 	Since    int64          // exit.since, Unix ms; 0: the default applies
 	Trigger  *Occurrence
 	Profile  *Profile
-	Stands   bool // True, and no more is said: Tick.Stands
+	Stands   bool     // True, and no more is said: Tick.Stands
+	Parts    []Clause // with Look.Parts
 }
 
 // Change is a merge of Person into Into, or the erasure of Person.

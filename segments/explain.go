@@ -12,6 +12,8 @@ type Clause struct {
 	Err      error // with Failed
 	// Values are what the part read, as Who.Values names them; of joining parts it is nil.
 	Values map[string]any
+	// Lacks is how many occurrences are missing where a count is not True for being too small; else 0.
+	Lacks int64
 }
 
 // Explain evaluates each part of the condition by itself, in the order of the text: a part that joins
@@ -51,6 +53,7 @@ func (w *Who) Explain(at int64, c *Candidate) []Clause {
 			for _, v := range e.valuesOf(n) {
 				cl.Values[v.name] = portable(safely(v.load, &m.frame))
 			}
+			cl.Lacks = lacks(n, cl)
 			out = append(out, cl)
 			return
 		}
@@ -61,6 +64,28 @@ func (w *Who) Explain(at int64, c *Candidate) []Clause {
 	}
 	walk(w.when, 0)
 	return out
+}
+
+// lacks is how many more occurrences make a comparison of a count with a number true.
+func lacks(n *node, cl Clause) int64 {
+	if n.op != opCompare || cl.Truth == True || len(cl.Values) != 1 {
+		return 0
+	}
+	l, r, op := n.kids[0], n.kids[1], n.name
+	if l.isConst() {
+		l, r, op = r, l, flipped[op]
+	}
+	want, ok := r.val.(float64)
+	if l.op != opFeature || l.feat.Agg != AggCount || !r.isConst() || !ok {
+		return 0
+	}
+	for _, v := range cl.Values {
+		have, ok := asFloat(v)
+		if op, least := wholly(op, want); ok && (op == ">=" || op == "==") && least > have {
+			return int64(least - have)
+		}
+	}
+	return 0
 }
 
 // inside reports whether the parts stand in the text of the whole: what sugar and segments are made

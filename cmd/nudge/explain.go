@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"nudge/engine/explain"
 	"nudge/engine/workspace"
 	"nudge/events"
 	"nudge/events/clickhouse"
@@ -20,29 +21,38 @@ import (
 )
 
 func explainCommand(s streams) *cobra.Command {
-	var dir, rule, at string
+	var dir, rule, value, at, format string
 	since := 5 * time.Minute
 	cmd := &cobra.Command{
-		Use:   "explain --plan RULE",
-		Short: "What a tick of a rule asks the store, and how much that reads",
-		Long: `Prints whether a tick of the rule looks at everybody or only at those for whom something has changed
-(nudge check says why), and then each query that such a tick asks, with the number of rows that ClickHouse
-estimates it reads from its indexes. Histories are read of a few thousand people by a query; the estimate
-is for one person. Nothing is judged and nothing is written. It may run beside a running serve.`,
-		Example: "  nudge explain --plan cart-abandoned --dir examples/shop\n  nudge explain --plan win-back --since 1h --at 2026-03-01T09:00",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if rule == "" {
-				return errors.New("--plan RULE is missing: the rule whose plan is wanted")
-			}
-			if since <= 0 {
+		Use:   "explain PERSON [RULE]",
+		Short: "Why somebody did or did not get a message; or what a tick of a rule asks the store",
+		Long: `Prints of one person, named by the user id or an anonymous id, and of one rule or of all: each part of the
+condition with what it read and what came of it, when time alone changes the answer, and every entry of
+the ledger: when it was decided, why not, by which cap or rule, when it is tried again, what was sent, and
+what became of it. The condition is the one in the files, also of a rule that is not live; --at explains an
+earlier instant, with what was known then. Of a rule with on: the last event that it listens to is judged.
+
+--plan RULE instead prints whether a tick of the rule looks at everybody or only at those for whom something
+has changed (nudge check says why), and each query that such a tick asks, with the number of rows that
+ClickHouse estimates it reads from its indexes. Histories are read of a few thousand people by a query; the
+estimate is for one person.
+
+Nothing is decided and nothing is written. It may run beside a running serve.`,
+		Example: "  nudge explain ann cart-abandoned --dir examples/shop\n  nudge explain ann --at 2026-03-01T09:00 --format json\n" +
+			"  nudge explain --plan cart-abandoned --dir examples/shop",
+		Args: cobra.MaximumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case rule == "" && len(args) == 0:
+				return errors.New("whom? Name a person by the user id, and perhaps a rule: nudge explain ann cart-abandoned")
+			case rule != "" && len(args) > 0:
+				return errors.New("--plan is about a rule and no person; leave out the one or the other")
+			case since <= 0:
 				return fmt.Errorf("--since is a time like 5m, not %s", since)
+			case format != "text" && format != "json":
+				return fmt.Errorf("--format is text or json, not %q", format)
 			}
 			ws, err := loadWorkspace(s, dir, workspace.Options{WithoutSending: true})
-			if err != nil {
-				return err
-			}
-			r, err := ruleOf(ws, rule)
 			if err != nil {
 				return err
 			}
@@ -53,17 +63,50 @@ is for one person. Nothing is judged and nothing is written. It may run beside a
 			if at == "" {
 				instant = time.Now().UnixMilli()
 			}
+			if rule == "" {
+				return explainPerson(cmd.Context(), s, ws, args, value, instant, format)
+			}
+			r, err := ruleOf(ws, rule)
+			if err != nil {
+				return err
+			}
 			return withStore(cmd.Context(), ws, func(store *clickhouse.Store) error {
 				return explainPlan(cmd.Context(), s, ws, store, r, instant, since)
 			})
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&rule, "plan", "", "the rule")
+	f.StringVar(&rule, "plan", "", "the rule whose plan is wanted")
 	f.StringVar(&dir, "dir", ".", "the workspace")
-	f.StringVar(&at, "at", "", "the tick's instant, 2026-03-01T09:00 (default: now)")
-	f.DurationVar(&since, "since", since, "how long before it the rule was last looked at")
+	f.StringVar(&at, "at", "", "the instant, 2026-03-01T09:00 (default: now)")
+	f.StringVar(&value, "value", "", "of a rule with for_each: only this value")
+	f.StringVar(&format, "format", "text", "of a person's: text or json")
+	f.DurationVar(&since, "since", since, "of a plan: how long before it the rule was last looked at")
 	return cmd
+}
+
+// explainPerson explains the person args[0] under the rule args[1], or under all.
+func explainPerson(ctx context.Context, s streams, ws *workspace.Workspace, args []string, value string, at int64, format string) error {
+	list := ws.Rules
+	if len(args) > 1 {
+		r, err := ruleOf(ws, args[1])
+		if err != nil {
+			return err
+		}
+		list = []*workspace.Rule{r}
+	}
+	return withStore(ctx, ws, func(store *clickhouse.Store) error {
+		e, err := explain.Explain(ctx, explain.Options{
+			Conn: store.Conn(), Database: store.Database(), Workspace: ws, Rules: list, Person: args[0], Value: value, At: at,
+		})
+		if errors.Is(err, explain.ErrNobody) {
+			return err //nolint:wrapcheck // says whom
+		}
+		if err != nil {
+			return failed(err)
+		}
+		return failed(e.Write(s.out, format, ws.Zone))
+	})
 }
 
 // ruleOf finds a rule by its name.

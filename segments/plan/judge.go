@@ -170,7 +170,11 @@ func (l *look) answer(w, g int, c candidate, facts *facts) verdict {
 		of.Places = append(of.Places, geo.Fold(facts.fixes[c.person], ref, l.fences, l.p.fixes, l.At))
 	}
 	truth, err := who.Judge(l.At, of)
-	return verdict{segments.Answer{Who: w, Person: of.Person, Value: c.value, Truth: truth, Err: err, Trigger: c.trigger}, of, g, c}
+	a := segments.Answer{Who: w, Person: of.Person, Value: c.value, Truth: truth, Err: err, Trigger: c.trigger}
+	if l.Parts {
+		a.Parts = who.Explain(l.At, of)
+	}
+	return verdict{a, of, g, c}
 }
 
 // complete adds what a rule needs of those for whom it is true.

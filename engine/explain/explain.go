@@ -1,0 +1,323 @@
+// Package explain answers why somebody did or did not get a message: each part of a rule's condition with
+// what it read, when time alone changes the answer, and what the ledger has of every entry. It only reads.
+package explain
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"nudge/engine/workspace"
+	"nudge/events"
+	"nudge/segments"
+	"nudge/segments/geo"
+	"nudge/segments/plan"
+)
+
+// Options of Explain.
+type Options struct {
+	Conn      driver.Conn
+	Database  string // "" is the connection's own
+	Workspace *workspace.Workspace
+	Rules     []*workspace.Rule // in the order wanted
+	// Person is a user id, or an anonymous id that no user has.
+	Person string
+	// Value restricts rules with for_each to this one of their values; "" is all.
+	Value string
+	// At is the instant to explain, Unix ms; what arrived later is not seen.
+	At int64
+}
+
+// Explanation is what there is to say of one person.
+type Explanation struct {
+	Person  events.PersonID `json:"person"`
+	UserID  string          `json:"user_id,omitempty"`
+	At      time.Time       `json:"at"`
+	Zone    string          `json:"zone,omitempty"`    // the person's, if known
+	Address []string        `json:"address,omitempty"` // what channels find of them: "email", "token ios", …
+	Rules   []Rule          `json:"rules"`
+	profile *segments.Profile
+}
+
+// Rule is what there is to say of the person under one rule.
+type Rule struct {
+	Rule    string   `json:"rule"`
+	Version string   `json:"version"`
+	On      string   `json:"on,omitempty"` // the event at which it is judged, of rules with `on`
+	Answers []Answer `json:"answers"`      // of for_each one for each value; none: there is nothing to judge
+	Entries []Entry  `json:"entries"`      // oldest first
+}
+
+// Answer is what came of the condition.
+type Answer struct {
+	Value string `json:"value,omitempty"` // of for_each or on.by
+	Truth string `json:"truth"`           // true, false, unknown, failed
+	Error string `json:"error,omitempty"`
+	Parts []Part `json:"parts"`
+	// Turns is when time alone changes the answer, nothing else happening; nil: not within thirty days.
+	Turns *Turn `json:"turns,omitempty"`
+}
+
+// Part is a part of the condition; of parts that join others Joins says how, and those that follow are
+// deeper.
+type Part struct {
+	Text   string         `json:"text"`
+	Depth  int            `json:"depth"`
+	Joins  string         `json:"joins,omitempty"` // and, or, not
+	Truth  string         `json:"truth"`
+	Error  string         `json:"error,omitempty"`
+	Values map[string]any `json:"values,omitempty"`
+	Lacks  int64          `json:"lacks,omitempty"` // of a count that is too small: how many are missing
+}
+
+// Turn is a change of an answer.
+type Turn struct {
+	At    time.Time `json:"at"`
+	Truth string    `json:"truth"`
+}
+
+// ErrNobody says that nobody has the id.
+var ErrNobody = errors.New("nobody has this id")
+
+// Explain explains.
+func Explain(ctx context.Context, o Options) (*Explanation, error) {
+	x := &explainer{Options: o}
+	x.planner = plan.New(plan.Options{
+		Conn: o.Conn, Database: o.Database, Fixes: o.Workspace.Location, Fences: func() *geo.Fences { return o.Workspace.Fences },
+	})
+	out := &Explanation{At: time.UnixMilli(o.At), Rules: []Rule{}}
+	if err := x.find(ctx, out); err != nil {
+		return nil, err
+	}
+	for _, r := range o.Rules {
+		rule := Rule{Rule: r.Name, Version: r.Version, Answers: []Answer{}}
+		if r.On != nil {
+			rule.On = r.On.Event
+		}
+		var err error
+		if rule.Answers, err = x.answers(ctx, r); err != nil {
+			return nil, fmt.Errorf("ask the condition of %s: %w", r.Name, err)
+		}
+		if rule.Entries, err = x.entries(ctx, r.Name); err != nil {
+			return nil, err
+		}
+		out.Rules = append(out.Rules, rule)
+	}
+	return out, nil
+}
+
+// explainer explains one person.
+type explainer struct {
+	Options
+	planner *plan.Planner
+	person  events.PersonID
+	raw     []uint64 // ids under which rows of the person may stand
+	upTo    events.Position
+}
+
+// find finds the person and what is known of them.
+func (x *explainer) find(ctx context.Context, out *Explanation) error {
+	var last uint64
+	err := x.Conn.QueryRow(ctx, fmt.Sprintf("SELECT maxIf(pos, received_at <= fromUnixTimestamp64Milli(toInt64(%d), 'UTC')) FROM events", x.At)).Scan(&last)
+	if err != nil {
+		return fmt.Errorf("read how far the store has come: %w", err)
+	}
+	x.upTo = events.Position(last)
+	var found, root uint64
+	err = x.Conn.QueryRow(ctx, "SELECT argMax(i.person, (i.kind = 'user', i.pos)) AS p, any(if(m.winner = 0, i.person, m.winner)) FROM identities AS i "+
+		"LEFT JOIN person_map AS m ON m.loser = i.person WHERE i.id = @id AND i.kind IN ('user', 'anonymous') HAVING count() > 0", driver.NamedValue{Name: "id", Value: x.Person}).Scan(&found, &root)
+	if err != nil {
+		if errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("%w: %q is neither a user id nor an anonymous id that has been seen", ErrNobody, x.Person)
+		}
+		return fmt.Errorf("look for %q: %w", x.Person, err)
+	}
+	x.person = events.PersonID(root)
+	rows, err := x.Conn.Query(ctx, "SELECT loser FROM person_map WHERE winner = @person", driver.NamedValue{Name: "person", Value: root})
+	if err != nil {
+		return fmt.Errorf("look for who became %q: %w", x.Person, err)
+	}
+	defer rows.Close()
+	x.raw = []uint64{root}
+	for rows.Next() {
+		var loser uint64
+		if err := rows.Scan(&loser); err != nil {
+			return fmt.Errorf("look for who became %q: %w", x.Person, err)
+		}
+		x.raw = append(x.raw, loser)
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("look for who became %q: %w", x.Person, err)
+	}
+	profiles, err := x.planner.Profiles(ctx, []events.PersonID{x.person}, x.At, x.upTo)
+	if err != nil {
+		return fmt.Errorf("read the profile of %q: %w", x.Person, err)
+	}
+	out.Person = x.person
+	if p := profiles[x.person]; p != nil {
+		out.profile, out.UserID, out.Zone = p, p.UserID, p.Zone
+		out.Address = addresses(p)
+	}
+	return nil
+}
+
+// addresses are what channels can reach of a person.
+func addresses(p *segments.Profile) []string {
+	var out []string
+	for _, trait := range []string{"email", "phone"} {
+		if _, has := p.Traits[trait]; has {
+			out = append(out, trait)
+		}
+	}
+	for _, d := range p.Devices {
+		out = append(out, "token "+d.Platform)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// answers asks the condition about the person.
+func (x *explainer) answers(ctx context.Context, r *workspace.Rule) ([]Answer, error) {
+	told, err := x.look(ctx, r, x.At)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Answer, 0, len(told))
+	for _, a := range told {
+		answer := Answer{Value: a.Value, Truth: a.Truth.String(), Parts: []Part{}}
+		if a.Err != nil {
+			answer.Error = a.Err.Error()
+		}
+		for _, c := range a.Parts {
+			p := Part{Text: c.Text, Depth: c.Depth, Joins: c.Operator, Truth: c.Truth.String(), Values: c.Values, Lacks: c.Lacks}
+			if c.Err != nil {
+				p.Error = c.Err.Error()
+			}
+			answer.Parts = append(answer.Parts, p)
+		}
+		out = append(out, answer)
+	}
+	return out, x.turns(ctx, r, told, out)
+}
+
+// look asks the condition as of an instant: of a rule with `on` about the last occurrence that it heard.
+func (x *explainer) look(ctx context.Context, r *workspace.Rule, at int64) ([]segments.Answer, error) {
+	q := segments.Look{
+		At: at, UpTo: x.upTo, Who: []*segments.Who{r.Who}, People: []events.PersonID{x.person}, Parts: true,
+		Retention: x.Workspace.Retention.Milliseconds(), DefaultZone: x.Workspace.Zone.String(),
+	}
+	if x.Value != "" && r.ForEach != "" {
+		q.Values = map[events.PersonID][]string{x.person: {x.Value}}
+	}
+	if r.On != nil {
+		last, err := x.lastOf(ctx, r.On.Event)
+		if err != nil || last == 0 {
+			return nil, err
+		}
+		q.Triggers = []events.Position{events.Position(last)}
+	}
+	var out []segments.Answer
+	err := x.planner.Look(ctx, q, func(some []segments.Answer) error {
+		out = append(out, some...)
+		return nil
+	})
+	return out, err //nolint:wrapcheck // answers says of which rule
+}
+
+// lastOf is the position of the newest occurrence of an event, 0 without one.
+func (x *explainer) lastOf(ctx context.Context, event string) (uint64, error) {
+	var pos uint64
+	err := x.Conn.QueryRow(ctx, "SELECT max(pos) FROM events WHERE person IN ("+x.people()+") AND event = @event AND pos <= @pos AND time <= fromUnixTimestamp64Milli(toInt64(@at), 'UTC')",
+		driver.NamedValue{Name: "event", Value: event},
+		driver.NamedValue{Name: "pos", Value: uint64(x.upTo)}, driver.NamedValue{Name: "at", Value: x.At}).Scan(&pos)
+	if err != nil {
+		return 0, fmt.Errorf("look for the last %q: %w", event, err)
+	}
+	return pos, nil
+}
+
+const (
+	ahead      = 30 * 24 * time.Hour // how far ahead a turn is looked for
+	mostTurns  = 24                  // instants that are tried
+	mostOfEach = 100                 // newest occurrences of an event whose ages are counted
+)
+
+// turns finds when time alone changes answers: at one of the instants at which something becomes as old as
+// an age that the condition asks for, or with which a value falls due.
+func (x *explainer) turns(ctx context.Context, r *workspace.Rule, now []segments.Answer, out []Answer) error {
+	if r.On != nil || len(now) == 0 {
+		return nil
+	}
+	instants, err := x.instants(ctx, r.Who.Changes())
+	if err != nil {
+		return err
+	}
+	for _, at := range instants {
+		then, err := x.look(ctx, r, at)
+		if err != nil {
+			return err
+		}
+		left := false
+		for i := range out {
+			if out[i].Turns != nil {
+				continue
+			}
+			j := slices.IndexFunc(then, func(a segments.Answer) bool { return a.Value == out[i].Value })
+			if j >= 0 && then[j].Truth != now[i].Truth && (then[j].Truth == segments.True || now[i].Truth == segments.True) {
+				out[i].Turns = &Turn{time.UnixMilli(at), then[j].Truth.String()}
+				continue
+			}
+			left = true
+		}
+		if !left {
+			break
+		}
+	}
+	return nil
+}
+
+// instants are the next at which an occurrence becomes as old as an age, in order.
+func (x *explainer) instants(ctx context.Context, c *segments.Changes) ([]int64, error) {
+	var out []int64
+	for _, s := range c.Sources {
+		where := "event = @event"
+		if s.Event == "*" {
+			where = fmt.Sprintf("kind IN (%d, %d, %d)", events.KindTrack, events.KindPage, events.KindScreen)
+		}
+		rows, err := x.Conn.Query(ctx, "SELECT DISTINCT toUnixTimestamp64Milli(time) AS t FROM events WHERE person IN ("+x.people()+") AND "+where+" AND pos <= @pos ORDER BY t DESC LIMIT "+strconv.Itoa(mostOfEach),
+			driver.NamedValue{Name: "event", Value: s.Event}, driver.NamedValue{Name: "pos", Value: uint64(x.upTo)})
+		if err != nil {
+			return nil, fmt.Errorf("read when %q happened: %w", s.Event, err)
+		}
+		for rows.Next() {
+			var t int64
+			if err := rows.Scan(&t); err != nil {
+				rows.Close()
+				return nil, fmt.Errorf("read when %q happened: %w", s.Event, err)
+			}
+			for _, age := range s.Ages {
+				// An age may be asked for with `<` or with `<=`.
+				for _, at := range []int64{t + age, t + age + 1} {
+					if at > x.At && at-x.At <= ahead.Milliseconds() && age < math.MaxInt64/2 {
+						out = append(out, at)
+					}
+				}
+			}
+		}
+		err = rows.Err()
+		rows.Close()
+		if err != nil {
+			return nil, fmt.Errorf("read when %q happened: %w", s.Event, err)
+		}
+	}
+	slices.Sort(out)
+	out = slices.Compact(out)
+	return out[:min(len(out), mostTurns)], nil
+}

@@ -1,0 +1,212 @@
+package explain_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"nudge/engine/enginetest"
+	"nudge/engine/explain"
+	"nudge/engine/ledger"
+	"nudge/engine/workspace"
+)
+
+const (
+	minute = enginetest.Minute
+	hour   = enginetest.Hour
+)
+
+func world(t *testing.T) *enginetest.World {
+	return enginetest.New(t, map[string]string{
+		"nudge.yaml": `zone: UTC
+salt: explain
+channels: {push: {adapter: file, kind: push, config: {path: data/push.ndjson}}}
+caps: [{name: one-a-day, max: 1, per: 24h, scope: all, at_cap: retry}]
+`,
+		"rules/cart.yaml": `rule: cart
+schedule: "*/5 * * * *"
+when: |
+  event("Product Added").count >= 2 and event("Product Added").last.ago >= hours(1)
+    and not did("Order Completed").since(event("Product Added").last.at)
+again: never
+message: {push: {title: Cart, body: Hello}}
+`,
+		"rules/hello.yaml": `rule: hello
+priority: 90
+schedule: "*/5 * * * *"
+when: did("Signed Up")
+again: never
+message: {push: {title: Hello, body: Hello}}
+`,
+		"rules/seen.yaml": `rule: seen
+schedule: "0 3 * * *"
+for_each: event("Product Viewed").by("sku")
+when: it.count >= 2
+again: never
+message: {push: {title: Seen, body: Hello}}
+`,
+		"rules/thanks.yaml": `rule: thanks
+category: transactional
+on: {event: Order Completed, by: order}
+when: trigger.properties.total > 10
+again: each_time
+message: {push: {title: Thanks, body: Hello}}
+`,
+	})
+}
+
+// about explains a person under one rule.
+func about(t *testing.T, w *enginetest.World, person, rule, value string, at int64) explain.Rule {
+	t.Helper()
+	require.NoError(t, w.Flush(t.Context())) // the ledger
+	e, err := explain.Explain(t.Context(), options(w, person, rule, value, at))
+	require.NoError(t, err)
+	require.Len(t, e.Rules, 1)
+	return e.Rules[0]
+}
+
+func options(w *enginetest.World, person, rule, value string, at int64) explain.Options {
+	ws := w.Load()
+	o := explain.Options{Conn: w.Store.Conn(), Database: w.Store.Database(), Workspace: ws, Person: person, Value: value, At: enginetest.Start() + at}
+	for _, r := range ws.Rules {
+		if r.Name == rule {
+			o.Rules = []*workspace.Rule{r}
+		}
+	}
+	return o
+}
+
+// A cart: it lacks one, then time, then it is true and goes out, and then it was bought.
+func TestACart(t *testing.T) {
+	w := world(t)
+	w.To(5 * minute) // the first looks
+	w.Device("ann", "token-of-ann", "ios")
+	w.Track("ann", "Product Added", nil)
+
+	r := about(t, w, "ann", "cart", "", 6*minute)
+	require.Len(t, r.Answers, 1)
+	a := r.Answers[0]
+	require.Equal(t, "false", a.Truth)
+	require.Len(t, a.Parts, 4, "all of, and three parts")
+	require.Equal(t, "and", a.Parts[0].Joins)
+	require.Equal(t, `event("Product Added").count >= 2`, a.Parts[1].Text)
+	require.Equal(t, int64(1), a.Parts[1].Lacks)
+	require.Nil(t, a.Turns, "time alone does not help")
+	require.Empty(t, r.Entries)
+
+	w.To(10 * minute)
+	w.Track("ann", "Product Added", nil)
+	a = about(t, w, "ann", "cart", "", 20*minute).Answers[0]
+	require.Equal(t, "false", a.Truth)
+	require.Zero(t, a.Parts[1].Lacks)
+	require.Equal(t, "true", a.Parts[1].Truth)
+	require.Equal(t, "false", a.Parts[2].Truth)
+	require.NotNil(t, a.Turns)
+	require.Equal(t, "true", a.Turns.Truth)
+	require.Equal(t, enginetest.Start()+10*minute+hour, a.Turns.At.UnixMilli(), "an hour after the last")
+
+	w.To(2 * hour)
+	r = about(t, w, "ann", "cart", "", 2*hour)
+	require.Equal(t, "true", r.Answers[0].Truth)
+	require.Len(t, r.Entries, 1)
+	e := r.Entries[0]
+	require.Equal(t, enginetest.Start()+hour+10*minute, e.Entered.UnixMilli())
+	require.Equal(t, ledger.Send, e.Decisions[len(e.Decisions)-1].Reason)
+	require.NotEmpty(t, e.Decisions[0].Features)
+	require.Equal(t, "accepted", e.Deliveries[len(e.Deliveries)-1].Status)
+
+	w.To(2*hour + minute)
+	w.Track("ann", "Order Completed", map[string]any{"order": "o1", "total": 5})
+	w.To(3 * hour)
+	require.Equal(t, "false", about(t, w, "ann", "cart", "", 3*hour).Answers[0].Truth)
+	require.Equal(t, "true", about(t, w, "ann", "cart", "", 2*hour).Answers[0].Truth, "what was known then")
+	require.Empty(t, about(t, w, "ann", "cart", "", 30*minute).Entries, "what was decided then")
+}
+
+// A cap holds one rule back, and says for how long.
+func TestACap(t *testing.T) {
+	w := world(t)
+	w.To(5 * minute)
+	w.Device("ann", "token-of-ann", "ios")
+	w.Track("ann", "Product Added", nil)
+	w.Track("ann", "Product Added", nil)
+	w.To(30 * minute)
+	w.Track("ann", "Signed Up", nil)
+	w.To(2 * hour)
+	e := about(t, w, "ann", "cart", "", 2*hour).Entries
+	require.Len(t, e, 1)
+	d := e[0].Decisions[0]
+	require.Equal(t, ledger.FrequencyCap, d.Reason)
+	require.Equal(t, "one-a-day", d.By)
+	require.NotNil(t, d.Again)
+	require.Equal(t, 24*time.Hour, d.Again.Sub(about(t, w, "ann", "hello", "", 2*hour).Entries[0].Decisions[0].At))
+	require.Empty(t, e[0].Deliveries)
+}
+
+func TestValuesAndArrivals(t *testing.T) {
+	w := world(t)
+	w.To(5 * minute)
+	for _, sku := range []string{"a", "a", "b"} {
+		w.Track("ann", "Product Viewed", map[string]any{"sku": sku})
+	}
+	r := about(t, w, "ann", "seen", "", hour)
+	require.Len(t, r.Answers, 2)
+	require.Equal(t, []string{"a", "true", "b", "false"}, []string{r.Answers[0].Value, r.Answers[0].Truth, r.Answers[1].Value, r.Answers[1].Truth})
+	require.Len(t, about(t, w, "ann", "seen", "b", hour).Answers, 1)
+
+	require.Empty(t, about(t, w, "ann", "thanks", "", hour).Answers, "nothing has arrived")
+	w.Track("ann", "Order Completed", map[string]any{"order": "o1", "total": 50})
+	w.To(hour)
+	w.Track("ann", "Order Completed", map[string]any{"order": "o2", "total": 5})
+	w.To(2 * hour)
+	r = about(t, w, "ann", "thanks", "", 2*hour)
+	require.Len(t, r.Answers, 1, "of the last one")
+	require.Equal(t, "o2", r.Answers[0].Value)
+	require.Equal(t, "false", r.Answers[0].Truth)
+	require.Len(t, r.Entries, 1)
+	require.Equal(t, "o1", r.Entries[0].Value)
+	require.Equal(t, ledger.NoAddress, r.Entries[0].Decisions[0].Reason)
+}
+
+// Who was merged is one person, whichever id is named.
+func TestAMergedPerson(t *testing.T) {
+	w := world(t)
+	w.To(5 * minute)
+	w.Track("ann", "Product Added", nil)
+	w.Identify("", "browser-1", nil)
+	w.Identify("ann", "browser-1", nil)
+	w.To(hour)
+	var text [2]bytes.Buffer
+	for i, id := range []string{"ann", "browser-1"} {
+		e, err := explain.Explain(t.Context(), options(w, id, "cart", "", hour))
+		require.NoError(t, err)
+		require.Equal(t, "ann", e.UserID)
+		require.NoError(t, e.Write(&text[i], "text", time.UTC))
+	}
+	require.Equal(t, text[0].String(), text[1].String())
+	require.Contains(t, text[0].String(), "needs 1 more")
+}
+
+func TestNobody(t *testing.T) {
+	w := world(t)
+	w.To(5 * minute)
+	_, err := explain.Explain(t.Context(), options(w, "nobody", "cart", "", hour))
+	require.ErrorIs(t, err, explain.ErrNobody)
+}
+
+func TestJSON(t *testing.T) {
+	w := world(t)
+	w.To(5 * minute)
+	w.Track("ann", "Product Added", nil)
+	w.To(10 * minute)
+	e, err := explain.Explain(t.Context(), options(w, "ann", "cart", "", hour))
+	require.NoError(t, err)
+	var b bytes.Buffer
+	require.NoError(t, e.Write(&b, "json", time.UTC))
+	var got explain.Explanation
+	require.NoError(t, json.Unmarshal(b.Bytes(), &got))
+	require.Equal(t, e.Rules, got.Rules)
+}

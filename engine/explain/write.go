@@ -1,0 +1,229 @@
+package explain
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"nudge/segments"
+)
+
+// Write prints the explanation as "text" or "json", instants on the clock of zone.
+func (e *Explanation) Write(w io.Writer, format string, zone *time.Location) error {
+	if format == "json" {
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		return enc.Encode(e) //nolint:wrapcheck // the writer's own error
+	}
+	p := &printer{zone: zone, at: e.At}
+	p.person(e)
+	for i := range e.Rules {
+		p.rule(&e.Rules[i])
+	}
+	_, err := io.WriteString(w, p.String())
+	return err //nolint:wrapcheck // the writer's own error
+}
+
+// printer writes an explanation for people.
+type printer struct {
+	strings.Builder
+	zone *time.Location
+	at   time.Time
+}
+
+func (p *printer) line(indent int, format string, args ...any) {
+	p.WriteString(strings.Repeat("  ", indent))
+	fmt.Fprintf(p, format, args...)
+	p.WriteByte('\n')
+}
+
+func (p *printer) instant(t time.Time) string { return t.In(p.zone).Format("2006-01-02 15:04:05") }
+
+func (p *printer) person(e *Explanation) {
+	who := e.UserID
+	if who == "" {
+		who = "somebody unnamed"
+	}
+	p.line(0, "%s (person %d) at %s %s", who, uint64(e.Person), p.instant(e.At), p.zone)
+	if e.Zone != "" {
+		p.line(1, "lives by the clock of %s", e.Zone)
+	}
+	reached := "nothing: no e-mail, no phone, no device"
+	if len(e.Address) > 0 {
+		reached = strings.Join(e.Address, ", ")
+	}
+	p.line(1, "can be reached by %s", reached)
+}
+
+func (p *printer) rule(r *Rule) {
+	p.WriteByte('\n')
+	switch {
+	case len(r.Answers) == 0 && r.On != "":
+		p.line(0, "%s: judged at each %q; there was none", r.Rule, r.On)
+	case len(r.Answers) == 0:
+		p.line(0, "%s: nothing to judge, there is no value of for_each", r.Rule)
+	}
+	shown, left := worth(r)
+	for _, a := range shown {
+		p.answer(r, a)
+	}
+	if left > 0 {
+		p.line(0, "%s: false for %d other values; name one with --value", r.Rule, left)
+	}
+	if len(r.Entries) == 0 {
+		p.line(1, "never entered")
+	}
+	for i := range r.Entries {
+		p.entry(&r.Entries[i])
+	}
+}
+
+// mostValues is how many values of a for_each are told of at length.
+const mostValues = 5
+
+// worth are the answers worth telling, and how many others there are: those that are not false or will not
+// be, those of which there are entries, and then the others in their order.
+func worth(r *Rule) (shown []*Answer, left int) {
+	rank := func(a *Answer) int {
+		switch {
+		case a.Truth != segments.False.String():
+			return 0
+		case a.Turns != nil:
+			return 1
+		case slices.ContainsFunc(r.Entries, func(e Entry) bool { return e.Value == a.Value }):
+			return 2
+		}
+		return 3
+	}
+	for i := range r.Answers {
+		shown = append(shown, &r.Answers[i])
+	}
+	slices.SortStableFunc(shown, func(a, b *Answer) int { return rank(a) - rank(b) })
+	n := 0
+	for n < len(shown) && (n < mostValues || rank(shown[n]) < 2) {
+		n++
+	}
+	return shown[:n], len(shown) - n
+}
+
+func (p *printer) answer(r *Rule, a *Answer) {
+	of := ""
+	if a.Value != "" {
+		of = fmt.Sprintf(" for %q", a.Value)
+	}
+	if r.On != "" {
+		of += fmt.Sprintf(" at the last %q", r.On)
+	}
+	p.line(0, "%s%s: %s", r.Rule, of, a.Truth)
+	if a.Error != "" {
+		p.line(1, "%s", a.Error)
+	}
+	for _, part := range a.Parts {
+		text := strings.Join(strings.Fields(part.Text), " ")
+		if part.Joins != "" && part.Joins != "not" {
+			text = "all of"
+			if part.Joins == "or" {
+				text = "one of"
+			}
+		}
+		p.line(1+part.Depth, "%-7s  %s", part.Truth, text)
+		for _, name := range slices.Sorted(maps.Keys(part.Values)) {
+			p.line(3+part.Depth, "   %s = %s", name, p.value(part.Values[name]))
+		}
+		if part.Lacks > 0 {
+			p.line(3+part.Depth, "   needs %d more", part.Lacks)
+		}
+		if part.Error != "" {
+			p.line(3+part.Depth, "   %s", part.Error)
+		}
+	}
+	if t := a.Turns; t != nil {
+		p.line(1, "%s from %s (in %s), if nothing happens until then", t.Truth, p.instant(t.At), t.At.Sub(p.at).Round(time.Second))
+	}
+}
+
+func (p *printer) entry(e *Entry) {
+	of := ""
+	if e.Value != "" {
+		of = fmt.Sprintf(" for %q", e.Value)
+	}
+	p.line(1, "entered %s%s", p.instant(e.Entered), of)
+	for _, d := range e.Decisions {
+		text := string(d.Reason)
+		if len(d.Channels) > 0 {
+			text += " by " + strings.Join(d.Channels, ", ")
+		}
+		if d.By != "" {
+			text += " (" + d.By + ")"
+		}
+		if d.Variant != "" {
+			text += ", variant " + d.Variant
+		}
+		switch {
+		case d.Again != nil && d.Waits:
+			text += "; tried again at " + p.instant(*d.Again) + ", or when an address or a consent comes"
+		case d.Again != nil:
+			text += "; tried again at " + p.instant(*d.Again)
+		case d.Waits:
+			text += "; tried again when an address or a consent comes"
+		}
+		p.line(2, "%s  %s", p.instant(d.At), text)
+	}
+	for _, d := range e.Deliveries {
+		text := d.Channel + " " + d.Status
+		if d.Adapter != "" {
+			text += " by " + d.Adapter
+		}
+		if d.Error != "" {
+			text += ": " + d.Error
+		}
+		p.line(2, "%s  %s", p.instant(d.At), text)
+	}
+	for _, r := range e.Receipts {
+		p.line(2, "%s  %s", p.instant(r.At), strings.ToLower(strings.TrimPrefix(r.Event, "Message ")))
+	}
+}
+
+// value is a value that a condition read, in a line; times are told on the clock.
+func (p *printer) value(v any) string {
+	switch x := v.(type) {
+	case nil:
+		return "nothing"
+	case string:
+		if t, err := time.Parse(time.RFC3339, x); err == nil {
+			return p.instant(t)
+		}
+		return fmt.Sprintf("%q", x)
+	case map[string]any:
+		at, ok := x["at"].(string)
+		if !ok {
+			return shortened(x)
+		}
+		text := p.value(at)
+		if properties, ok := x["properties"].(map[string]any); ok && len(properties) > 0 {
+			text += " " + shortened(properties)
+		}
+		return text
+	default:
+		return shortened(x)
+	}
+}
+
+// shortened is JSON that fits a line of a terminal.
+func shortened(v any) string {
+	const most = 100
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	runes := []rune(string(text))
+	if len(runes) > most {
+		return string(runes[:most]) + "…"
+	}
+	return string(runes)
+}
