@@ -326,6 +326,9 @@ var (
 	}
 )
 
+// Reserved are the words that `with` cannot name a value: they mean something in conditions or in messages.
+func Reserved() []string { return slices.Clone(reserved) }
+
 func (p *ruleParser) with(n *yamlfile.Node) {
 	for _, pair := range p.r.Entries(n) {
 		key, value := pair.Key, pair.Value

@@ -13,6 +13,7 @@ func commands(s streams) []*cobra.Command {
 		migrateCommand(s),
 		reportCommand(s),
 		resumeCommand(s),
+		schemaCommand(s),
 		serveCommand(s),
 		sqlCommand(s),
 		testCommand(s),
