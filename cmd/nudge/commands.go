@@ -10,6 +10,7 @@ func commands(s streams) []*cobra.Command {
 		demoCommand(s),
 		explainCommand(s),
 		importCommand(s),
+		initCommand(s),
 		migrateCommand(s),
 		reportCommand(s),
 		resumeCommand(s),

@@ -66,7 +66,7 @@ func loadWorkspace(s streams, dir string, o workspace.Options) (*workspace.Works
 		if abs, err := filepath.Abs(dir); err == nil {
 			dir = abs
 		}
-		return nil, fmt.Errorf("there is no nudge.yaml in %s; name the folder that has one: --dir examples/shop", dir)
+		return nil, fmt.Errorf("there is no nudge.yaml in %s; name the folder that has one: --dir examples/shop, or make one: nudge init", dir)
 	}
 	ws, findings := workspace.Load(dir, o)
 	if ws == nil {

@@ -101,6 +101,7 @@ A workspace is a folder with nudge.yaml, rules/, segments/, fences/, events.yaml
 Every command takes it as --dir; check, test, serve, demo and migrate also as their argument. Where
 none is named it is the current folder.
 
+  nudge init             a workspace to begin with
   nudge check            is every file right?
   nudge test             do the rules do what their tests say?
   nudge serve            run it all

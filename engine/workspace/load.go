@@ -144,7 +144,7 @@ func (l *loader) read(kind, name string) ([]byte, error) {
 func (l *loader) config() bool {
 	src, err := l.read("workspace", ConfigFile)
 	if err != nil {
-		l.file("workspace/no-file", ConfigFile, fmt.Sprintf("the file cannot be read: %v", err), "A workspace is a folder with a nudge.yaml: name it, or begin with a copy of examples/first.")
+		l.file("workspace/no-file", ConfigFile, fmt.Sprintf("the file cannot be read: %v", err), "A workspace is a folder with a nudge.yaml: name it, or begin with `nudge init`.")
 		return false
 	}
 	cfg, findings := l.parseConfig(src)
