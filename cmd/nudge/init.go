@@ -101,7 +101,7 @@ func starter(dir string) (map[string][]byte, error) {
 		files[".schema/"+k.Name+".json"] = text
 	}
 	key := make([]byte, 12)
-	rand.Read(key) //nolint:errcheck // it never fails
+	rand.Read(key)
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("find the folder: %w", err)
