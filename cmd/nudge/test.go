@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,7 +22,8 @@ import (
 
 func testCommand(s streams) *cobra.Command {
 	var run, format, level string
-	var verbose, everyTick bool
+	var out testOutput
+	var everyTick bool
 	var ws folderOption
 	cmd := &cobra.Command{
 		Use:   "test [DIR]",
@@ -28,11 +32,19 @@ func testCommand(s streams) *cobra.Command {
 a real queue and a real store in a temporary folder; channels take every message and send nothing.
 It touches neither the workspace's data nor its secrets. docs/testing.md describes the files.
 
-Exit codes: 0 all passed, 1 tests failed or a file is wrong, 2 --run names none, 3 could not run.`,
-		Example: "  nudge test examples/shop\n  nudge test --run 'cart' --verbose\n  nudge test --format json",
+--coverage says which rules no test names, and which are never seen both to fire and to stay silent;
+--min-coverage fails the run where too few are.
+
+Exit codes: 0 all passed, 1 tests failed, too little is covered, or a file is wrong, 2 --run names none,
+3 could not run.`,
+		Example: "  nudge test examples/shop\n  nudge test --run 'cart' --verbose\n  nudge test --format json\n  nudge test --junit results.xml --min-coverage 80%",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains([]string{"text", "json"}, format) {
 				return fmt.Errorf("--format is text or json, not %q", format)
+			}
+			out.format = format
+			if err := out.least(); err != nil {
+				return err
 			}
 			only, err := regexp.Compile(run)
 			if err != nil {
@@ -48,28 +60,51 @@ Exit codes: 0 all passed, 1 tests failed or a file is wrong, 2 --run names none,
 			if err != nil {
 				return err
 			}
-			return test(cmd.Context(), s, dir, only, format, verbose, o)
+			return test(cmd.Context(), s, dir, only, out, o)
 		},
 	}
 	ws.on(cmd)
 	f := cmd.Flags()
 	f.StringVar(&run, "run", "", `only tests whose "FILE: NAME" matches this regular expression`)
 	f.StringVar(&format, "format", "text", "text or json")
-	f.BoolVar(&verbose, "verbose", false, "print what was decided in every test")
+	f.StringVar(&out.junit, "junit", "", "a file to write the results to as JUnit XML")
+	f.BoolVar(&out.coverage, "coverage", false, "say which rules the tests do not cover")
+	f.StringVar(&out.min, "min-coverage", "", "the least share of rules that must be seen both to fire and to stay silent, 80%")
+	f.BoolVar(&out.verbose, "verbose", false, "print what was decided in every test")
 	f.BoolVar(&everyTick, "every-tick", false, "look on every tick, also where nothing can have changed: slow, and decides the same")
 	f.StringVar(&level, "log", "error", "least level that is logged: debug, info, warn or error")
 	return cmd
 }
 
+// testOutput is what test prints.
+type testOutput struct {
+	format, junit, min string
+	verbose, coverage  bool
+	share              float64 // of min, 0 to 1
+}
+
+// least reads --min-coverage.
+func (o *testOutput) least() error {
+	if o.min == "" {
+		return nil
+	}
+	n, err := strconv.ParseFloat(strings.TrimSuffix(o.min, "%"), 64)
+	if err != nil || n < 0 || n > 100 {
+		return fmt.Errorf("--min-coverage is a share like 80%%, not %q", o.min)
+	}
+	o.share, o.coverage = n/100, true
+	return nil
+}
+
 // test runs the tests of a workspace and prints what came of them.
-func test(ctx context.Context, s streams, dir string, only *regexp.Regexp, format string, verbose bool, o ruletest.Options) error {
+func test(ctx context.Context, s streams, dir string, only *regexp.Regexp, out testOutput, o ruletest.Options) error {
 	ws, err := loadWorkspace(s, dir, workspace.Options{WithoutSecrets: true})
 	if err != nil {
 		return err
 	}
 	tests, findings := ruletest.Load(ws)
 	if rules.HasErrors(findings) {
-		if err := rules.Render(s.out, findings, rules.Format(format)); err != nil {
+		if err := rules.Render(s.out, findings, rules.Format(out.format)); err != nil {
 			return failed(err)
 		}
 		return &exitError{Code: exitFindings}
@@ -89,15 +124,37 @@ func test(ctx context.Context, s streams, dir string, only *regexp.Regexp, forma
 	if err != nil {
 		return failed(err)
 	}
-	if format == "json" {
-		err = ruletest.WriteJSON(s.out, results)
-	} else {
-		err = ruletest.WriteText(s.out, results, verbose)
+	covered := ruletest.Cover(ws.Rules, results)
+	if err := out.write(s, results, covered); err != nil {
+		return failed(err)
 	}
-	if err == nil && ruletest.Failed(results) {
+	if ruletest.Share(covered) < out.share {
+		fmt.Fprintf(s.err, "coverage is below %s\n", out.min)
 		return &exitError{Code: exitFindings}
 	}
-	return failed(errors.Join(err))
+	if ruletest.Failed(results) {
+		return &exitError{Code: exitFindings}
+	}
+	return nil
+}
+
+func (o *testOutput) write(s streams, results []ruletest.Result, covered []ruletest.Covered) error {
+	if o.junit != "" {
+		f, err := os.Create(o.junit)
+		if err != nil {
+			return fmt.Errorf("write the results: %w", err)
+		}
+		if err := errors.Join(ruletest.WriteJUnit(f, results), f.Close()); err != nil {
+			return err
+		}
+	}
+	if o.format == "json" {
+		return ruletest.WriteJSON(s.out, results, covered) //nolint:wrapcheck // says what it was doing
+	}
+	if err := ruletest.WriteText(s.out, results, o.verbose); err != nil || !o.coverage {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	return ruletest.WriteCoverage(s.out, covered) //nolint:wrapcheck // says what it was doing
 }
 
 // slow is how long a command is silent before it says how far it is, and how often it says so.

@@ -121,8 +121,8 @@ func byImportance(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// WriteJSON prints everything that is known of every test.
-func WriteJSON(w io.Writer, results []Result) error {
+// WriteJSON prints everything that is known of every test, and what they show of the rules.
+func WriteJSON(w io.Writer, results []Result, covered []Covered) error {
 	type test struct {
 		Suite     string    `json:"suite"`
 		Name      string    `json:"name"`
@@ -135,10 +135,11 @@ func WriteJSON(w io.Writer, results []Result) error {
 		Decisions []*Row    `json:"decisions"`
 	}
 	out := struct {
-		Passed int    `json:"passed"`
-		Failed int    `json:"failed"`
-		Tests  []test `json:"tests"`
-	}{Tests: []test{}}
+		Passed   int       `json:"passed"`
+		Failed   int       `json:"failed"`
+		Tests    []test    `json:"tests"`
+		Coverage []Covered `json:"coverage"`
+	}{Tests: []test{}, Coverage: append([]Covered{}, covered...)}
 	for _, r := range results {
 		t := test{
 			Suite: r.Test.Suite, Name: r.Test.Name, File: r.Test.File, Line: r.Test.Line, Passed: len(r.Failures) == 0,
