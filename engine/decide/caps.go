@@ -38,16 +38,7 @@ func (p *Policy) checkCaps(uses []usage, r *rules.Rule, entry, channel string, p
 		if !applies(c, r, channel) {
 			continue
 		}
-		begin, next := p.window(c, profile, t)
-		var counted []usage
-		for _, u := range uses {
-			if u.Entry == entry && u.Channel == channel {
-				continue
-			}
-			if counts(c, u, r, channel) && (!u.Resolved || u.At > begin) {
-				counted = append(counted, u)
-			}
-		}
+		counted, next := p.counted(c, uses, r, entry, channel, profile, t)
 		if len(counted) < c.Max {
 			continue
 		}
@@ -68,6 +59,55 @@ func (p *Policy) checkCaps(uses []usage, r *rules.Rule, entry, channel string, p
 		}
 	}
 	return worst
+}
+
+// counted are the uses that count towards the cap for one more message, but those of the entry itself.
+// next is when a calendar window ends, 0 for a rolling one.
+func (p *Policy) counted(c *Cap, uses []usage, r *rules.Rule, entry, channel string, profile *segments.Profile, t int64) (out []usage, next int64) {
+	begin, next := p.window(c, profile, t)
+	for _, u := range uses {
+		if u.Entry == entry && u.Channel == channel {
+			continue
+		}
+		if counts(c, u, r, channel) && (!u.Resolved || u.At > begin) {
+			out = append(out, u)
+		}
+	}
+	return out, next
+}
+
+// Room is how full a cap is for one more message of a rule.
+type Room struct {
+	Cap  *Cap
+	Used int
+	// Frees is when there is room again (Unix ms), where there is none now; else 0.
+	Frees int64
+}
+
+// Rooms are the caps that a message of the rule on the channel meets at t (Unix ms), in the workspace's order;
+// none for a transactional rule.
+func (p *Policy) Rooms(uses []ledger.Use, r *rules.Rule, channel string, profile *segments.Profile, t int64) []Room {
+	if r.Transactional() {
+		return nil
+	}
+	all := make([]usage, len(uses))
+	for i, u := range uses {
+		all[i] = usage{Use: u}
+	}
+	var out []Room
+	for i := range p.Caps {
+		c := &p.Caps[i]
+		if !applies(c, r, channel) {
+			continue
+		}
+		counted, next := p.counted(c, all, r, "", channel, profile, t)
+		room := Room{Cap: c, Used: len(counted)}
+		if room.Used >= c.Max {
+			room.Frees = frees(c, counted, next, t)
+		}
+		out = append(out, room)
+	}
+	return out
 }
 
 func applies(c *Cap, r *rules.Rule, channel string) bool {

@@ -8,9 +8,9 @@ import (
 	"nudge/segments"
 )
 
-// quietUntil says until when (Unix ms) quiet hours forbid the channel for the category at t; 0 when
+// QuietUntil says until when (Unix ms) quiet hours forbid the channel for the category at t; 0 when
 // they do not. unknown is true when that depends on a zone that nobody knows.
-func (p *Policy) quietUntil(channel, category string, profile *segments.Profile, t int64) (until int64, unknown bool) {
+func (p *Policy) QuietUntil(channel, category string, profile *segments.Profile, t int64) (until int64, unknown bool) {
 	for i := range p.Quiet {
 		q := &p.Quiet[i]
 		if !among(q.Channels, channel) || !among(q.Categories, category) {

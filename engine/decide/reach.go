@@ -8,10 +8,10 @@ import (
 	"nudge/segments"
 )
 
-// consented says whether the person may be written to on the channel in the category: the newest
+// Consented says whether the person may be written to on the channel in the category: the newest
 // record that covers both decides, of two at one instant the refusal; without a record the
 // workspace's policy does.
-func (p *Policy) consented(channel string, r *rules.Rule, profile *segments.Profile) bool {
+func (p *Policy) Consented(channel string, r *rules.Rule, profile *segments.Profile) bool {
 	var newest int64 = -1
 	granted := !p.OptIn(channel, r.Category)
 	for _, c := range profile.Consents {
@@ -28,6 +28,12 @@ func (p *Policy) consented(channel string, r *rules.Rule, profile *segments.Prof
 		}
 	}
 	return granted
+}
+
+// Reachable says whether the channel has an address of the person.
+func (p *Policy) Reachable(channel string, profile *segments.Profile) bool {
+	_, ok := p.reachable(channel, profile)
+	return ok
 }
 
 // reachable says whether the channel has an address of the person, and with tokens which.

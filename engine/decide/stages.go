@@ -25,7 +25,7 @@ func consentStage(w *walk, c *contest) bool {
 		all = c.Open.Channels
 	}
 	for _, ch := range all {
-		if w.in.Policy.consented(ch, c.Rule, c.profile) {
+		if w.in.Policy.Consented(ch, c.Rule, c.profile) {
 			c.channels = append(c.channels, ch)
 		}
 	}
@@ -72,7 +72,7 @@ func timeStage(w *walk, c *contest) bool {
 	var open []string
 	var until int64
 	for _, ch := range c.channels {
-		u, unknown := w.in.Policy.quietUntil(ch, r.Category, c.profile, t)
+		u, unknown := w.in.Policy.QuietUntil(ch, r.Category, c.profile, t)
 		if unknown {
 			w.zoneUnknown(c)
 			return false

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"nudge/engine/ledger"
 	"nudge/engine/workspace"
 	"nudge/events"
 	"nudge/segments"
@@ -52,6 +53,7 @@ type Rule struct {
 	Version string   `json:"version"`
 	On      string   `json:"on,omitempty"` // the event at which it is judged, of rules with `on`
 	Answers []Answer `json:"answers"`      // of for_each one for each value; none: there is nothing to judge
+	Stages  []Stage  `json:"stages"`       // one for each channel of the rule
 	Entries []Entry  `json:"entries"`      // oldest first
 }
 
@@ -83,6 +85,25 @@ type Turn struct {
 	Truth string    `json:"truth"`
 }
 
+// Stage is what a message of the rule on one channel would meet at the instant.
+type Stage struct {
+	Channel   string `json:"channel"`
+	Reachable bool   `json:"reachable"` // there is an address
+	Consent   bool   `json:"consent"`
+	// QuietUntil is when quiet hours end; nil: it is not quiet, or the rule does not care.
+	QuietUntil *time.Time `json:"quiet_until,omitempty"`
+	Caps       []Cap      `json:"caps"`
+}
+
+// Cap is how full a frequency cap is.
+type Cap struct {
+	Cap  string `json:"cap"`
+	Used int    `json:"used"`
+	Max  int    `json:"max"`
+	// Frees is when a full one has room again.
+	Frees *time.Time `json:"frees,omitempty"`
+}
+
 // ErrNobody says that nobody has the id.
 var ErrNobody = errors.New("nobody has this id")
 
@@ -96,8 +117,11 @@ func Explain(ctx context.Context, o Options) (*Explanation, error) {
 	if err := x.find(ctx, out); err != nil {
 		return nil, err
 	}
+	if err := x.readUses(ctx); err != nil {
+		return nil, err
+	}
 	for _, r := range o.Rules {
-		rule := Rule{Rule: r.Name, Version: r.Version, Answers: []Answer{}}
+		rule := Rule{Rule: r.Name, Version: r.Version, Answers: []Answer{}, Stages: x.stages(r, out.profile)}
 		if r.On != nil {
 			rule.On = r.On.Event
 		}
@@ -120,6 +144,7 @@ type explainer struct {
 	person  events.PersonID
 	raw     []uint64 // ids under which rows of the person may stand
 	upTo    events.Position
+	uses    []ledger.Use // messages that count towards caps
 }
 
 // find finds the person and what is known of them.

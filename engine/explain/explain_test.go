@@ -144,6 +144,15 @@ func TestACap(t *testing.T) {
 	require.NotNil(t, d.Again)
 	require.Equal(t, 24*time.Hour, d.Again.Sub(about(t, w, "ann", "hello", "", 2*hour).Entries[0].Decisions[0].At))
 	require.Empty(t, e[0].Deliveries)
+	stages := about(t, w, "ann", "cart", "", 2*hour).Stages
+	require.Len(t, stages, 1)
+	require.True(t, stages[0].Reachable)
+	require.True(t, stages[0].Consent)
+	require.Len(t, stages[0].Caps, 1)
+	c := stages[0].Caps[0]
+	require.Equal(t, 1, c.Used)
+	require.Equal(t, d.Again.UnixMilli(), c.Frees.UnixMilli(), "when the ledger tries it again")
+	require.Equal(t, 0, about(t, w, "ann", "cart", "", 20*minute).Stages[0].Caps[0].Used, "nothing was sent then")
 }
 
 func TestValuesAndArrivals(t *testing.T) {
@@ -169,6 +178,8 @@ func TestValuesAndArrivals(t *testing.T) {
 	require.Len(t, r.Entries, 1)
 	require.Equal(t, "o1", r.Entries[0].Value)
 	require.Equal(t, ledger.NoAddress, r.Entries[0].Decisions[0].Reason)
+	require.False(t, r.Stages[0].Reachable)
+	require.Empty(t, r.Stages[0].Caps, "a transactional rule meets no caps")
 }
 
 // Who was merged is one person, whichever id is named.

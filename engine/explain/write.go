@@ -75,6 +75,9 @@ func (p *printer) rule(r *Rule) {
 	if left > 0 {
 		p.line(0, "%s: false for %d other values; name one with --value", r.Rule, left)
 	}
+	for _, s := range r.Stages {
+		p.stage(s)
+	}
 	if len(r.Entries) == 0 {
 		p.line(1, "never entered")
 	}
@@ -145,6 +148,31 @@ func (p *printer) answer(r *Rule, a *Answer) {
 	if t := a.Turns; t != nil {
 		p.line(1, "%s from %s (in %s), if nothing happens until then", t.Truth, p.instant(t.At), t.At.Sub(p.at).Round(time.Second))
 	}
+}
+
+// stage tells in a line what a message on the channel would meet.
+func (p *printer) stage(s Stage) {
+	var said []string
+	if !s.Reachable {
+		said = append(said, "no address")
+	}
+	if !s.Consent {
+		said = append(said, "no consent")
+	}
+	if s.QuietUntil != nil {
+		said = append(said, "quiet until "+p.instant(*s.QuietUntil))
+	}
+	for _, c := range s.Caps {
+		text := fmt.Sprintf("%s %d of %d", c.Cap, c.Used, c.Max)
+		if c.Frees != nil {
+			text += ", full until " + p.instant(*c.Frees)
+		}
+		said = append(said, text)
+	}
+	if len(said) == 0 {
+		said = []string{"nothing in the way"}
+	}
+	p.line(1, "%s: %s", s.Channel, strings.Join(said, "; "))
 }
 
 func (p *printer) entry(e *Entry) {
