@@ -155,9 +155,9 @@ func (x *explainer) find(ctx context.Context, out *Explanation) error {
 		return fmt.Errorf("read how far the store has come: %w", err)
 	}
 	x.upTo = events.Position(last)
-	var found, root uint64
-	err = x.Conn.QueryRow(ctx, "SELECT argMax(i.person, (i.kind = 'user', i.pos)) AS p, any(if(m.winner = 0, i.person, m.winner)) FROM identities AS i "+
-		"LEFT JOIN person_map AS m ON m.loser = i.person WHERE i.id = @id AND i.kind IN ('user', 'anonymous') HAVING count() > 0", driver.NamedValue{Name: "id", Value: x.Person}).Scan(&found, &root)
+	var root uint64
+	err = x.Conn.QueryRow(ctx, "SELECT argMax(if(m.winner = 0, i.person, m.winner), (i.kind = 'user', i.pos)) FROM identities AS i LEFT JOIN person_map AS m ON m.loser = i.person "+
+		"WHERE i.id = @id AND i.kind IN ('user', 'anonymous') HAVING count() > 0", driver.NamedValue{Name: "id", Value: x.Person}).Scan(&root)
 	if err != nil {
 		if errors.Is(err, sql.ErrNoRows) {
 			return fmt.Errorf("%w: %q is neither a user id nor an anonymous id that has been seen", ErrNobody, x.Person)
