@@ -31,3 +31,28 @@ func TestAbsent(t *testing.T) {
 		})
 	}
 }
+
+func TestNever(t *testing.T) {
+	for _, c := range []struct {
+		name, when string
+		never      []string
+	}{
+		{"longer ago", `event("A").last.ago > days(60)`, []string{"A"}},
+		{"the other way round", `days(60) <= event("A").last.ago and did("B")`, []string{"A"}},
+		{"and it was done", `did("A") and event("A").last.ago > days(60)`, nil},
+		{"done often", `event("A").count >= 3 and event("A").last.ago > days(60)`, nil},
+		{"done, as a younger age says", `event("A").last.ago > days(60) and event("A").last.ago < days(90)`, nil},
+		{"done otherwise", `did("A", 'properties.x > 1') and event("A").last.ago > days(60)`, []string{"A"}},
+		{"not so long ago", `event("A").last.ago < days(60)`, nil},
+		{"denied", `not (event("A").last.ago < days(60))`, nil},
+		{"no age", `event("A").last.ago > days(0)`, nil},
+		{"the first", `event("A").first.ago > days(60)`, nil},
+		{"anything", `event("*").last.ago > days(60)`, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			who, problems := Compile(WhoSpec{When: c.when}, NewSchema(SchemaOptions{}))
+			require.False(t, HasErrors(problems))
+			require.Equal(t, c.never, who.Never())
+		})
+	}
+}

@@ -58,7 +58,7 @@ type Who struct {
 	hash      string
 	zones     *zones
 
-	absent          []string
+	absent, never   []string
 	changes         *Changes
 	dues            []due
 	isTrue, isFalse *vm.Program // isFalse is nil when the condition is never unknown
@@ -327,7 +327,7 @@ func (e *emitter) reads(roots ...*node) []Reads {
 func (c *compilation) findChanges(e *emitter) {
 	var turnings []turning
 	c.who.changes, turnings = changesOf(c.when, c.who.forEach)
-	c.who.absent = absentEvents(c.when)
+	c.who.absent, c.who.never = absentEvents(c.when), neverDone(c.when)
 	e.count = 0
 	err := guard(func() (err error) {
 		c.who.dues, err = e.dues(turnings)

@@ -37,6 +37,7 @@ func All() []Check {
 		alwaysQuiet(),
 		fullLook(),
 		holdoutWithoutGoal(),
+		neverDone(),
 		noExit(),
 		windowOverRetention(),
 		noConsentPolicy(),

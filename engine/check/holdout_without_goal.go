@@ -9,7 +9,7 @@ func holdoutWithoutGoal() Check {
 		Why:  "A holdout is there to compare: did those who got the message do more of what it is for than those who did not? Without a goal people are held out for nothing.",
 		Bad: `rule: win-back
 schedule: "0 9 * * *"
-when: event("Order Completed").last.ago > days(60)
+when: did("Order Completed") and event("Order Completed").last.ago > days(60)
 again: {after: 90d}
 holdout: 10%
 message:
@@ -17,7 +17,7 @@ message:
 `,
 		Good: `rule: win-back
 schedule: "0 9 * * *"
-when: event("Order Completed").last.ago > days(60)
+when: did("Order Completed") and event("Order Completed").last.ago > days(60)
 again: {after: 90d}
 holdout: 10%
 goal: {event: Order Completed, within: 14d}

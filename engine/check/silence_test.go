@@ -10,7 +10,7 @@ import (
 
 const heldOut = `rule: win-back
 schedule: "0 9 * * *"
-when: event("Order Completed").last.ago > days(60)
+when: did("Order Completed") and event("Order Completed").last.ago > days(60)
 again: {after: 90d}
 holdout: 10%
 message:

@@ -16,7 +16,7 @@ store: {retention: 90d}
 -- rules/win-back.yaml --
 rule: win-back
 schedule: "0 9 * * *"
-when: event("Order Completed").last.ago > days(120)
+when: did("Order Completed") and event("Order Completed").last.ago > days(120)
 again: {after: 90d}
 message:
   push: {title: We miss you, body: Come back}
@@ -26,7 +26,7 @@ store: {retention: 365d}
 -- rules/win-back.yaml --
 rule: win-back
 schedule: "0 9 * * *"
-when: event("Order Completed").last.ago > days(120)
+when: did("Order Completed") and event("Order Completed").last.ago > days(120)
 again: {after: 90d}
 message:
   push: {title: We miss you, body: Come back}
