@@ -41,7 +41,8 @@ func TestSmokeTicks(t *testing.T) {
 		in += row["in"].(float64)
 	}
 	require.Positive(t, in, "some rule is true for somebody")
-	require.NotEmpty(t, tables["queries"])
+	require.NotEmpty(t, tables["tick_queries"])
+	require.NotEmpty(t, tables["look_queries"])
 	require.NotEmpty(t, tables["disk"])
 	require.Len(t, tables["peer"], 4)
 	for _, row := range tables["same"] {

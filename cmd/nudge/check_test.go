@@ -28,7 +28,7 @@ func TestCheck(t *testing.T) {
 		{"unless it is not", map[string]string{"nudge.yaml": config, "rules/a.yml": rule}, []string{"--fail-on", "warning"}, 1, "1 warning\n", ""},
 		{"no nudge.yaml", map[string]string{"rules/a.yaml": rule}, nil, 1, "nudge.yaml: error: the file cannot be read", ""},
 		{"no folder", nil, []string{"nowhere"}, 3, "", "nowhere"},
-		{"wrong format", nil, []string{"--format", "xml"}, 2, "", "--format is text or json"},
+		{"wrong format", nil, []string{"--format", "xml"}, 2, "", "--format is text, json, junit, sarif"},
 		{"wrong severity", nil, []string{"--fail-on", "bad"}, 2, "", "--fail-on is error, warning or info"},
 	}
 	for _, c := range cases {
