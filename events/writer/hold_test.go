@@ -29,7 +29,7 @@ func TestHold(t *testing.T) {
 	}{
 		{"idle", []step{{runnable: idle, looks: 100}}, 0},
 		{"busy, not full", []step{{runnable: holdAbove * runtime.GOMAXPROCS(0), looks: 1000}}, 0},
-		{"one crowded moment", []step{{runnable: full, looks: 4}, {runnable: idle, looks: 20}}, 0},
+		{"one crowded moment", []step{{runnable: full, looks: 2}, {runnable: idle, looks: 20}}, 0},
 		{"full", []step{{runnable: full, looks: 20, on: true}}, 0},
 		{"full, then merely busy", []step{{runnable: full, looks: 20, on: true}, {runnable: 3 * runtime.GOMAXPROCS(0), looks: 200, on: true}}, 0},
 		{"ends with the burst", []step{{runnable: full, looks: 100, on: true}, {runnable: idle, looks: 100}}, time.Second / 2},
