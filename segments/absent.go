@@ -12,40 +12,28 @@ func (w *Who) Absent() []string { return slices.Clone(w.absent) }
 // absentEvents looks at the parts that must all hold: those that deny something, and those that do not.
 func absentEvents(when *node) []string {
 	denied, wanted := map[string]bool{}, map[string]bool{}
-	var walk func(n *node)
-	walk = func(n *node) {
-		if n.op == opAnd {
-			walk(n.kids[0])
-			walk(n.kids[1])
-			return
+	for _, p := range (part{node: when}).parts(nil) {
+		into := wanted
+		if p.denied != isNone(p.node) {
+			into = denied
 		}
-		if what, no := denies(n); no {
-			eventsBelow(what, denied)
-			return
-		}
-		eventsBelow(n, wanted)
+		eventsBelow(p.node, into)
 	}
-	walk(when)
 	maps.DeleteFunc(denied, func(name string, _ bool) bool { return wanted[name] })
 	return slices.Sorted(maps.Keys(denied))
 }
 
-// denies says whether a part of a condition asks that something is not so, and of what.
-func denies(n *node) (*node, bool) {
+// isNone says whether a part of a condition asks that there is nothing.
+func isNone(n *node) bool {
+	zero := func(n *node) bool { return n.isConst() && n.val == 0.0 }
 	switch n.op {
-	case opNot, opIsNil:
-		return n.kids[0], true
+	case opIsNil:
+		return true
 	case opCompare:
-		zero := func(n *node) bool { return n.isConst() && n.val == 0.0 }
-		switch {
-		case (n.name == "==" || n.name == "<=") && zero(n.kids[1]):
-			return n.kids[0], true
-		case (n.name == "==" || n.name == ">=") && zero(n.kids[0]):
-			return n.kids[1], true
-		}
+		return (n.name == "==" || n.name == "<=") && zero(n.kids[1]) || (n.name == "==" || n.name == ">=") && zero(n.kids[0])
 	default:
+		return false
 	}
-	return nil, false
 }
 
 func eventsBelow(n *node, into map[string]bool) {
@@ -55,4 +43,47 @@ func eventsBelow(n *node, into map[string]bool) {
 	for _, k := range n.kids {
 		eventsBelow(k, into)
 	}
+}
+
+// Never are the events of the app of which the condition asks that the last was longer ago than a time, and
+// not that there was one: it is true of those who never did it, too.
+func (w *Who) Never() []string { return slices.Clone(w.never) }
+
+// neverDone finds them among the parts that must all hold.
+func neverDone(when *node) []string {
+	done := map[string]bool{}
+	var asked []*node
+	for _, p := range (part{node: when}).parts(nil) {
+		for _, f := range facts(p) {
+			if f.whole && f.op == ">=" && f.value >= 1 {
+				done[f.of] = true
+			}
+		}
+		if n := longAgo(p); n != nil {
+			asked = append(asked, n)
+		}
+	}
+	out := map[string]bool{}
+	for _, n := range asked {
+		if f := n.feat; f.Message == "" && f.Event != "*" && !f.Keyed && !done[countOf(f, 0, part{}).of] {
+			out[f.Event] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(out))
+}
+
+// longAgo is the last occurrence of which a part asks that it is at least as old as a time; nil of others.
+func longAgo(p part) *node {
+	if p.node.op != opCompare || p.denied {
+		return nil
+	}
+	l, r, op := p.node.kids[0], p.node.kids[1], p.node.name
+	if l.isConst() {
+		l, r, op = r, l, flipped[op]
+	}
+	age, ok := r.val.(span)
+	if !ok || age <= 0 || op != ">" && op != ">=" || l.op != opField || l.name != "ago" || l.kids[0].op != opFeature || l.kids[0].feat.Agg != AggLast {
+		return nil
+	}
+	return l.kids[0]
 }

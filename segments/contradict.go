@@ -2,9 +2,7 @@ package segments
 
 import (
 	"fmt"
-	"maps"
 	"math"
-	"slices"
 )
 
 // What the parts of a condition say of the same value (an age, a count, a trait) is held together: parts
@@ -296,47 +294,4 @@ func ageOf(f *Feature, p part) fact {
 	g := *f
 	g.Agg, g.Path, g.N, g.Within = AggLast, "", 0, 0
 	return fact{of: field(feature(g, typOccurrence), "ago", typDuration, true).String(), least: true, by: p}
-}
-
-// Never are the events of the app of which the condition asks that the last was longer ago than a time, and
-// not that there was one: it is true of those who never did it, too.
-func (w *Who) Never() []string { return slices.Clone(w.never) }
-
-// neverDone finds them among the parts that must all hold.
-func neverDone(when *node) []string {
-	done := map[string]bool{}
-	var asked []*node
-	for _, p := range (part{node: when}).parts(nil) {
-		for _, f := range facts(p) {
-			if f.whole && f.op == ">=" && f.value >= 1 {
-				done[f.of] = true
-			}
-		}
-		if n := longAgo(p); n != nil {
-			asked = append(asked, n)
-		}
-	}
-	out := map[string]bool{}
-	for _, n := range asked {
-		if f := n.feat; f.Message == "" && f.Event != "*" && !f.Keyed && !done[countOf(f, 0, part{}).of] {
-			out[f.Event] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(out))
-}
-
-// longAgo is the last occurrence of which a part asks that it is at least as old as a time; nil of others.
-func longAgo(p part) *node {
-	if p.node.op != opCompare || p.denied {
-		return nil
-	}
-	l, r, op := p.node.kids[0], p.node.kids[1], p.node.name
-	if l.isConst() {
-		l, r, op = r, l, flipped[op]
-	}
-	age, ok := r.val.(span)
-	if !ok || age <= 0 || op != ">" && op != ">=" || l.op != opField || l.name != "ago" || l.kids[0].op != opFeature || l.kids[0].feat.Agg != AggLast {
-		return nil
-	}
-	return l.kids[0]
 }

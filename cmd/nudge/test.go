@@ -89,7 +89,7 @@ func (o *testOutput) least() error {
 		return nil
 	}
 	n, err := strconv.ParseFloat(strings.TrimSuffix(o.min, "%"), 64)
-	if err != nil || n < 0 || n > 100 {
+	if err != nil || !(n >= 0 && n <= 100) { // NaN is neither
 		return fmt.Errorf("--min-coverage is a share like 80%%, not %q", o.min)
 	}
 	o.share, o.coverage = n/100, true

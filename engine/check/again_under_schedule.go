@@ -23,7 +23,7 @@ message:
 `,
 		run: func(p *pass) {
 			for _, r := range p.Rules {
-				gap := shortest(r.Schedule)
+				gap := p.shortest(r.Schedule)
 				if r.Again.Mode == rules.AgainAfter && r.Again.After < gap {
 					p.report(at(r, "again").Get("after"), r.Name, "Make it longer, or say each_time, which reads as what it does.",
 						"the rule is looked at every %s at most: again after %s holds nobody back", span(gap), span(r.Again.After))

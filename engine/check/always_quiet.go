@@ -39,7 +39,7 @@ message:
 				if r.Transactional() {
 					continue
 				}
-				key, zone, times := "schedule", "", instants(r.Schedule)
+				key, zone, times := "schedule", "", p.instants(r.Schedule)
 				if r.Schedule != nil {
 					zone = r.Schedule.Zone
 				}
@@ -68,8 +68,7 @@ func (p *pass) quiet(r *workspace.Rule, zone string, times []time.Time) (until s
 	for _, channel := range r.Channels() {
 		for _, t := range times {
 			i := slices.IndexFunc(p.Policy.Quiet, func(q decide.Quiet) bool {
-				return q.Zone == zone && (len(q.Channels) == 0 || slices.Contains(q.Channels, channel)) &&
-					(len(q.Categories) == 0 || slices.Contains(q.Categories, r.Category)) && q.End(t) != 0
+				return q.Zone == zone && q.Covers(channel, r.Category) && q.End(t) != 0
 			})
 			if i < 0 {
 				return "", false

@@ -47,10 +47,7 @@ func counts(c decide.Cap, r *workspace.Rule) bool {
 	if r.Transactional() && !slices.Contains(c.Categories, r.Category) {
 		return false
 	}
-	if len(c.Categories) > 0 && !slices.Contains(c.Categories, r.Category) || len(c.Rules) > 0 && !slices.Contains(c.Rules, r.Name) {
-		return false
-	}
-	return len(c.Channels) == 0 || slices.ContainsFunc(r.Channels(), func(ch string) bool { return slices.Contains(c.Channels, ch) })
+	return slices.ContainsFunc(r.Channels(), func(channel string) bool { return c.Applies(r.Rule, channel) })
 }
 
 // first says whether cap a, which counts all that b counts, is reached when b is or before.
@@ -58,7 +55,7 @@ func first(a, b decide.Cap) bool {
 	wider := func(a, b []string) bool {
 		return len(a) == 0 || len(b) > 0 && !slices.ContainsFunc(b, func(x string) bool { return !slices.Contains(a, x) })
 	}
-	if a.Max > b.Max || a.Scope != "all" && a.Scope != b.Scope || !wider(a.Channels, b.Channels) || !wider(a.Rules, b.Rules) || !slices.Equal(a.Categories, b.Categories) && len(b.Categories) == 0 {
+	if a.Max > b.Max || a.Scope != "all" && a.Scope != b.Scope || !wider(a.Channels, b.Channels) || !wider(a.Rules, b.Rules) {
 		return false
 	}
 	// A cap without categories does not count transactional messages, one that names them does.

@@ -53,9 +53,9 @@ func Findings(ws *workspace.Workspace, reading []rules.Finding, now time.Time) [
 		return reading
 	}
 	found := slices.Clone(reading)
-	config := configOf(ws)
+	config, times := configOf(ws), map[string][]time.Time{}
 	for _, c := range All() {
-		p := &pass{Workspace: ws, config: config, check: &c}
+		p := &pass{Workspace: ws, config: config, times: times, check: &c}
 		c.run(p)
 		found = append(found, p.found...)
 	}
@@ -65,7 +65,8 @@ func Findings(ws *workspace.Workspace, reading []rules.Finding, now time.Time) [
 // pass is a check at work on a workspace.
 type pass struct {
 	*workspace.Workspace
-	config *yamlfile.Node // the root of nudge.yaml
+	config *yamlfile.Node         // the root of nudge.yaml
+	times  map[string][]time.Time // instants of schedules, by cron expression: many rules share one
 	check  *Check
 	found  []rules.Finding
 }

@@ -103,4 +103,4 @@ const intro = "# Checks\n\n<!-- Written from the checks by: go test ./engine/che
 	"```\n\n" +
 	"`reason` is for whoever reads the file next. `until`, which can be left out, is the last day (UTC); afterwards the\n" +
 	"finding is back, and so is `silence/expired`. A silence that hides nothing is the finding `silence/unused`: left standing it\n" +
-	"would hide the next mistake. Errors cannot be silenced.\n"
+	"would hide the next mistake. Errors cannot be silenced, nor what is found in templates, fences and events.yaml.\n"

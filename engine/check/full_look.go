@@ -30,7 +30,7 @@ message:
 `,
 		run: func(p *pass) {
 			for _, r := range p.Rules {
-				gap := shortest(r.Schedule)
+				gap := p.shortest(r.Schedule)
 				if r.Who == nil || gap == 0 || gap >= often {
 					continue
 				}

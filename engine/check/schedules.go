@@ -11,9 +11,12 @@ import (
 const sample = 400
 
 // instants are some of a schedule's, on the clock of its own zone, told as if that were UTC; none of `at`.
-func instants(s *rules.Schedule) []time.Time {
+func (p *pass) instants(s *rules.Schedule) []time.Time {
 	if s == nil || s.Spec == nil {
 		return nil
+	}
+	if known, ok := p.times[s.Cron]; ok {
+		return known
 	}
 	var out []time.Time
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
@@ -24,12 +27,13 @@ func instants(s *rules.Schedule) []time.Time {
 		}
 		out, at = append(out, time.UnixMilli(next).UTC()), next
 	}
+	p.times[s.Cron] = out
 	return out
 }
 
 // shortest is the shortest time between two instants of a schedule; 0 without two.
-func shortest(s *rules.Schedule) time.Duration {
-	all := instants(s)
+func (p *pass) shortest(s *rules.Schedule) time.Duration {
+	all := p.instants(s)
 	least := time.Duration(0)
 	for i := 1; i < len(all); i++ {
 		if gap := all[i].Sub(all[i-1]); least == 0 || gap < least {

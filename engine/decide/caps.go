@@ -35,7 +35,7 @@ func (p *Policy) checkCaps(uses []usage, r *rules.Rule, entry, channel string, p
 	var worst *capped
 	for i := range p.Caps {
 		c := &p.Caps[i]
-		if !applies(c, r, channel) {
+		if !c.Applies(r, channel) {
 			continue
 		}
 		counted, next := p.counted(c, uses, r, entry, channel, profile, t)
@@ -97,7 +97,7 @@ func (p *Policy) Rooms(uses []ledger.Use, r *rules.Rule, channel string, profile
 	var out []Room
 	for i := range p.Caps {
 		c := &p.Caps[i]
-		if !applies(c, r, channel) {
+		if !c.Applies(r, channel) {
 			continue
 		}
 		counted, next := p.counted(c, all, r, "", channel, profile, t)
@@ -110,7 +110,8 @@ func (p *Policy) Rooms(uses []ledger.Use, r *rules.Rule, channel string, profile
 	return out
 }
 
-func applies(c *Cap, r *rules.Rule, channel string) bool {
+// Applies says whether the cap is about messages of the rule on the channel.
+func (c *Cap) Applies(r *rules.Rule, channel string) bool {
 	return among(c.Channels, channel) && among(c.Categories, r.Category) && among(c.Rules, r.Name)
 }
 

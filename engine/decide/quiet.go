@@ -13,7 +13,7 @@ import (
 func (p *Policy) QuietUntil(channel, category string, profile *segments.Profile, t int64) (until int64, unknown bool) {
 	for i := range p.Quiet {
 		q := &p.Quiet[i]
-		if !among(q.Channels, channel) || !among(q.Categories, category) {
+		if !q.Covers(channel, category) {
 			continue
 		}
 		loc, ok := p.zoneOf(q.Zone, profile)
@@ -25,6 +25,11 @@ func (p *Policy) QuietUntil(channel, category string, profile *segments.Profile,
 		}
 	}
 	return until, false
+}
+
+// Covers says whether the window is about the channel and the category.
+func (q *Quiet) Covers(channel, category string) bool {
+	return among(q.Channels, channel) && among(q.Categories, category)
 }
 
 // End is when the window that contains at ends (Unix ms, on the clock of at's location), 0 when none does. A window that begins on one of

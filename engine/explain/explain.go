@@ -274,8 +274,8 @@ const (
 	mostOfEach = 100                 // newest occurrences of an event whose ages are counted
 )
 
-// turns finds when time alone changes answers: at one of the instants at which something becomes as old as
-// an age that the condition asks for, or with which a value falls due.
+// turns finds when time alone changes answers: at one of the next instants at which something becomes as old as
+// an age that the condition asks for. Instants that follow from traits or from the clock are not tried.
 func (x *explainer) turns(ctx context.Context, r *workspace.Rule, now []segments.Answer, out []Answer) error {
 	if r.On != nil || len(now) == 0 {
 		return nil

@@ -18,12 +18,7 @@ import (
 
 // The rules of the example do what their tests say.
 func TestShop(t *testing.T) {
-	set, err := all.Set()
-	require.NoError(t, err)
-	ws, findings := workspace.Load("../../examples/shop", workspace.Options{Adapters: set, WithoutSecrets: true})
-	require.NotNil(t, ws, "%+v", findings)
-	tests, findings := ruletest.Load(ws)
-	require.Empty(t, findings, render(t, findings))
+	ws, tests := folder(t, "../../examples/shop")
 	for _, r := range ws.Rules {
 		fires, silent := false, false
 		for _, test := range tests {
@@ -36,11 +31,30 @@ func TestShop(t *testing.T) {
 		}
 		require.True(t, fires && silent, "%s has tests in which it fires, and in which it is silent", r.Name)
 	}
+	passes(t, ws, tests)
+}
+
+// folder loads a workspace and its tests, neither with a finding.
+func folder(t *testing.T, dir string) (*workspace.Workspace, []*ruletest.Test) {
+	t.Helper()
+	set, err := all.Set()
+	require.NoError(t, err)
+	ws, findings := workspace.Load(dir, workspace.Options{Adapters: set, WithoutSecrets: true})
+	require.NotNil(t, ws, "%+v", findings)
+	tests, findings := ruletest.Load(ws)
+	require.Empty(t, findings, render(t, findings))
+	return ws, tests
+}
+
+// passes runs tests, none of which may fail.
+func passes(t *testing.T, ws *workspace.Workspace, tests []*ruletest.Test) []ruletest.Result {
+	t.Helper()
 	results, err := ruletest.Run(t.Context(), ruletest.Options{Workspace: ws, Tests: tests, Engine: clickhousetest.Engine(t)})
 	require.NoError(t, err)
 	var out bytes.Buffer
 	require.NoError(t, ruletest.WriteText(&out, results, false))
 	require.False(t, ruletest.Failed(results), out.String())
+	return results
 }
 
 // Tests share a timeline when they begin together and no rule counts the same event of both over all
