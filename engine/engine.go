@@ -64,6 +64,11 @@ type Options struct {
 	Since  int64
 	From   events.Position
 	Shards int // 0: Shards
+	// Replays says that the past is played again, from a ledger as it was between two ticks: nothing was cut short by
+	// a stop, and nobody is woken as at a start, which knows little of what came before it. Every rule begins with
+	// a look at everybody, at which the same comes of it, since this planner has not seen what the looks of then
+	// wrote down.
+	Replays bool
 	// Now is the clock by which ticks are timed; nil: they take no time. It decides nothing.
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -105,6 +110,7 @@ type Engine struct {
 	shards     []*shard
 	exits      *exitTail
 	since      int64
+	replays    bool
 
 	// live is the running rule set; a reload swaps it.
 	live atomic.Pointer[live]
@@ -139,7 +145,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		planner: o.Planner, people: o.People, ledger: o.Ledger, deliveries: o.Deliveries,
+		replays: o.Replays, planner: o.Planner, people: o.People, ledger: o.Ledger, deliveries: o.Deliveries,
 		log: o.Logger.With("component", "engine"), metrics: newMetrics(o.Registerer), exits: newExitTail(), since: o.Since,
 		clock: o.Now, bases: map[string]map[string]ledger.Base{}, paused: newPauses(),
 	}
@@ -153,6 +159,9 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	}
 	e.begins()
 	e.takeUp()
+	if o.Replays {
+		clear(e.bases)
+	}
 	if err := e.Reload(ctx, o.Workspace); err != nil {
 		return nil, err
 	}
@@ -200,7 +209,9 @@ func (e *Engine) resume(ctx context.Context, from events.Position) error {
 		e.inTick.Store(e.cutFirst != nil)
 		e.inArrival.Store(false)
 	}()
-	e.takeUpFirst(e.live.Load())
+	if !e.replays {
+		e.takeUpFirst(e.live.Load())
+	}
 	for _, s := range e.shards {
 		for _, m := range s.state.Moved() {
 			to := e.shardOf(m.To)
@@ -210,7 +221,9 @@ func (e *Engine) resume(ctx context.Context, from events.Position) error {
 				}
 			}
 		}
-		s.state.WakeAll(e.since)
+		if !e.replays {
+			s.state.WakeAll(e.since)
+		}
 	}
 	if err := e.each(func(s *shard) error { return e.endDoubles(ctx, s) }); err != nil {
 		return err
@@ -237,7 +250,7 @@ func (e *Engine) resume(ctx context.Context, from events.Position) error {
 	if err := e.resumeArrivals(ctx, arrival, from); err != nil {
 		return err
 	}
-	if cut != nil {
+	if cut != nil && !e.replays {
 		if err := e.runTick(ctx, e.live.Load(), *cut); err != nil {
 			return fmt.Errorf("resume tick %s: %w", cut.ID, err)
 		}

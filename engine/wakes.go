@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"nudge/events"
@@ -62,6 +63,15 @@ func (e *Engine) wake(now int64) {
 		s.state.Wake(p, now)
 		s.mu.Unlock()
 	}
+}
+
+// Waits says whether some open entry waits for an address, a consent or a zone.
+func (e *Engine) Waits() bool {
+	return slices.ContainsFunc(e.shards, func(s *shard) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.state.AnyWaits()
+	})
 }
 
 // zoneCache keeps the list of people's zones until new ones may have come.

@@ -283,6 +283,9 @@ func (s *State) Moved() []Move {
 // Waits says whether the person has an open entry that waits for an address or a consent.
 func (s *State) Waits(id events.PersonID) bool { return s.waiting[id] > 0 }
 
+// AnyWaits says it of everybody.
+func (s *State) AnyWaits() bool { return len(s.waiting) > 0 }
+
 // NextDue is the earliest due time, Unix ms.
 func (s *State) NextDue() (int64, bool) {
 	if len(s.due) == 0 {

@@ -20,10 +20,37 @@ import (
 // the two streams.
 type Store struct {
 	conn driver.Conn
+	asOf map[string]uint64 // by stream, what Checkpoint says of a store as of then; nil: what it holds
 }
 
 // NewStore returns a Store on a connection whose database holds the tables.
 func NewStore(conn driver.Conn) *Store { return &Store{conn: conn} }
+
+// AsOf is the store as it was when it had the given messages of the streams ("decisions", "deliveries") and no later
+// ones. It is for reading.
+func (s *Store) AsOf(upTo map[string]uint64) *Store { return &Store{conn: s.conn, asOf: upTo} }
+
+// Before is AsOf before anything was decided, tried or looked at as of an instant at or after the given one, Unix ms.
+func (s *Store) Before(ctx context.Context, at int64) (*Store, error) {
+	upTo := map[string]uint64{}
+	for stream, tables := range map[string][]string{
+		"decisions": {
+			"SELECT seq, toUnixTimestamp64Milli(at) AS t FROM decisions",
+			"SELECT seq, JSONExtractInt(data, 'tick', 't1') AS t FROM shard_log WHERE kind = 'tick'",
+		},
+		"deliveries": {"SELECT seq, toUnixTimestamp64Milli(at) AS t FROM deliveries"},
+	} {
+		var last, next uint64
+		err := s.conn.QueryRow(ctx, fmt.Sprintf("SELECT max(seq), minIf(seq, t >= %d) FROM (%s)", at, strings.Join(tables, " UNION ALL "))).Scan(&last, &next)
+		if err != nil {
+			return nil, fmt.Errorf("look where %s stood then: %w", stream, err)
+		}
+		if upTo[stream] = last; next > 0 {
+			upTo[stream] = next - 1
+		}
+	}
+	return s.AsOf(upTo), nil
+}
 
 // Message is one message of a decision or delivery stream.
 type Message struct {
@@ -265,6 +292,9 @@ func unix(t time.Time) int64 {
 // Checkpoint is the sequence of a stream ("decisions", "deliveries") up to which the tables have
 // everything, 0 at first.
 func (s *Store) Checkpoint(ctx context.Context, stream string) (uint64, error) {
+	if s.asOf != nil {
+		return s.asOf[stream], nil
+	}
 	var seq uint64
 	row := s.conn.QueryRow(ctx, "SELECT max(pos) FROM checkpoints WHERE reader = @reader", driver.NamedValue{Name: "reader", Value: stream})
 	if err := row.Scan(&seq); err != nil {

@@ -222,11 +222,11 @@ func (r *reporter) messages(ctx context.Context) error {
 	})
 }
 
-// names of the goals' events, sorted.
-func (r *reporter) goals() (byRule map[string]*workspace.Goal, names []string) {
+// goalsOf are the goals by rule, and the names of their events, sorted.
+func goalsOf(ws *workspace.Workspace) (byRule map[string]*workspace.Goal, names []string) {
 	byRule = map[string]*workspace.Goal{}
 	set := map[string]bool{}
-	for _, rule := range r.ws.Rules {
+	for _, rule := range ws.Rules {
 		if rule.Goal != nil {
 			byRule[rule.Name] = rule.Goal
 			set[rule.Goal.Event] = true

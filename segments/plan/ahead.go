@@ -359,7 +359,7 @@ func (m moment) crossedSQL(ask []needed) []string {
 		if table == "dues" { // written by a look that has been repeated since, perhaps
 			seen = ""
 		}
-		out = append(out, "SELECT DISTINCT "+columns+" FROM "+m.database+table+" AS x WHERE "+seen+"("+strings.Join(filters[table], " OR ")+")")
+		out = append(out, "SELECT DISTINCT "+columns+" FROM "+m.table(table)+" AS x WHERE "+seen+"("+strings.Join(filters[table], " OR ")+")")
 	}
 	return out
 }

@@ -48,7 +48,7 @@ func (l *look) hearSQL(kinds []listeners, triggers []events.Position) string {
 	}
 	conditions := append(l.arrivedBounds("x", maxAge, triggers), streamsFilter(streams))
 	return "SELECT toUInt8(x.kind) AS kind, toString(x.event) AS name, person, toUnixTimestamp64Milli(min(x.time)), toUnixTimestamp64Milli(max(x.time)) FROM " +
-		l.moment.database + "events AS x" + where(conditions) + " GROUP BY kind, name, person"
+		l.moment.table("events") + " AS x" + where(conditions) + " GROUP BY kind, name, person"
 }
 
 // hear finds of whom something arrived that `on` conditions are judged for. The rows themselves are read by

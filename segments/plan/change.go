@@ -289,8 +289,8 @@ func (t *tick) arrived(ctx context.Context, who []int) error {
 func (m moment) arrivedSQL(readers map[stream][]int, after uint64) string {
 	var parts []string
 	part := func(of streamOf, table, columns, filter string) {
-		parts = append(parts, fmt.Sprintf("SELECT toUInt8(%d) AS what, %s FROM %s%s AS x WHERE x.pos > %d AND x.pos <= %d%s",
-			of, columns, m.database, table, after, m.upTo, filter))
+		parts = append(parts, fmt.Sprintf("SELECT toUInt8(%d) AS what, %s FROM %s AS x WHERE x.pos > %d AND x.pos <= %d%s",
+			of, columns, m.table(table), after, m.upTo, filter))
 	}
 	const row = ", x.person, x.pos, toUnixTimestamp64Milli(x.time)"
 	const bare = "toUInt8(0) AS kind, '' AS name" + row

@@ -24,7 +24,7 @@ func (l *look) saveDues(ctx context.Context, dues []due) error {
 		return nil
 	}
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"async_insert": 0}))
-	batch, err := l.p.conn.PrepareBatch(ctx, "INSERT INTO "+l.p.database+"dues (cond, at, person, value, pos)")
+	batch, err := l.p.conn.PrepareBatch(ctx, "INSERT INTO "+l.moment.table("dues")+" (cond, at, person, value, pos)")
 	if err != nil {
 		return fmt.Errorf("write what falls due: %w", err)
 	}

@@ -33,6 +33,9 @@ const DefaultRecentFrom = 200
 type Options struct {
 	Conn     driver.Conn // the store
 	Database string      // "" is the connection's own
+	// Elsewhere says of tables that are read, or written (dues), in another place what their full names are: a
+	// backtest has messages and dues of its own.
+	Elsewhere map[string]string
 	// Fences returns the fences of near(…) and inside(…); nil, or a nil result, has none. It is
 	// called once for each Look that brings none.
 	Fences func() *geo.Fences
@@ -54,6 +57,7 @@ type Options struct {
 type Planner struct {
 	conn       driver.Conn
 	database   string
+	elsewhere  map[string]string
 	fences     func() *geo.Fences
 	fixes      geo.Options
 	chunk      int
@@ -75,7 +79,7 @@ type Planner struct {
 
 // New makes a planner. It asks nothing of the store yet.
 func New(o Options) *Planner {
-	p := &Planner{conn: o.Conn, fences: o.Fences, fixes: o.Fixes, chunk: o.Chunk, part: o.Part, atOnce: readAtOnce, apartFrom: apartFrom, recent: o.Recent, recentFrom: o.RecentFrom}
+	p := &Planner{conn: o.Conn, elsewhere: o.Elsewhere, fences: o.Fences, fixes: o.Fixes, chunk: o.Chunk, part: o.Part, atOnce: readAtOnce, apartFrom: apartFrom, recent: o.Recent, recentFrom: o.RecentFrom}
 	p.people.changed = o.Changed
 	if o.Database != "" {
 		p.database = "`" + strings.ReplaceAll(o.Database, "`", "\\`") + "`."
@@ -243,6 +247,7 @@ type moment struct {
 	upTo      uint64
 	after     int64 // event times ≤ it are beyond retention; math.MinInt64 when there is no limit
 	database  string
+	elsewhere map[string]string
 	canonical *mapping
 	span      *span // of people that a query about everybody is about; nil: of all
 }
@@ -252,7 +257,15 @@ func (p *Planner) moment(at int64, upTo uint64, retention int64, m *mapping) mom
 	if retention > 0 {
 		after = at - retention
 	}
-	return moment{at: at, upTo: upTo, after: after, database: p.database, canonical: m}
+	return moment{at: at, upTo: upTo, after: after, database: p.database, elsewhere: p.elsewhere, canonical: m}
+}
+
+// table is a table's full name.
+func (m moment) table(name string) string {
+	if there, ok := m.elsewhere[name]; ok {
+		return there
+	}
+	return m.database + name
 }
 
 // The instants that a DateTime64(3) can hold, Unix ms: the years 1900 to 2299.

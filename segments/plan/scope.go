@@ -34,7 +34,7 @@ const maxNamed = 4096
 // expression for the person, and conditions. With people, only their rows are read; else those of the
 // moment's range.
 func (m moment) from(table, alias string, only []uint64) (from, person string, conditions []string) {
-	from, person = m.database+table+" AS "+alias, alias+".person"
+	from, person = m.table(table)+" AS "+alias, alias+".person"
 	who := m.canonical
 	var gone []uint64 // whose erasure matters
 	switch {

@@ -1,0 +1,149 @@
+package backtest
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/parquet-go/parquet-go"
+
+	"nudge/engine/ledger"
+)
+
+// Row is one answer about one entry, as the ledger would have it.
+type Row struct {
+	At       time.Time `json:"at" parquet:"at,timestamp"`
+	Rule     string    `json:"rule" parquet:"rule,dict"`
+	Version  string    `json:"version" parquet:"version,dict"`
+	Person   uint64    `json:"person" parquet:"person"`
+	UserID   string    `json:"user_id" parquet:"user_id"`
+	Value    string    `json:"value,omitempty" parquet:"value"`
+	Entry    string    `json:"entry" parquet:"entry"`
+	Attempt  int       `json:"attempt" parquet:"attempt"`
+	Entered  time.Time `json:"entered" parquet:"entered,timestamp"`
+	Reason   string    `json:"reason" parquet:"reason,dict"`
+	By       string    `json:"by,omitempty" parquet:"by,dict"`
+	Open     bool      `json:"open,omitempty" parquet:"open"`
+	Due      time.Time `json:"due,omitzero" parquet:"due,timestamp"`
+	Category string    `json:"category" parquet:"category,dict"`
+	Variant  string    `json:"variant,omitempty" parquet:"variant,dict"`
+	Channels []string  `json:"channels,omitempty" parquet:"channels,list"`
+}
+
+func newRow(d *ledger.Decision) *Row {
+	r := &Row{
+		At: time.UnixMilli(d.At).UTC(), Rule: d.Rule, Version: d.Version, Person: uint64(d.Person), UserID: d.UserID, Value: d.Value, Entry: d.Entry, Attempt: d.Attempt,
+		Entered: time.UnixMilli(d.Entered).UTC(), Reason: string(d.Reason), By: d.By, Open: d.Open, Category: d.Category, Variant: d.Variant, Channels: d.Channels,
+	}
+	if d.Due != 0 {
+		r.Due = time.UnixMilli(d.Due).UTC()
+	}
+	return r
+}
+
+// File takes rows in the format that its name ends in. It stands under its name when it is complete, behind Close.
+type File struct {
+	path   string
+	file   *os.File
+	write  func(*Row) error
+	finish func() error
+}
+
+// FileFormats are the endings that a File knows.
+func FileFormats() []string { return []string{".ndjson", ".csv", ".parquet"} }
+
+// Create makes a File: NDJSON, CSV or Parquet.
+func Create(path string) (*File, error) {
+	switch ending := filepath.Ext(path); ending {
+	case ".ndjson", ".jsonl", ".csv", ".parquet":
+	default:
+		return nil, fmt.Errorf("%s: the file's name ends in %s, which says its format", path, strings.Join(FileFormats(), ", "))
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), ".backtest-*")
+	if err != nil {
+		return nil, fmt.Errorf("make %s: %w", path, err)
+	}
+	f := &File{path: path, file: file}
+	switch filepath.Ext(path) {
+	case ".csv":
+		f.csv(file)
+	case ".parquet":
+		w := parquet.NewGenericWriter[Row](file, parquet.Compression(&parquet.Zstd))
+		f.write = func(r *Row) error {
+			_, err := w.Write([]Row{*r})
+			return err //nolint:wrapcheck // Write says where
+		}
+		f.finish = w.Close
+	default:
+		w := json.NewEncoder(file)
+		f.write, f.finish = func(r *Row) error { return w.Encode(r) }, func() error { return nil }
+	}
+	return f, nil
+}
+
+func (f *File) csv(out io.Writer) {
+	w := csv.NewWriter(out)
+	first := true
+	f.write = func(r *Row) error {
+		if first {
+			first = false
+			if err := w.Write([]string{"at", "rule", "version", "person", "user_id", "value", "entry", "attempt", "entered", "reason", "by", "open", "due", "category", "variant", "channels"}); err != nil {
+				return err //nolint:wrapcheck // Write says where
+			}
+		}
+		due := ""
+		if !r.Due.IsZero() {
+			due = r.Due.Format(time.RFC3339Nano)
+		}
+		return w.Write([]string{ //nolint:wrapcheck // Write says where
+			r.At.Format(time.RFC3339Nano), r.Rule, r.Version, strconv.FormatUint(r.Person, 10), r.UserID, r.Value, r.Entry, strconv.Itoa(r.Attempt),
+			r.Entered.Format(time.RFC3339Nano), r.Reason, r.By, strconv.FormatBool(r.Open), due, r.Category, r.Variant, strings.Join(r.Channels, " "),
+		})
+	}
+	f.finish = func() error {
+		w.Flush()
+		return w.Error() //nolint:wrapcheck // Close says where
+	}
+}
+
+// Write adds a row.
+func (f *File) Write(r *Row) error {
+	if err := f.write(r); err != nil {
+		return fmt.Errorf("write %s: %w", f.path, err)
+	}
+	return nil
+}
+
+// Close puts the file under its name; Discard drops it instead. After one of them the other does nothing.
+func (f *File) Close() error {
+	if f.file == nil {
+		return nil
+	}
+	file := f.file
+	f.file = nil
+	const readable = 0o644
+	err := errors.Join(f.finish(), file.Chmod(readable), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), f.path)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", f.path, errors.Join(err, os.Remove(file.Name())))
+	}
+	return nil
+}
+
+// Discard drops the file.
+func (f *File) Discard() {
+	if f.file != nil {
+		_ = f.file.Close()
+		_ = os.Remove(f.file.Name())
+		f.file = nil
+	}
+}

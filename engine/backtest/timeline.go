@@ -1,0 +1,251 @@
+package backtest
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"nudge/engine/workspace"
+	"nudge/events"
+)
+
+// never is later than everything.
+const never = int64(math.MaxInt64)
+
+// timeline says what the store held when. It is passed from its begin to its end.
+type timeline interface {
+	// next is the first instant that is not passed at which a tick ran, or at which something arrived that `on:` rules
+	// hear; never when there is none.
+	next(ctx context.Context) (int64, error)
+	// pass passes one such instant that lies at or before now, or with all everything up to now.
+	pass(now int64, all bool) passed
+	// position is up to where the store has everything, of what is passed.
+	position() events.Position
+	// arrived is the condition of SQL under which a row became known between two passes.
+	arrived(before, now moment) string
+	// zoneOrder is the column of zones and traits by which a zone becomes known, and how far it is.
+	zoneOrder() (column string, known func(now int64) int64)
+}
+
+// moment is how far a timeline is: an instant and a position.
+type moment struct {
+	at  int64
+	pos events.Position
+}
+
+// passed says what was at an instant.
+type passed struct {
+	heard  bool // `on:` rules heard what had arrived
+	ticked bool // what was due ran
+	more   bool // there is more at or before the instant
+}
+
+// recorded is the past as the ticks of then have it: what each of them saw was in the store when it ran.
+type recorded struct {
+	ticks []instant // in the order in which they ran
+	done  int
+	begin events.Position
+}
+
+type instant struct {
+	at      int64 // when it ran: an instant that was missed is made up for later
+	p1      events.Position
+	arrival bool // `on:` rules heard what had arrived
+}
+
+// readRecorded reads the ticks of a time. nil, where they do not go back to its begin.
+func readRecorded(ctx context.Context, conn driver.Conn, ws *workspace.Workspace, from, to int64) (*recorded, error) {
+	const late = int64(time.Hour / time.Millisecond) // after the begin of the time
+	var known []string                               // `on:` rules that have heard
+	r := &recorded{}
+	// Ticks of one position ran in the order of their instants, arrivals first.
+	rows, err := conn.Query(ctx, fmt.Sprintf("SELECT toUnixTimestamp64Milli(t1) AS t, startsWith(id, 'a') AS arrival, p1, groupUniqArrayArray(rules) FROM ticks "+
+		"WHERE t1 >= %s AND t1 <= %s GROUP BY t, arrival, p1 ORDER BY p1, t, arrival DESC", sqlInstant(from-late), sqlInstant(to)))
+	if err != nil {
+		return nil, fmt.Errorf("read the ticks of then: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	last := int64(math.MinInt64)
+	for rows.Next() {
+		var t1 int64
+		var arrival uint8
+		var p1 uint64
+		var rules []string
+		if err := rows.Scan(&t1, &arrival, &p1, &rules); err != nil {
+			return nil, fmt.Errorf("read the ticks of then: %w", err)
+		}
+		if arrival == 1 {
+			known = append(known, rules...)
+		}
+		last = max(last, t1)
+		if last < from {
+			r.begin = events.Position(p1)
+			continue
+		}
+		r.ticks = append(r.ticks, instant{last, events.Position(p1), arrival == 1})
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read the ticks of then: %w", err)
+	}
+	if len(r.ticks) == 0 || r.ticks[0].at > from+late {
+		return nil, nil
+	}
+	if r.begin == 0 { // nudge began then
+		r.begin = r.ticks[0].p1
+	}
+	// A rule that is new heard nothing then: it hears at every tick.
+	if slices.ContainsFunc(ws.Rules, func(r *workspace.Rule) bool { return r.On != nil && !slices.Contains(known, r.Name) }) {
+		for i := range r.ticks {
+			r.ticks[i].arrival = true
+		}
+	}
+	return r, nil
+}
+
+func (r *recorded) next(context.Context) (int64, error) {
+	if r.done < len(r.ticks) {
+		return r.ticks[r.done].at, nil
+	}
+	return never, nil
+}
+
+func (r *recorded) pass(now int64, all bool) (p passed) {
+	for r.done < len(r.ticks) && r.ticks[r.done].at <= now {
+		x := r.ticks[r.done]
+		r.done++
+		p.heard, p.ticked = p.heard || x.arrival, p.ticked || !x.arrival
+		if !all {
+			break
+		}
+	}
+	p.more = r.done < len(r.ticks) && r.ticks[r.done].at <= now
+	return p
+}
+
+func (r *recorded) position() events.Position {
+	if r.done > 0 {
+		return max(r.begin, r.ticks[r.done-1].p1)
+	}
+	return r.begin
+}
+
+func (r *recorded) arrived(before, now moment) string {
+	return fmt.Sprintf("pos > %d AND pos <= %d", uint64(before.pos), uint64(now.pos))
+}
+
+func (r *recorded) zoneOrder() (string, func(int64) int64) {
+	return "pos", func(int64) int64 { return int64(r.position()) }
+}
+
+// happened is the past as if everything had arrived when it happened: of history that was imported nobody knows when
+// it would have. The planner finds what lies ahead of its instant when the instant passes it.
+type happened struct {
+	conn     driver.Conn
+	events   string // the table
+	triggers string // a condition of SQL, "" without `on:` rules
+	end      events.Position
+
+	heard []int64 // the ends of minutes before read in which something happened that `on:` rules hear, in order
+	read  int64
+}
+
+// earFor is how many minutes `on:` rules hear together: one.
+const earFor = int64(time.Minute / time.Millisecond)
+
+func newHappened(conn driver.Conn, table string, ws *workspace.Workspace, end events.Position, from int64) *happened {
+	h := &happened{conn: conn, events: table, end: end, read: from}
+	var names []string
+	for _, r := range ws.Rules {
+		if r.On != nil {
+			names = append(names, sqlText(r.On.Event))
+		}
+	}
+	if len(names) > 0 {
+		slices.Sort(names)
+		h.triggers = "event IN (" + strings.Join(slices.Compact(names), ", ") + ")"
+	}
+	return h
+}
+
+func (h *happened) position() events.Position { return h.end }
+
+// grow makes room for a message of our own, behind everything that is stored, and says where it begins.
+func (h *happened) grow() events.Position {
+	h.end = events.EndOf(h.end.Seq() + 1)
+	return events.At(h.end.Seq(), 0)
+}
+
+func (h *happened) next(ctx context.Context) (int64, error) {
+	if h.triggers == "" {
+		return never, nil
+	}
+	const ahead = int64(24 * time.Hour / time.Millisecond)
+	for {
+		if len(h.heard) > 0 {
+			return h.heard[0], nil
+		}
+		next, any, err := h.nextTrigger(ctx)
+		if err != nil || !any {
+			return never, err
+		}
+		h.read = max(h.read, next-next%earFor)
+		to := h.read + ahead
+		rows, err := h.conn.Query(ctx, fmt.Sprintf("SELECT DISTINCT toInt64(toUnixTimestamp(toStartOfMinute(time)) + 60) * 1000 AS minute FROM %s WHERE %s AND time >= %s AND time < %s ORDER BY minute",
+			h.events, h.triggers, sqlInstant(h.read), sqlInstant(to)))
+		if err != nil {
+			return 0, fmt.Errorf("look for what `on:` rules hear: %w", err)
+		}
+		for rows.Next() {
+			var minute int64
+			if err := rows.Scan(&minute); err != nil {
+				_ = rows.Close()
+				return 0, fmt.Errorf("look for what `on:` rules hear: %w", err)
+			}
+			h.heard = append(h.heard, minute)
+		}
+		if err := rows.Err(); err != nil {
+			return 0, fmt.Errorf("look for what `on:` rules hear: %w", err)
+		}
+		h.read = to
+	}
+}
+
+// nextTrigger is when the first of what is not read yet happened.
+func (h *happened) nextTrigger(ctx context.Context) (at int64, any bool, err error) {
+	var n uint64
+	err = h.conn.QueryRow(ctx, fmt.Sprintf("SELECT count(), toUnixTimestamp64Milli(min(time)) FROM %s WHERE %s AND time >= %s", h.events, h.triggers, sqlInstant(h.read))).Scan(&n, &at)
+	if err != nil {
+		return 0, false, fmt.Errorf("look for what `on:` rules hear: %w", err)
+	}
+	return at, n > 0, nil
+}
+
+func (h *happened) pass(now int64, _ bool) passed {
+	p := passed{ticked: true}
+	for len(h.heard) > 0 && h.heard[0] <= now {
+		h.heard, p.heard = h.heard[1:], true
+	}
+	return p
+}
+
+func (h *happened) arrived(before, now moment) string {
+	return fmt.Sprintf("time > %s AND time <= %s", sqlInstant(before.at), sqlInstant(now.at))
+}
+
+func (h *happened) zoneOrder() (string, func(int64) int64) {
+	return "toUnixTimestamp64Milli(time)", func(now int64) int64 { return now }
+}
+
+// sqlInstant writes Unix milliseconds as a DateTime64.
+func sqlInstant(ms int64) string {
+	return fmt.Sprintf("fromUnixTimestamp64Milli(toInt64(%d), 'UTC')", ms)
+}
+
+func sqlText(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+}
