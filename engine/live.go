@@ -26,6 +26,7 @@ type live struct {
 	exits    map[string]bool
 	triggers map[string]bool
 	looks    map[string]string // by rule on a schedule: how it decides, as ledger.Tick.Looks has it
+	begins   map[string]string // by rule: how it decides who is in it, as ledger.Looked has it
 	keepUses int64
 	since    int64 // when it went live, for rules whose schedule has never run
 }
@@ -42,8 +43,9 @@ func newLive(ws *workspace.Workspace) *live {
 			l.triggers[r.On.Event] = true
 		}
 	}
-	l.looks = make(map[string]string, len(l.rules))
+	l.looks, l.begins = make(map[string]string, len(l.rules)), make(map[string]string, len(l.rules))
 	for _, r := range l.rules {
+		l.begins[r.Name] = l.beginOf(r)
 		l.looks[r.Name] = l.hashOf(r)
 	}
 	slices.SortFunc(l.rules, func(a, b *workspace.Rule) int { return cmpString(a.Name, b.Name) })
@@ -81,7 +83,9 @@ func (e *Engine) keepUses() int64 { return e.live.Load().keepUses }
 
 // lookHash names how a rule decides who is in it: a change of it is followed by a first look. Leaving
 // shadow and raising a rollout change it too, text and caps do not.
-func (l *live) lookHash(r *workspace.Rule) string {
+func (l *live) lookHash(r *workspace.Rule) string { return l.begins[r.Name] }
+
+func (l *live) beginOf(r *workspace.Rule) string {
 	parts := []string{r.Who.Hash()}
 	for _, place := range r.Who.Places() {
 		parts = append(parts, l.Fences.Match(place.Pattern).Hash()[:16])

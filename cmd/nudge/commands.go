@@ -5,6 +5,7 @@ import "github.com/spf13/cobra"
 // commands lists every command.
 func commands(s streams) []*cobra.Command {
 	return []*cobra.Command{
+		backtestCommand(s),
 		channelsCommand(s),
 		checkCommand(s),
 		demoCommand(s),

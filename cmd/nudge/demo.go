@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -58,9 +56,9 @@ func runDemo(ctx context.Context, s streams, dir, date string) error {
 		return fmt.Errorf("--date is a day like 2026-11-16, not %q", date)
 	}
 	began := time.Now()
-	bar := &progressBar{out: s.err, zone: ws.Zone, lines: !isTerminal(s.err)}
+	bar := newProgressBar(s)
 	err = demo.Run(ctx, demo.Options{
-		Workspace: ws, Now: time.Now, Date: date, Stdout: s.out, Progress: bar.show,
+		Workspace: ws, Now: time.Now, Date: date, Stdout: s.out, Progress: func(p demo.Progress) { bar.show(p.Phase, float64(p.Done)/float64(max(p.Total, 1)), p.Where(ws.Zone)) },
 		Logger: slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}, func(a *app.App, r demo.Result) error {
 		bar.end()
@@ -89,53 +87,4 @@ func runDemo(ctx context.Context, s streams, dir, date string) error {
 	fmt.Fprintf(s.err, "\nPlayed in %s. The messages are in %s. Go on with:\n  nudge serve %s\n",
 		time.Since(began).Round(time.Second), filepath.Join(ws.Data, "*.ndjson"), dir)
 	return nil
-}
-
-// progressBar shows how far a demo has come: on one line of a terminal, or, in a log, in a line for each
-// tenth.
-type progressBar struct {
-	out   io.Writer
-	zone  *time.Location
-	lines bool
-	last  string
-	begun bool
-}
-
-func (b *progressBar) show(p demo.Progress) {
-	const width = 30
-	done := int(p.Done * width / max(p.Total, 1))
-	where := fmt.Sprintf("%d of %d events", p.Done, p.Total)
-	if p.Phase == "day" {
-		where = time.UnixMilli(p.At).In(b.zone).Format("15:04")
-	}
-	line := fmt.Sprintf("%-8s %s%s %s", p.Phase, strings.Repeat("█", done), strings.Repeat("░", width-done), where)
-	if b.lines {
-		tenth := fmt.Sprint(p.Phase, p.Done*10/max(p.Total, 1))
-		if tenth != b.last {
-			b.last = tenth
-			fmt.Fprintln(b.out, line)
-		}
-		return
-	}
-	if line == b.last {
-		return
-	}
-	b.last, b.begun = line, true
-	fmt.Fprintf(b.out, "\r%-70s", line)
-}
-
-func (b *progressBar) end() {
-	if b.begun {
-		fmt.Fprintf(b.out, "\r%-70s\r", "")
-	}
-}
-
-// isTerminal says whether a person watches w.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -425,7 +425,8 @@ func (r *run) tell(now int64) {
 	}
 	r.told = wall
 	p := Progress{At: now, Share: float64(now-r.o.From) / float64(r.o.To-r.o.From), Messages: r.tally.sends}
-	if p.Share > 0 {
+	const tellable = 0.02 // of the time; what the first looks at everybody take says nothing of the rest
+	if p.Share >= tellable {
 		p.Left = time.Duration(float64(r.took) * (1 - p.Share) / p.Share)
 	}
 	r.o.Progress(p)

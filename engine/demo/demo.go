@@ -56,6 +56,14 @@ type Progress struct {
 	At          int64 // the simulated instant, Unix ms
 }
 
+// Where says it in words.
+func (p Progress) Where(zone *time.Location) string {
+	if p.Phase == "day" {
+		return time.UnixMilli(p.At).In(zone).Format("15:04")
+	}
+	return fmt.Sprintf("%d of %d events", p.Done, p.Total)
+}
+
 // Result is what a demo played.
 type Result struct {
 	From, To int64 // the day, Unix ms

@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-	"github.com/jedib0t/go-pretty/v6/table"
 
 	"nudge/engine/ledger"
 	"nudge/engine/workspace"
+	"nudge/internal/texttable"
 )
 
 // Paused is a rule that is paused because the store could not compute its condition.
@@ -95,20 +95,18 @@ func PausedRules(ctx context.Context, conn driver.Conn, ws *workspace.Workspace)
 func (r *Report) troubles(w io.Writer, zone *time.Location) error {
 	at := func(ms int64) string { return time.UnixMilli(ms).In(zone).Format(time.DateTime) }
 	if len(r.Paused) > 0 {
-		t := newTable()
-		t.AppendHeader(table.Row{"rule", "since", "reason"})
+		t := texttable.New("rule", "since", "reason")
 		for _, p := range r.Paused {
-			t.AppendRow(table.Row{p.Rule, at(p.Since), p.Reason})
+			t.AppendRow(texttable.Row{p.Rule, at(p.Since), p.Reason})
 		}
 		if _, err := fmt.Fprintf(w, "\nPaused, until their files, or segments or fences that they use, change, or nudge resume\n%s\n", t.Render()); err != nil {
 			return err //nolint:wrapcheck // the writer's own error
 		}
 	}
 	if len(r.Overruns) > 0 {
-		t := newTable()
-		t.AppendHeader(table.Row{"rule", "ticks", "longest", "last"})
+		t := texttable.New("rule", "ticks", "longest", "last")
 		for _, o := range r.Overruns {
-			t.AppendRow(table.Row{o.Rule, o.Ticks, (time.Duration(o.Longest) * time.Millisecond).Round(time.Second), at(o.Last)})
+			t.AppendRow(texttable.Row{o.Rule, o.Ticks, (time.Duration(o.Longest) * time.Millisecond).Round(time.Second), at(o.Last)})
 		}
 		if _, err := fmt.Fprintf(w, "\nTicks that ended after the next was due, which covered what was missed\n%s\n", t.Render()); err != nil {
 			return err //nolint:wrapcheck // the writer's own error

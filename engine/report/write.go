@@ -9,10 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
-
 	"nudge/engine/ledger"
+	"nudge/internal/texttable"
 )
 
 // Formats that Write knows.
@@ -73,12 +71,12 @@ func (r *Report) table(w io.Writer, zone *time.Location) error {
 		}
 		return r.troubles(w, zone)
 	}
-	head := table.Row{"rule"}
+	head := texttable.Row{"rule"}
 	for _, d := range r.By {
 		head = append(head, d)
 	}
-	names := func(row Row) table.Row {
-		out := table.Row{row.Rule}
+	names := func(row Row) texttable.Row {
+		out := texttable.Row{row.Rule}
 		for _, d := range r.By {
 			switch d {
 			case "variant":
@@ -91,9 +89,7 @@ func (r *Report) table(w io.Writer, zone *time.Location) error {
 		}
 		return out
 	}
-	sent := newTable()
-	sent.AppendHeader(append(append(table.Row{}, head...), "matched", "sent", "failed", "delivered", "opened", "clicked", "converted", "revenue"))
-	why := newTable()
+	sent := texttable.New(append(append(texttable.Row{}, head...), "matched", "sent", "failed", "delivered", "opened", "clicked", "converted", "revenue")...)
 	var shown []ledger.Reason
 	for _, reason := range reasons() {
 		for _, row := range r.Rows {
@@ -103,11 +99,11 @@ func (r *Report) table(w io.Writer, zone *time.Location) error {
 			}
 		}
 	}
-	whyHead := append(append(table.Row{}, head...), "matched", "send")
+	whyHead := append(append(texttable.Row{}, head...), "matched", "send")
 	for _, reason := range shown {
 		whyHead = append(whyHead, string(reason))
 	}
-	why.AppendHeader(whyHead)
+	why := texttable.New(whyHead...)
 	for _, row := range r.Rows {
 		sent.AppendRow(append(names(row), row.Matched, row.Sent, row.Failed, row.Delivered, row.Opened, row.Clicked, row.Converted, money(row.Revenue)))
 		line := append(names(row), row.Matched, row.Reasons[ledger.Send])
@@ -126,15 +122,4 @@ func (r *Report) table(w io.Writer, zone *time.Location) error {
 		return err //nolint:wrapcheck // the writer's own error
 	}
 	return r.troubles(w, zone)
-}
-
-// newTable is a plain table: names to the left, numbers to the right.
-func newTable() table.Writer {
-	t := table.NewWriter()
-	style := table.StyleLight
-	style.Options = table.OptionsNoBordersAndSeparators
-	style.Options.SeparateHeader = true
-	style.Format.Header = text.FormatDefault
-	t.SetStyle(style)
-	return t
 }
