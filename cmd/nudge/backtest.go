@@ -26,7 +26,7 @@ type span struct {
 
 func (x *span) on(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&x.from, "from", "", "when the rules go live, 2026-03-01 or 2026-03-01T09:00 (default: a week before the end)")
+	f.StringVar(&x.from, "from", "", "when the rules go live, 2026-03-01 or 2026-03-01T09:00 (default: the last seven days)")
 	f.StringVar(&x.to, "to", "", "end, not included (default: now, or the last that is stored)")
 	f.DurationVar(&x.every, "every", 0, "look this seldom, whatever the schedules say, 1h: sooner done, and approximate")
 	f.StringVar(&x.arrivals, "arrivals", string(backtest.Auto), "when the rules know what happened: recorded (when a tick of then knew it), happened (at once: of imported history), auto")
@@ -52,7 +52,8 @@ func (x *span) of(ctx context.Context, ws *workspace.Workspace, store *clickhous
 		to = min(time.Now().UnixMilli(), last+1)
 	}
 	if x.from == "" {
-		from = max(time.UnixMilli(to).AddDate(0, 0, -7).UnixMilli(), first)
+		y, m, d := time.UnixMilli(to - 1).In(ws.Zone).Date()
+		from = max(time.Date(y, m, d-6, 0, 0, 0, 0, ws.Zone).UnixMilli(), first)
 	}
 	switch {
 	case from >= to:

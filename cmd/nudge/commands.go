@@ -13,6 +13,7 @@ func commands(s streams) []*cobra.Command {
 		importCommand(s),
 		initCommand(s),
 		migrateCommand(s),
+		planCommand(s),
 		reportCommand(s),
 		resumeCommand(s),
 		schemaCommand(s),

@@ -1,141 +1,179 @@
 package main
 
 import (
-	"encoding/json"
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
-	"unicode/utf8"
 
+	"github.com/spf13/cobra"
+
+	"nudge/engine/backtest"
 	"nudge/engine/workspace"
-	"nudge/rules"
-	"nudge/rules/finding"
 )
 
-// Plans of a rule.
-const (
-	planArrival     = "arrival"     // judged for each occurrence, as it arrives
-	planIncremental = "incremental" // a tick looks at those for whom something has changed
-	planFull        = "full"        // a tick looks at everybody
-)
+func planCommand(s streams) *cobra.Command {
+	var dir, format, limit string
+	var samples int
+	var x span
+	cmd := &cobra.Command{
+		Use:   "plan OLD [NEW]",
+		Short: "What a change of the rules changes for people, before it goes live",
+		Long: `Plays two versions of the workspace over the same time of the past (see nudge backtest), and says what differs in
+people: who would get a rule only now, who no longer, which other rule they lose for it, with some of them by
+name and the reason. OLD and NEW are folders, or revisions of the git repository that the workspace is in
+(HEAD, main, v1.2); without NEW it is the workspace as it is. The store is that of the workspace.
 
-// rulePlan is what a rule's ticks read.
-type rulePlan struct {
-	Rule string       `json:"rule"`
-	File string       `json:"file"`
-	Plan string       `json:"plan"`
-	Why  []fullReason `json:"why,omitempty"` // of a full one
-	// Reads are the histories of an incremental one: those for whom one of these happened are looked at,
-	// and those for whom one becomes as old as one of the ages.
-	Reads []planSource `json:"reads,omitempty"`
-	// Dues says that there are instants besides, which follow from what is known of each person.
-	Dues bool `json:"dues,omitempty"`
-}
-
-// fullReason names the characters that need a look at everybody; EndCol is the column after them.
-type fullReason struct {
-	Line   int    `json:"line"`
-	Col    int    `json:"col"`
-	EndCol int    `json:"end_col"`
-	Text   string `json:"text"`
-	Why    string `json:"why"`
-}
-
-type planSource struct {
-	Event string  `json:"event"`
-	Rule  string  `json:"rule,omitempty"` // of messages: whose
-	Ages  []int64 `json:"ages_ms"`
-}
-
-// plansOf are the plans of a workspace's rules, by name; a workspace with errors has none.
-func plansOf(ws *workspace.Workspace) []rulePlan {
-	plans := []rulePlan{}
-	if ws == nil {
-		return plans
-	}
-	for _, r := range ws.Rules {
-		if r.Who != nil {
-			plans = append(plans, planOf(r))
-		}
-	}
-	return plans
-}
-
-func planOf(r *workspace.Rule) rulePlan {
-	p := rulePlan{Rule: r.Name, File: r.File, Plan: planIncremental}
-	changes := r.Who.Changes()
-	if r.On != nil {
-		p.Plan = planArrival
-		return p
-	}
-	for _, f := range changes.Full {
-		why := fullReason{Why: f.Why}
-		if n := r.Source[f.Part]; n != nil {
-			at := n.Span(f.From, f.To)
-			why.Line, why.Col, why.EndCol = at.Line, at.Col, at.EndCol
-			if f.To <= len(n.Text) {
-				why.Text = strings.Join(strings.Fields(n.Text[f.From:f.To]), " ")
+--format markdown is for a comment on a pull request. With --limit 20% the command fails (exit 1) where a rule,
+or all together, would gain or lose more than that share of the people that it had.`,
+		Example: "  nudge plan HEAD --dir examples/shop\n  nudge plan main HEAD --format markdown --limit 20%\n  nudge plan rules-live rules-proposal --dir rules-live --every 1h",
+		Args:    cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(backtest.DiffFormats(), format) {
+				return fmt.Errorf("--format is %s, not %q", strings.Join(backtest.DiffFormats(), ", "), format)
 			}
-		}
-		p.Plan = planFull
-		p.Why = append(p.Why, why)
+			most, err := share(limit)
+			if err != nil {
+				return err
+			}
+			if samples < 0 {
+				return fmt.Errorf("--samples is a number of people, not %d", samples)
+			}
+			diff, err := planOfChange(cmd.Context(), s, dir, args, x, samples)
+			if err != nil {
+				return err
+			}
+			if err := diff.Write(s.out, format); err != nil {
+				return failed(err)
+			}
+			if rule, largest := diff.Largest(); limit != "" && largest > most {
+				return &exitError{Code: exitFindings, Err: fmt.Errorf("%s would gain or lose %.0f %% of its people; the limit is %s", rule, largest*100, limit)}
+			}
+			return nil
+		},
 	}
-	if p.Plan == planFull {
-		return p
-	}
-	for _, s := range changes.Sources {
-		p.Reads = append(p.Reads, planSource{Event: s.Event, Rule: s.Message, Ages: s.Ages})
-	}
-	p.Dues = changes.Dues
-	return p
+	x.on(cmd)
+	f := cmd.Flags()
+	f.StringVar(&dir, "dir", ".", "the workspace: whose store is read, and of which revisions are meant")
+	f.StringVar(&format, "format", "table", "table, markdown or json")
+	f.StringVar(&limit, "limit", "", "fail where more than this share of people changes, 20%")
+	f.IntVar(&samples, "samples", 3, "how many people are named of those who gain, and of those who lose, each rule")
+	return cmd
 }
 
-// writePlans prints a line for each rule, and under one that is full its reasons.
-func writePlans(w io.Writer, plans []rulePlan) error {
-	if len(plans) == 0 {
-		return nil
+// share reads a percentage; "" is none.
+func share(text string) (float64, error) {
+	if text == "" {
+		return 0, nil
 	}
-	width := 0
-	for _, p := range plans {
-		width = max(width, utf8.RuneCountInString(p.Rule))
+	number, ok := strings.CutSuffix(text, "%")
+	f, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	if !ok || err != nil || f < 0 {
+		return 0, fmt.Errorf("--limit is a percentage like 20%%, not %q", text)
 	}
-	var b strings.Builder
-	b.WriteString("\nplan\n")
-	for _, p := range plans {
-		fmt.Fprintf(&b, "  %s%s  %s\n", p.Rule, strings.Repeat(" ", width-utf8.RuneCountInString(p.Rule)), p.Plan)
-		for _, why := range p.Why {
-			fmt.Fprintf(&b, "    %s:%d:%d: %s\n      %s\n", p.File, why.Line, why.Col, shortened(why.Text), why.Why)
-		}
-	}
-	if _, err := io.WriteString(w, b.String()); err != nil {
-		return fmt.Errorf("printing the plan: %w", err)
-	}
-	return nil
+	return f / 100, nil
 }
 
-// shortened keeps a quoted part to one line of a terminal.
-func shortened(text string) string {
-	const most = 80
-	runes := []rune(text)
-	if len(runes) <= most {
-		return text
+// planOfChange plays both versions.
+func planOfChange(ctx context.Context, s streams, dir string, versions []string, x span, samples int) (*backtest.Diff, error) {
+	if len(versions) == 1 {
+		versions = append(versions, dir)
 	}
-	return string(runes[:most-1]) + "…"
-}
-
-// writeCheckJSON prints findings with their counts, as rules.Render does, and the plans.
-func writeCheckJSON(w io.Writer, findings []rules.Finding, plans []rulePlan) error {
-	findings = rules.Sort(append([]rules.Finding{}, findings...))
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	err := enc.Encode(struct {
-		finding.Counts
-		Findings []rules.Finding `json:"findings"`
-		Plan     []rulePlan      `json:"plan"`
-	}{finding.Count(findings), findings, plans})
+	data, err := loadWorkspace(s, dir, workspace.Options{WithoutSending: true})
 	if err != nil {
-		return fmt.Errorf("printing findings: %w", err)
+		return nil, err
 	}
-	return nil
+	var audiences [2]*backtest.Audience
+	var results [2]*backtest.Result
+	for i, version := range versions {
+		ws, done, err := loadVersion(ctx, s, dir, version)
+		if err != nil {
+			return nil, err
+		}
+		audiences[i] = backtest.NewAudience(audiences[0])
+		results[i], err = playRules(ctx, s, ws, data, x, audiences[i].Take)
+		if err = errors.Join(err, done()); err != nil {
+			return nil, err
+		}
+		if i == 0 && x.to == "" { // the other is played over the same time, while more arrives
+			const exactly = "2006-01-02T15:04:05.999Z07:00"
+			x.from, x.to = results[0].From.Format(exactly), results[0].To.Format(exactly)
+		}
+	}
+	return backtest.Compare(results[0], results[1], audiences[0], audiences[1], samples), nil
+}
+
+// loadVersion loads a folder, or a revision of the repository that dir is in. done removes what it has made.
+func loadVersion(ctx context.Context, s streams, dir, version string) (ws *workspace.Workspace, done func() error, err error) {
+	nothing := func() error { return nil }
+	if info, err := os.Stat(version); err == nil && info.IsDir() {
+		ws, err := loadWorkspace(s, version, workspace.Options{WithoutSending: true})
+		return ws, nothing, err
+	}
+	tmp, err := os.MkdirTemp("", "nudge-plan-")
+	if err != nil {
+		return nil, nil, failed(fmt.Errorf("make a folder for %s: %w", version, err))
+	}
+	remove := func() error { return os.RemoveAll(tmp) }
+	if err := checkOut(ctx, dir, version, tmp); err != nil {
+		return nil, nil, errors.Join(failed(err), remove())
+	}
+	if ws, err = loadWorkspace(s, tmp, workspace.Options{WithoutSending: true}); err != nil {
+		return nil, nil, errors.Join(err, remove())
+	}
+	return ws, remove, nil
+}
+
+// checkOut writes the files that a folder of a git repository has at a revision to another folder.
+func checkOut(ctx context.Context, dir, revision, to string) error {
+	if strings.HasPrefix(revision, "-") {
+		return fmt.Errorf("%q is neither a folder nor a revision", revision)
+	}
+	var out, problem bytes.Buffer
+	git := exec.CommandContext(ctx, "git", "-C", dir, "archive", "--format=tar", revision, ".")
+	git.Stdout, git.Stderr = &out, &problem
+	if err := git.Run(); err != nil {
+		return fmt.Errorf("%s is neither a folder nor a revision of the git repository that %s is in: %w: %s", revision, dir, err, strings.TrimSpace(problem.String()))
+	}
+	files := tar.NewReader(&out)
+	for {
+		h, err := files.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", revision, err)
+		}
+		if !filepath.IsLocal(h.Name) && h.Name != "./" {
+			return fmt.Errorf("read %s: %q is not a path in it", revision, h.Name)
+		}
+		if h.Typeflag != tar.TypeReg {
+			continue
+		}
+		if err := writeFile(filepath.Join(to, h.Name), files); err != nil {
+			return fmt.Errorf("write %s of %s: %w", h.Name, revision, err)
+		}
+	}
+}
+
+func writeFile(path string, from io.Reader) error {
+	const private fs.FileMode = 0o600
+	if err := os.MkdirAll(filepath.Dir(path), private|0o100); err != nil {
+		return err //nolint:wrapcheck // the caller says what for
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, private)
+	if err != nil {
+		return err //nolint:wrapcheck // the caller says what for
+	}
+	_, err = io.Copy(f, from)
+	return errors.Join(err, f.Close())
 }

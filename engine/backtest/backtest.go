@@ -503,6 +503,8 @@ func (r *run) result() *Result {
 	return out
 }
 
+const ofGoals = "Goals are what people did after a message that most of them did not get: what to expect of doing nothing, not what the rule earns."
+
 // notes say in what the answer may differ from what would have happened.
 func (r *run) notes() []string {
 	var out []string
@@ -523,7 +525,7 @@ func (r *run) notes() []string {
 		out = append(out, "Every message counts as taken by its channel at once; none is opened or clicked.")
 	}
 	if slices.ContainsFunc(r.o.Workspace.Rules, func(w *workspace.Rule) bool { return w.Goal != nil }) {
-		out = append(out, "Goals are what people did after a message that most of them did not get: what to expect of doing nothing, not what the rule earns.")
+		out = append(out, ofGoals)
 	}
 	return out
 }

@@ -1,0 +1,389 @@
+package backtest
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"nudge/engine/ledger"
+	"nudge/internal/texttable"
+)
+
+// Audience is whom each rule of a backtest would have written to. It is filled by Take.
+type Audience struct {
+	of    map[string]map[uint64]*member // by rule and person
+	since *Audience                     // whose members' reasons are wanted
+	why   map[string]map[uint64]string  // of those, the last answer here other than a send
+}
+
+type member struct {
+	user string
+	at   time.Time // of the first message
+	n    int64
+}
+
+// NewAudience is empty. With before, it also notes why members of that one get nothing here.
+func NewAudience(before *Audience) *Audience {
+	return &Audience{of: map[string]map[uint64]*member{}, since: before, why: map[string]map[uint64]string{}}
+}
+
+// Take is an Options.Row.
+func (a *Audience) Take(r *Row) error {
+	if r.Reason != string(ledger.Send) {
+		if a.since != nil && a.since.of[r.Rule][r.Person] != nil {
+			keep(a.why, r.Rule, r.Person, why(r))
+		}
+		return nil
+	}
+	m := a.of[r.Rule][r.Person]
+	if m == nil {
+		m = &member{user: r.UserID, at: r.At}
+		keep(a.of, r.Rule, r.Person, m)
+	}
+	m.n++
+	return nil
+}
+
+func keep[T any](sets map[string]map[uint64]T, rule string, person uint64, value T) {
+	if sets[rule] == nil {
+		sets[rule] = map[uint64]T{}
+	}
+	sets[rule][person] = value
+}
+
+func why(r *Row) string {
+	if r.By == "" {
+		return r.Reason
+	}
+	return r.Reason + " (" + r.By + ")"
+}
+
+// Diff says in people what another rule set would have changed. Rates are a week's.
+type Diff struct {
+	From  time.Time  `json:"from"`
+	To    time.Time  `json:"to"`
+	Weeks float64    `json:"weeks"`
+	Rules []RuleDiff `json:"rules"` // those that something changes for, the most people first
+	Same  []string   `json:"same"`  // the others
+	// All is of everybody, whatever they would have got.
+	All   Change   `json:"all"`
+	Notes []string `json:"notes"`
+}
+
+// Change is of a number of people, and of messages to them.
+type Change struct {
+	Before   int64    `json:"before"` // people
+	After    int64    `json:"after"`
+	Gained   int64    `json:"gained"`   // people who get something only after
+	Lost     int64    `json:"lost"`     // and only before
+	Messages [2]int64 `json:"messages"` // before, after
+}
+
+// RuleDiff is the change of one rule.
+type RuleDiff struct {
+	Rule   string `json:"rule"`
+	Status string `json:"status"` // added, removed, changed, unchanged (others make the difference)
+	Change
+	// Displaced are rules that people who gain this one lose.
+	Displaced []Displaced `json:"displaced,omitempty"`
+	// Samples are some of those who gain and who lose it.
+	GainedSamples []Sample `json:"gained_samples,omitempty"`
+	LostSamples   []Sample `json:"lost_samples,omitempty"`
+}
+
+// Displaced counts people who gain one rule and lose another.
+type Displaced struct {
+	Rule   string  `json:"rule"`
+	People int64   `json:"people"`
+	Share  float64 `json:"share"` // of those who gain
+}
+
+// Sample is somebody who gains or loses a rule.
+type Sample struct {
+	Person uint64    `json:"person"`
+	UserID string    `json:"user_id,omitempty"`
+	At     time.Time `json:"at"`            // of the message
+	Why    string    `json:"why,omitempty"` // they get nothing after: the last answer, "" if they do not match
+}
+
+// Compare says what changes from one backtest to another of the same time, with that many samples of each kind.
+func Compare(before, after *Result, was, is *Audience, samples int) *Diff {
+	d := &Diff{
+		From: after.From, To: after.To, Weeks: after.To.Sub(after.From).Hours() / (7 * 24), Rules: []RuleDiff{}, Same: []string{},
+		Notes: slices.DeleteFunc(slices.Clone(after.Notes), func(n string) bool { return n == ofGoals }),
+		All:   changeOf(was.everybody(), is.everybody()),
+	}
+	d.All.Messages = [2]int64{was.messages(""), is.messages("")}
+	versions := [2]map[string]string{{}, {}}
+	for i, r := range []*Result{before, after} {
+		for _, rule := range r.Rules {
+			if rule.Version != "" {
+				versions[i][rule.Rule] = rule.Version
+			}
+		}
+	}
+	names := map[string]bool{}
+	for _, v := range versions {
+		for name := range v {
+			names[name] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		r := RuleDiff{Rule: name, Status: status(versions[0][name], versions[1][name]), Change: changeOf(was.of[name], is.of[name])}
+		r.Messages = [2]int64{was.messages(name), is.messages(name)}
+		if r.Status == "unchanged" && r.Gained == 0 && r.Lost == 0 && r.Messages[0] == r.Messages[1] {
+			d.Same = append(d.Same, name)
+			continue
+		}
+		r.Displaced = displaced(name, was, is)
+		r.GainedSamples = only(is.of[name], was.of[name], samples, nil)
+		r.LostSamples = only(was.of[name], is.of[name], samples, is.why[name])
+		d.Rules = append(d.Rules, r)
+	}
+	slices.SortStableFunc(d.Rules, func(a, b RuleDiff) int { return cmp.Compare(b.Gained+b.Lost, a.Gained+a.Lost) })
+	return d
+}
+
+func status(before, after string) string {
+	switch {
+	case before == "":
+		return "added"
+	case after == "":
+		return "removed"
+	case before != after:
+		return "changed"
+	default:
+		return "unchanged"
+	}
+}
+
+func (a *Audience) everybody() map[uint64]*member {
+	out := map[uint64]*member{}
+	for _, people := range a.of {
+		maps.Copy(out, people)
+	}
+	return out
+}
+
+// messages to the people of a rule; "" is of all.
+func (a *Audience) messages(rule string) int64 {
+	var n int64
+	for name, people := range a.of {
+		if rule != "" && name != rule {
+			continue
+		}
+		for _, m := range people {
+			n += m.n
+		}
+	}
+	return n
+}
+
+func changeOf(was, is map[uint64]*member) Change {
+	c := Change{Before: int64(len(was)), After: int64(len(is))}
+	for p := range is {
+		if was[p] == nil {
+			c.Gained++
+		}
+	}
+	c.Lost = c.Before - (c.After - c.Gained)
+	return c
+}
+
+func displaced(rule string, was, is *Audience) []Displaced {
+	counts := map[string]int64{}
+	var gained int64
+	for p := range is.of[rule] {
+		if was.of[rule][p] != nil {
+			continue
+		}
+		gained++
+		for other, people := range was.of {
+			if other != rule && people[p] != nil && is.of[other][p] == nil {
+				counts[other]++
+			}
+		}
+	}
+	var out []Displaced
+	for other, n := range counts {
+		out = append(out, Displaced{other, n, float64(n) / float64(gained)})
+	}
+	slices.SortFunc(out, func(a, b Displaced) int { return cmp.Or(cmp.Compare(b.People, a.People), cmp.Compare(a.Rule, b.Rule)) })
+	return out
+}
+
+// only are some of those in one set and not in another, the earliest first.
+func only(in, notIn map[uint64]*member, n int, why map[uint64]string) []Sample {
+	var out []Sample
+	for p, m := range in {
+		if notIn[p] == nil {
+			out = append(out, Sample{Person: p, UserID: m.user, At: m.at, Why: why[p]})
+		}
+	}
+	slices.SortFunc(out, func(a, b Sample) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Person, b.Person)) })
+	return out[:min(n, len(out))]
+}
+
+// Largest is the largest share, of a rule's people before or of everybody's, by which something changes: 0.2 is 20 %.
+// Who is written to for the first time, or no more, is a whole.
+func (d *Diff) Largest() (rule string, share float64) {
+	rule, share = "all rules together", d.All.share()
+	for _, r := range d.Rules {
+		if s := r.share(); s > share {
+			rule, share = r.Rule, s
+		}
+	}
+	return rule, share
+}
+
+func (c Change) share() float64 {
+	if c.Gained == 0 && c.Lost == 0 {
+		return 0
+	}
+	return float64(max(c.Gained, c.Lost)) / float64(max(c.Before, 1))
+}
+
+// DiffFormats are those that Diff.Write knows.
+func DiffFormats() []string { return []string{"table", "markdown", "json"} }
+
+// Write prints the diff.
+func (d *Diff) Write(w io.Writer, format string) error {
+	switch format {
+	case "json":
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(d) //nolint:wrapcheck // the writer's own error
+	case "markdown":
+		_, err := io.WriteString(w, d.markdown())
+		return err //nolint:wrapcheck // the writer's own error
+	default:
+		_, err := io.WriteString(w, d.text())
+		return err //nolint:wrapcheck // the writer's own error
+	}
+}
+
+// weekly is a number of the whole time as one of a week, with its sign.
+func (d *Diff) weekly(n int64) string {
+	perWeek := float64(n) / max(d.Weeks, 1e-9)
+	rounded := int64(math.Round(perWeek))
+	switch {
+	case rounded > 0:
+		return "+" + thousands(rounded)
+	case rounded == 0 && n > 0:
+		return "+<1"
+	case rounded == 0 && n < 0:
+		return "−<1"
+	default:
+		return strings.ReplaceAll(thousands(rounded), "-", "−")
+	}
+}
+
+func (d *Diff) sentence(r *RuleDiff) string {
+	var parts []string
+	if r.Gained > 0 {
+		parts = append(parts, d.weekly(r.Gained)+" people a week")
+	}
+	if r.Lost > 0 {
+		parts = append(parts, d.weekly(-r.Lost)+" people a week")
+	}
+	if len(parts) == 0 {
+		parts = append(parts, "the same people")
+	}
+	if m := r.Messages[1] - r.Messages[0]; m != r.Gained-r.Lost && m != 0 {
+		parts = append(parts, d.weekly(m)+" messages a week")
+	}
+	s := strings.Join(parts, ", ")
+	for i, x := range r.Displaced {
+		if i == 3 {
+			break
+		}
+		s += fmt.Sprintf("; %.0f %% of those who gain it lose %s", math.Max(1, x.Share*100), x.Rule)
+	}
+	return s
+}
+
+func (d *Diff) heading() string {
+	if len(d.Rules) == 0 {
+		return fmt.Sprintf("From %s to %s nobody would have got anything else.", d.From.Format("2006-01-02 15:04"), d.To.Format("2006-01-02 15:04"))
+	}
+	return fmt.Sprintf("From %s to %s (%s), %d people would have been written to, before it were %d: %s a week gain their first message, %s lose their only ones; %s messages a week.",
+		d.From.Format("2006-01-02 15:04"), d.To.Format("2006-01-02 15:04"), d.From.Location(), d.All.After, d.All.Before,
+		d.weekly(d.All.Gained), d.weekly(-d.All.Lost), d.weekly(d.All.Messages[1]-d.All.Messages[0]))
+}
+
+func (d *Diff) text() string {
+	var b strings.Builder
+	b.WriteString(d.heading() + "\n\n")
+	if len(d.Rules) > 0 {
+		t := texttable.New("rule", "", "people before", "after", "gained", "lost", "messages before", "after")
+		for _, r := range d.Rules {
+			t.AppendRow(texttable.Row{r.Rule, r.Status, r.Before, r.After, r.Gained, r.Lost, r.Messages[0], r.Messages[1]})
+		}
+		b.WriteString(t.Render() + "\n\n")
+	}
+	for _, r := range d.Rules {
+		fmt.Fprintf(&b, "%s (%s): %s\n", r.Rule, r.Status, d.sentence(&r))
+		for _, s := range r.GainedSamples {
+			fmt.Fprintf(&b, "  + %s, %s\n", s.who(), s.At.In(d.From.Location()).Format("2006-01-02 15:04"))
+		}
+		for _, s := range r.LostSamples {
+			fmt.Fprintf(&b, "  − %s, %s: %s\n", s.who(), s.At.In(d.From.Location()).Format("2006-01-02 15:04"), s.because())
+		}
+		b.WriteString("\n")
+	}
+	if len(d.Same) > 0 {
+		fmt.Fprintf(&b, "The same as before: %s\n\n", strings.Join(d.Same, ", "))
+	}
+	for _, n := range d.Notes {
+		fmt.Fprintf(&b, "* %s\n", n)
+	}
+	return b.String()
+}
+
+func (s Sample) who() string {
+	if s.UserID != "" {
+		return s.UserID
+	}
+	return fmt.Sprintf("somebody unknown (%d)", s.Person)
+}
+
+func (s Sample) because() string {
+	if s.Why == "" {
+		return "no longer matches"
+	}
+	return s.Why
+}
+
+func (d *Diff) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "### What this changes for people\n\n%s\n\n", d.heading())
+	if len(d.Rules) > 0 {
+		b.WriteString("| rule | | people before | after | gained | lost | |\n| --- | --- | ---: | ---: | ---: | ---: | --- |\n")
+		for _, r := range d.Rules {
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", r.Rule, r.Status, thousands(r.Before), thousands(r.After), thousands(r.Gained), thousands(r.Lost), d.sentence(&r))
+		}
+		b.WriteString("\n<details><summary>Some of them</summary>\n\n")
+		for _, r := range d.Rules {
+			for _, s := range r.GainedSamples {
+				fmt.Fprintf(&b, "- `%s` + %s, %s\n", r.Rule, s.who(), s.At.In(d.From.Location()).Format("2006-01-02 15:04"))
+			}
+			for _, s := range r.LostSamples {
+				fmt.Fprintf(&b, "- `%s` − %s, %s: %s\n", r.Rule, s.who(), s.At.In(d.From.Location()).Format("2006-01-02 15:04"), s.because())
+			}
+		}
+		b.WriteString("\n</details>\n\n")
+	}
+	if len(d.Same) > 0 {
+		fmt.Fprintf(&b, "The same as before: `%s`\n\n", strings.Join(d.Same, "`, `"))
+	}
+	for _, n := range d.Notes {
+		fmt.Fprintf(&b, "> %s\n", n)
+	}
+	return b.String()
+}
