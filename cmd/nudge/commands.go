@@ -9,6 +9,7 @@ func commands(s streams) []*cobra.Command {
 		checkCommand(s),
 		demoCommand(s),
 		explainCommand(s),
+		fmtCommand(s),
 		importCommand(s),
 		initCommand(s),
 		migrateCommand(s),
