@@ -114,9 +114,14 @@ func (l *lexing) end(n *Node) int {
 			end++
 		}
 		// The next line's indentation is not the block's.
-		if at := strings.LastIndexByte(l.src[n.end:end], '\n'); at >= 0 && end < len(l.src) {
-			end = n.end + at
+		end = max(n.end, n.start+strings.LastIndexByte(l.src[n.start:end], '\n')+1)
+		if end == len(l.src) && l.src[end-1] != '\n' {
+			return end
 		}
+	}
+	// Nor is the break behind it.
+	if end > n.start && l.src[end-1] == '\n' {
+		end--
 	}
 	return end
 }
