@@ -16,6 +16,7 @@ func commands(s streams) []*cobra.Command {
 		reportCommand(s),
 		resumeCommand(s),
 		schemaCommand(s),
+		sendCommand(s),
 		serveCommand(s),
 		sqlCommand(s),
 		testCommand(s),

@@ -82,15 +82,15 @@ func fmtInput(s streams, o fmtOptions) error {
 	out, findings := format.Source(f, src)
 	var done fmtDone
 	if done.add(f.Path, src, out, findings) && !o.check && !o.diff && o.format == "text" {
-		return failed(write(s.out, out))
+		return failed(printText(s.out, out))
 	}
 	if len(findings) == 0 && !o.check && !o.diff && o.format == "text" {
-		return failed(write(s.out, src))
+		return failed(printText(s.out, src))
 	}
 	return done.tell(s, o)
 }
 
-func write(w io.Writer, text []byte) error {
+func printText(w io.Writer, text []byte) error {
 	if _, err := w.Write(text); err != nil {
 		return fmt.Errorf("print the text: %w", err)
 	}
@@ -161,7 +161,7 @@ func (d *fmtDone) tell(s streams, o fmtOptions) error {
 		}
 		err = writeJSON(s.out, d)
 	case o.diff:
-		err = write(s.out, d.diffs.Bytes())
+		err = printText(s.out, d.diffs.Bytes())
 	default:
 		for _, name := range d.Changed {
 			fmt.Fprintln(s.out, name)
