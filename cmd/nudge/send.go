@@ -197,7 +197,7 @@ type sendJSON struct {
 
 func sendTrial(ctx context.Context, s streams, t trial.Options, o sendOptions) error {
 	m, err := trial.Make(t)
-	var usage *trial.Usage
+	var usage *trial.UsageError
 	switch {
 	case errors.As(err, &usage):
 		return err //nolint:wrapcheck // says what to write instead

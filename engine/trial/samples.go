@@ -12,8 +12,10 @@ import (
 // kinds are sample values of each kind that a template can want; a text that names what it stands for is tried first.
 func kinds(name string, at int64) []any {
 	return []any{
-		name, int64(3), 19.9, time.UnixMilli(at).UTC().Format(time.RFC3339), true, []any{name + " 1", name + " 2"},
-		[]any{map[string]any{"name": name + " 1"}}, map[string]any{"name": name},
+		name, int64(3), 19.9, time.UnixMilli(at).UTC().Format(time.RFC3339), true,
+		[]any{name + " 1", name + " 2"},
+		[]any{map[string]any{"name": name + " 1"}},
+		map[string]any{"name": name},
 	}
 }
 

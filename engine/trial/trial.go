@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -60,13 +61,13 @@ type Message struct {
 	Truth string
 }
 
-// Usage is an error in what was asked for, and not in what came of it.
-type Usage struct{ Text string }
+// UsageError is an error in what was asked for, and not in what came of it.
+type UsageError struct{ Text string }
 
 // Error implements error.
-func (u *Usage) Error() string { return u.Text }
+func (u *UsageError) Error() string { return u.Text }
 
-func usage(format string, args ...any) error { return &Usage{fmt.Sprintf(format, args...)} }
+func usage(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
 
 // Mark stands before the title of a test.
 const Mark = "[Test] "
@@ -74,7 +75,7 @@ const Mark = "[Test] "
 // marked are the fields that may get the mark; the first that the message has does.
 var marked = []string{"title", "subject", "body", "text"}
 
-// Make makes the message. An error is a Usage, or says which field cannot be rendered.
+// Make makes the message. An error is a UsageError, or says which field cannot be rendered.
 func Make(o Options) (*Message, error) {
 	m := &Message{Variant: o.Variant, Value: o.Value}
 	if o.To.UserID == "" && o.Known != nil && o.Known.Profile != nil {
@@ -227,9 +228,7 @@ func (m *Message) data(o Options) (ledger.Values, *segments.Profile, error) {
 		}
 	}
 	traits := map[string]json.RawMessage{}
-	for name, raw := range profile.Traits {
-		traits[name] = raw
-	}
+	maps.Copy(traits, profile.Traits)
 	values := ledger.Values{}
 	// As JSON and back, as the ledger keeps them: a message says the same in both.
 	raw, err := json.Marshal(have)

@@ -220,7 +220,7 @@ func TestWrong(t *testing.T) {
 			c.change(&o)
 			_, err := trial.Make(o)
 			require.ErrorContains(t, err, c.want)
-			var usage *trial.Usage
+			var usage *trial.UsageError
 			if c.usage {
 				require.ErrorAs(t, err, &usage)
 			} else {

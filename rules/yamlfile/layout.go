@@ -54,7 +54,7 @@ type page struct {
 	end    []comment // what is about nothing above it
 }
 
-// parser makes the layout of lexemes. A file that was read without findings is well-formed, so it only has to
+// layouter makes the layout of lexemes. A file that was read without findings is well-formed, so it only has to
 // find out what belongs to what; where it does not get through, bad says so.
 type layouter struct {
 	rest  []lexeme
@@ -214,7 +214,8 @@ func (l *layouter) heads(before *entry, e *entry, next *lexeme) {
 	notes := l.comments()
 	n := 0
 	if before != nil && len(notes) > 0 && !notes[0].blank {
-		for n = 1; n < len(notes) && !notes[n].blank; n++ { //nolint:revive // counts
+		for n = 1; n < len(notes) && !notes[n].blank; {
+			n++
 		}
 		if n == len(notes) && !next.blank {
 			n = 0
