@@ -87,6 +87,9 @@ func fmtInput(s streams, o fmtOptions) error {
 	if len(findings) == 0 && !o.check && !o.diff && o.format == "text" {
 		return failed(printText(s.out, src))
 	}
+	if !o.check && !o.diff && o.format == "text" {
+		s.out = s.err // an editor takes what stands on standard output for the text
+	}
 	return done.tell(s, o)
 }
 
