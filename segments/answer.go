@@ -49,6 +49,8 @@ type Look struct {
 	Fences FenceSet
 	// Parts asks for Answer.Parts: what came of each part of the condition.
 	Parts bool
+	// Anyway makes With, Since and Profile also of those for whom the condition is not true.
+	Anyway bool
 }
 
 // FenceSet is a set of geofences; package geo has the only one.

@@ -107,12 +107,15 @@ type Cap struct {
 // ErrNobody says that nobody has the id.
 var ErrNobody = errors.New("nobody has this id")
 
+func newExplainer(o Options) *explainer {
+	return &explainer{Options: o, planner: plan.New(plan.Options{
+		Conn: o.Conn, Database: o.Database, Fixes: o.Workspace.Location, Fences: func() *geo.Fences { return o.Workspace.Fences },
+	})}
+}
+
 // Explain explains.
 func Explain(ctx context.Context, o Options) (*Explanation, error) {
-	x := &explainer{Options: o}
-	x.planner = plan.New(plan.Options{
-		Conn: o.Conn, Database: o.Database, Fixes: o.Workspace.Location, Fences: func() *geo.Fences { return o.Workspace.Fences },
-	})
+	x := newExplainer(o)
 	out := &Explanation{At: time.UnixMilli(o.At), Rules: []Rule{}}
 	if err := x.find(ctx, out); err != nil {
 		return nil, err
@@ -137,9 +140,33 @@ func Explain(ctx context.Context, o Options) (*Explanation, error) {
 	return out, nil
 }
 
+// Known is what a message of a rule to a person would be made of.
+type Known struct {
+	Profile *segments.Profile // nil where nothing is known but the id
+	// Answers of the rule's condition: one, of for_each one for each value, none where there is nothing to judge.
+	// Whatever the answer is, the values of `with` are there, as far as the person has them.
+	Answers []segments.Answer
+}
+
+// Read reads what a message of the only rule of the options to the person would be made of.
+func Read(ctx context.Context, o Options) (*Known, error) {
+	x := newExplainer(o)
+	x.anyway = true
+	var found Explanation
+	if err := x.find(ctx, &found); err != nil {
+		return nil, err
+	}
+	answers, err := x.look(ctx, o.Rules[0], o.At)
+	if err != nil {
+		return nil, fmt.Errorf("read the values of %s: %w", o.Rules[0].Name, err)
+	}
+	return &Known{found.profile, answers}, nil
+}
+
 // explainer explains one person.
 type explainer struct {
 	Options
+	anyway  bool // values are wanted whatever the condition's answer is
 	planner *plan.Planner
 	person  events.PersonID
 	raw     []uint64 // ids under which rows of the person may stand
@@ -235,7 +262,7 @@ func (x *explainer) answers(ctx context.Context, r *workspace.Rule) ([]Answer, e
 // look asks the condition as of an instant: of a rule with `on` about the last occurrence that it heard.
 func (x *explainer) look(ctx context.Context, r *workspace.Rule, at int64) ([]segments.Answer, error) {
 	q := segments.Look{
-		At: at, UpTo: x.upTo, Who: []*segments.Who{r.Who}, People: []events.PersonID{x.person}, Parts: true,
+		At: at, UpTo: x.upTo, Who: []*segments.Who{r.Who}, People: []events.PersonID{x.person}, Parts: true, Anyway: x.anyway,
 		Retention: x.Workspace.Retention.Milliseconds(), DefaultZone: x.Workspace.Zone.String(),
 	}
 	if x.Value != "" && r.ForEach != "" {

@@ -240,20 +240,25 @@ func (s *Sender) message(j *job) (channels.Message, error) {
 	if err != nil {
 		return channels.Message{}, err
 	}
-	d := u.decision
+	m := compose(u.decision, u.channel, j.key, j.address(), r)
+	if s.opts.Signer != nil {
+		m.Signed = s.opts.Signer.Sign(messageOf(u))
+	}
+	return m, nil
+}
+
+// compose makes the message of a decision for an adapter.
+func compose(d *ledger.Decision, channel, key string, to channels.Address, r Rendered) channels.Message {
 	m := channels.Message{
-		Key: j.key, Address: j.address(), Fields: r.Fields, TTL: r.TTL, Urgent: r.Urgent || u.urgent(),
-		About: map[string]string{"rule": d.Rule, "entry": d.Entry, "channel": u.channel},
+		Key: key, Address: to, Fields: r.Fields, TTL: r.TTL, Urgent: r.Urgent || d.Category == transactional,
+		About: map[string]string{"rule": d.Rule, "entry": d.Entry, "channel": channel},
 	}
 	for name, value := range map[string]string{"variant": d.Variant, "category": d.Category, "user_id": d.UserID, "value": d.Value} {
 		if value != "" {
 			m.About[name] = value
 		}
 	}
-	if s.opts.Signer != nil {
-		m.Signed = s.opts.Signer.Sign(messageOf(u))
-	}
-	return m, nil
+	return m
 }
 
 // renderer is the options' renderer with links rewritten where the route asks for it.

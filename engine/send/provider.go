@@ -80,11 +80,15 @@ func reserve(n int) int {
 	return max(1, n/4)
 }
 
+// Serves says whether an adapter that is configured for some apps, or for all, takes a device.
+func Serves(spec channels.Spec, apps []string, d segments.Device) bool {
+	return (len(spec.Platforms) == 0 || slices.Contains(spec.Platforms, d.Platform)) && (len(apps) == 0 || slices.Contains(apps, d.App))
+}
+
 // serving is the provider for a device, or nil.
 func (r *route) serving(d segments.Device) *provider {
 	for _, p := range r.providers {
-		if (len(p.conf.Spec.Platforms) == 0 || slices.Contains(p.conf.Spec.Platforms, d.Platform)) &&
-			(len(p.conf.Apps) == 0 || slices.Contains(p.conf.Apps, d.App)) {
+		if Serves(p.conf.Spec, p.conf.Apps, d) {
 			return p
 		}
 	}

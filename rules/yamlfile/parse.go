@@ -26,6 +26,12 @@ const (
 // Parse reads a file's YAML. It always returns a Doc, of what could be read; findings say what could
 // not. A file is one document.
 func Parse(path string, src []byte) (*Doc, []finding.Finding) {
+	b := read(path, src)
+	return b.doc, b.findings
+}
+
+// read is Parse for those who want to know more of the file than its values.
+func read(path string, src []byte) *builder {
 	text := strings.TrimPrefix(string(src), "\ufeff")
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	d := &Doc{Path: path, src: text, lines: []int{0}}
@@ -37,7 +43,7 @@ func Parse(path string, src []byte) (*Doc, []finding.Finding) {
 	d.Root = &Node{Doc: d, Line: 1, Col: 1}
 	b := &builder{doc: d, anchors: map[string]*Node{}}
 	b.parse()
-	return d, b.findings
+	return b
 }
 
 type builder struct {
@@ -45,6 +51,7 @@ type builder struct {
 	anchors  map[string]*Node
 	findings []finding.Finding
 	aliased  int
+	scalars  []*Node // all that are written in the file, keys included
 }
 
 func (b *builder) add(line, col int, check, summary, detail string) {
@@ -251,6 +258,7 @@ func (b *builder) place(n *Node, t *token.Token) *Node {
 
 func (b *builder) scalar(kind Kind, t *token.Token, text string, st style) *Node {
 	n := b.place(&Node{Kind: kind, Text: text, style: st}, t)
+	b.scalars = append(b.scalars, n)
 	// The library's column is too far right where blanks follow the scalar: go back on the line until
 	// the text is found.
 	line := b.doc.lines[min(n.Line, len(b.doc.lines))-1]

@@ -123,10 +123,13 @@ type verdict struct {
 	of    *segments.Candidate
 	group int
 	candidate
+	anyway bool // Look.Anyway
 }
 
 // asks says whether somebody gets something of the rule, so that more is read of them.
-func (v *verdict) asks() bool { return v.Truth == segments.True && !v.Stands }
+func (v *verdict) asks() bool {
+	return (v.Truth == segments.True || v.anyway && v.Truth != segments.Failed) && !v.Stands
+}
 
 // judge reads what the conditions of a batch ask for and lets the conditions decide.
 func (l *look) judge(ctx context.Context, b *batch) (verdicts, error) {
@@ -174,7 +177,7 @@ func (l *look) answer(w, g int, c candidate, facts *facts) verdict {
 	if l.Parts {
 		a.Parts = who.Explain(l.At, of)
 	}
-	return verdict{a, of, g, c}
+	return verdict{a, of, g, c, l.Anyway}
 }
 
 // complete adds what a rule needs of those for whom it is true.

@@ -1,0 +1,29 @@
+package send
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"nudge/channels"
+	"nudge/engine/ledger"
+)
+
+// Trial makes the message that a decision would be, for an address that somebody chose. It carries no signed id and its
+// links are not tracked: whatever becomes of it is counted nowhere.
+func Trial(d *ledger.Decision, channel string, to channels.Address, r Rendered) channels.Message {
+	m := compose(d, channel, jobKey(d.Entry, channel, deviceHash(to.Token)), to, r)
+	m.About["test"] = "true"
+	return m
+}
+
+// Once sends one message, once, and writes nothing down. The error is nil where the provider took it.
+func Once(ctx context.Context, c channels.Channel, m channels.Message, timeout time.Duration) (id string, failed *channels.DeliveryError) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	results := c.Send(ctx, []channels.Message{m})
+	if len(results) != 1 {
+		return "", deliveryError(errors.New("the adapter did not answer"))
+	}
+	return results[0].ProviderID, deliveryError(results[0].Err)
+}

@@ -1,0 +1,86 @@
+package trial
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+
+	"nudge/engine/ledger"
+	"nudge/engine/render"
+)
+
+// kinds are sample values of each kind that a template can want; a text that names what it stands for is tried first.
+func kinds(name string, at int64) []any {
+	return []any{
+		name, int64(3), 19.9, time.UnixMilli(at).UTC().Format(time.RFC3339), true,
+		[]any{name + " 1", name + " 2"},
+		[]any{map[string]any{"name": name + " 1"}},
+		map[string]any{"name": name},
+	}
+}
+
+// sampled renders with samples in place of all values that were not given. What kind of value a template wants of
+// a name only it knows, so kinds are tried until it can be rendered; an error that changes is a step ahead.
+func (m *Message) sampled(o Options, what render.Message) (map[string]any, error) {
+	msg, _ := o.Rule.MessageOf(m.Variant, m.Channel)
+	p := what.Profile
+	if m.Value == "" && (o.Rule.ForEach != "" || o.Rule.On != nil && o.Rule.On.By != "") {
+		m.Value = "sample"
+		what.Value = m.Value
+	}
+	if p.UserID == "" {
+		p.UserID = "sample"
+	}
+	if p.CreatedAt == 0 {
+		p.CreatedAt = what.At
+	}
+	if what.With == nil {
+		what.With = ledger.Values{}
+	}
+	set := map[string]func(any){}
+	add := func(name string, given bool, to func(any)) {
+		if given || set[name] != nil {
+			return
+		}
+		to(name)
+		set[name] = to
+		m.Samples = append(m.Samples, name)
+	}
+	for _, n := range o.Rule.With {
+		_, given := what.With[n.Name]
+		add(n.Name, given, func(v any) { what.With[n.Name] = v })
+	}
+	for _, f := range msg.Fields {
+		for _, v := range templates(f.Value) {
+			for _, used := range v.Template.Names() {
+				if trait := traitOf(used.Path); trait != "" {
+					_, given := p.Traits[trait]
+					add("user.traits."+trait, given, func(v any) {
+						if raw, err := json.Marshal(v); err == nil {
+							p.Traits[trait] = raw
+						}
+					})
+				}
+			}
+		}
+	}
+	slices.Sort(m.Samples)
+	fields, err := render.Fields(o.Rule.Rule, what)
+	for step := 0; err != nil && step < 2*len(m.Samples); step++ {
+		before := err.Error()
+	names:
+		for _, name := range m.Samples {
+			for _, v := range kinds(name, what.At) {
+				set[name](v)
+				if fields, err = render.Fields(o.Rule.Rule, what); err == nil || err.Error() != before {
+					break names
+				}
+			}
+			set[name](name)
+		}
+		if err != nil && err.Error() == before {
+			break
+		}
+	}
+	return fields, err //nolint:wrapcheck // names the field
+}
