@@ -144,6 +144,11 @@ func Compare(before, after *Result, was, is *Audience, samples int) *Diff {
 		r.Displaced = displaced(name, was, is)
 		r.GainedSamples = only(is.of[name], was.of[name], samples, nil)
 		r.LostSamples = only(was.of[name], is.of[name], samples, is.why[name])
+		for i := range r.LostSamples {
+			if r.Status == "removed" {
+				r.LostSamples[i].Why = "the rule is gone"
+			}
+		}
 		d.Rules = append(d.Rules, r)
 	}
 	slices.SortStableFunc(d.Rules, func(a, b RuleDiff) int { return cmp.Compare(b.Gained+b.Lost, a.Gained+a.Lost) })
@@ -312,8 +317,8 @@ func (d *Diff) heading() string {
 	if len(d.Rules) == 0 {
 		return fmt.Sprintf("From %s to %s nobody would have got anything else.", d.From.Format("2006-01-02 15:04"), d.To.Format("2006-01-02 15:04"))
 	}
-	return fmt.Sprintf("From %s to %s (%s), %d people would have been written to, before it were %d: %s a week gain their first message, %s lose their only ones; %s messages a week.",
-		d.From.Format("2006-01-02 15:04"), d.To.Format("2006-01-02 15:04"), d.From.Location(), d.All.After, d.All.Before,
+	return fmt.Sprintf("From %s to %s (%s) %s people would have been written to, and %s before: %s a week gain their first message, %s lose their only ones; %s messages a week.",
+		d.From.Format("2006-01-02 15:04"), d.To.Format("2006-01-02 15:04"), d.From.Location(), thousands(d.All.After), thousands(d.All.Before),
 		d.weekly(d.All.Gained), d.weekly(-d.All.Lost), d.weekly(d.All.Messages[1]-d.All.Messages[0]))
 }
 
