@@ -20,13 +20,13 @@ import (
 	"nudge/events/history"
 )
 
-var update = flag.Bool("update", false, "write docs/commands.md and the output in README.md anew")
+var update = flag.Bool("update", false, "write docs/commands.md, the files in docs/cookbook.md and the output in README.md anew")
 
 // top is the repository.
 const top = "../.."
 
 // pages are those whose paths, commands and flags must exist.
-var pages = []string{"README.md", "CONTRIBUTING.md", "docs/import.md", "docs/testing.md", "docs/rules.md"}
+var pages = []string{"README.md", "CONTRIBUTING.md", "docs/import.md", "docs/testing.md", "docs/rules.md", "docs/cookbook.md"}
 
 func TestDocsOfCommands(t *testing.T) {
 	var b strings.Builder

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -159,8 +161,18 @@ func round(in any, args []any) (any, error) {
 	return r, nil
 }
 
+// clockwise is a part of a format that tells the time of day or the zone; a doubled sign is itself.
+var clockwise = regexp.MustCompile(`%(?:%|[-0^#_:]*\d*[HIklMSLNpPrRTXcsQZz+])`)
+
+// tellsTime says whether a format prints more than a date.
+func tellsTime(layout string) bool {
+	return slices.ContainsFunc(clockwise.FindAllString(layout, -1), func(part string) bool { return part != "%%" })
+}
+
 // formatDate prints an instant: a time, Unix milliseconds (as every instant of conditions is), or ISO
-// 8601 text. A date without a time has no zone.
+// 8601 text. A date without a time has no zone, and is midnight UTC once the tracking plan has declared it
+// a time: printed as a date that is the same date everywhere, as it is for the conditions' anniversary. Else
+// a trial until the 8th would end on the 7th in New York.
 func formatDate(in, format any, loc *time.Location) (string, error) {
 	layout := "%Y-%m-%d"
 	if format != nil {
@@ -184,6 +196,9 @@ func formatDate(in, format any, loc *time.Location) (string, error) {
 			return "", fmt.Errorf("%v is not a date", v)
 		}
 		t = time.UnixMilli(ms).In(loc)
+	}
+	if utc := t.UTC(); utc.Truncate(24*time.Hour).Equal(utc) && !tellsTime(layout) {
+		t = utc
 	}
 	s, err := tuesday.Strftime(layout, t)
 	if err != nil {

@@ -246,6 +246,37 @@ func TestZone(t *testing.T) {
 	}
 }
 
+// What was declared as a time and sent as a date is midnight UTC: the same date for everybody.
+func TestDateOfADateIsThatDateEverywhere(t *testing.T) {
+	newYork, err := time.LoadLocation("America/New_York")
+	require.NoError(t, err)
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		day, format string
+		zone        *time.Location
+		want        string
+	}{
+		"a date, west of Greenwich":       {"2026-03-08T00:00:00Z", "%d.%m.%Y", newYork, "08.03.2026"},
+		"a date, east of it":              {"2026-03-08T00:00:00Z", "%d.%m.%Y", berlin, "08.03.2026"},
+		"a date that is plain text":       {"2026-03-08", "%A", newYork, "Sunday"},
+		"midnight in another zone":        {"2026-03-08T00:00:00+01:00", "%d.%m.", newYork, "07.03."},
+		"midnight in the person's zone":   {"2026-03-08T00:00:00+01:00", "%d.%m.", berlin, "08.03."},
+		"an instant of that night":        {"2026-03-08T00:00:01Z", "%d.%m.", newYork, "07.03."},
+		"with the time of day":            {"2026-03-08T00:00:00Z", "%d.%m. %H:%M", newYork, "07.03. 19:00"},
+		"with the time of day, padded":    {"2026-03-08T00:00:00Z", "%d.%m. %-I %p", newYork, "07.03. 7 PM"},
+		"with a percent sign before an H": {"2026-03-08T00:00:00Z", "%d.%m. %%H", newYork, "08.03. %H"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tmpl, problems := template.Parse("{{ day | date: '" + c.format + "' }}")
+			require.Empty(t, problems)
+			got, err := tmpl.Render(map[string]any{"day": c.day, template.Zone: c.zone})
+			require.NoError(t, err)
+			require.Equal(t, c.want, got)
+		})
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		"{{ a | date: 'x', b | upcase }}", "{% for i in (1..3) reversed %}{{ i }}{% endfor %}", "{{ a[b['c']] }}",
