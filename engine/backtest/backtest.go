@@ -78,7 +78,7 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 			return nil, fmt.Errorf("backtest: %w", err)
 		}
 	}
-	r := &run{o: o, began: o.Now(), now: o.From}
+	r := &run{o: o, began: o.Now(), now: o.From - 1}
 	if err := r.open(ctx); err != nil {
 		return nil, errors.Join(err, r.scratch.close(ctx))
 	}
@@ -156,7 +156,7 @@ func (r *run) open(ctx context.Context) (err error) {
 	r.deliveries.kept = map[int][]queue.Record{}
 	r.engine, err = engine.New(ctx, engine.Options{
 		Planner: r.counted, People: r.people, Ledger: before, Decisions: r.decisions, Deliveries: r.deliveries, Workspace: ws,
-		Since: o.From, From: r.people.position, Replays: true, Logger: o.Logger,
+		Since: o.From - 1, From: r.people.position, Replays: true, Logger: o.Logger,
 	})
 	if err != nil {
 		return fmt.Errorf("backtest: %w", err)

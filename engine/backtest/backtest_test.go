@@ -56,7 +56,7 @@ schedule: "*/20 * * * *"
 for_each: event("Added").by("cart")
 when: it.last.ago >= minutes(30) and it.last.ago < hours(8)
 again: never
-holdout: 20%
+holdout: 40%
 exit: {event: Ordered}
 goal: {event: Ordered, within: 1d, value: properties.total}
 message: {push: {title: cart, body: b}}`,
@@ -233,7 +233,7 @@ func TestItDecidesAsWasDecided(t *testing.T) {
 			}
 			const until = day + 3*hour
 			play(w, seed, until)
-			from, to := enginetest.Start(), enginetest.Start()+until
+			from, to := enginetest.Start()+1, enginetest.Start()+until // nudge went live behind the tick of its start
 			reasons := map[string]int{}
 			for _, from := range []int64{from, from + 11*hour + 17*minute} {
 				want := decided(t, w, from, to)
@@ -310,7 +310,7 @@ func TestImportedHistoryIsPlayedAsItHappened(t *testing.T) {
 		outs = append(outs, f)
 	}
 	was := backtest.NewAudience(nil)
-	got, result := replay(t, later, backtest.Options{From: start, To: start + until, Row: func(r *backtest.Row) error {
+	got, result := replay(t, later, backtest.Options{From: start + 1, To: start + until, Row: func(r *backtest.Row) error {
 		for _, f := range outs {
 			require.NoError(t, f.Write(r))
 		}
@@ -348,7 +348,7 @@ func TestImportedHistoryIsPlayedAsItHappened(t *testing.T) {
 	changed := changedFiles(t)
 	later.Write(changed)
 	is := backtest.NewAudience(was)
-	_, after := replay(t, later, backtest.Options{From: start, To: start + until, Row: is.Take})
+	_, after := replay(t, later, backtest.Options{From: start + 1, To: start + until, Row: is.Take})
 	diff := backtest.Compare(result, after, was, is, 2)
 	require.NotEmpty(t, diff.Rules)
 	for _, d := range diff.Rules {
