@@ -12,6 +12,7 @@ func commands(s streams) []*cobra.Command {
 		importCommand(s),
 		initCommand(s),
 		migrateCommand(s),
+		pauseCommand(s),
 		reportCommand(s),
 		resumeCommand(s),
 		schemaCommand(s),

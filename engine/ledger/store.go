@@ -184,6 +184,10 @@ func (r Record) kind() (string, events.PersonID) {
 		return "pause", 0
 	case r.Resume != nil:
 		return "resume", 0
+	case r.Counted != nil:
+		return "counted", 0
+	case r.Unsubscribed != nil:
+		return "unsubscribed", 0
 	case r.Overrun != nil:
 		return "overrun", 0
 	case r.Move != nil:
