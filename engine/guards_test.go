@@ -203,6 +203,37 @@ func TestWhatCounts(t *testing.T) {
 	}
 }
 
+// TestDevicesOfAMessage has messages that go to several devices: each counts once, and has failed where all of them have.
+func TestDevicesOfAMessage(t *testing.T) {
+	for name, behind := range map[string]func(*enginetest.World){
+		"in one run": func(*enginetest.World) {}, "started again each time": func(w *enginetest.World) { w.Restart() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := enginetest.New(t, map[string]string{
+				"nudge.yaml":    "zone: UTC\nchannels:\n  push: {adapter: fcm, config: {credentials: \"env:NONE\"}}\nkeys: [{name: web, write_key: k}]\n",
+				"rules/hi.yaml": "rule: hi\n" + hi + "pause_when: {failures: \"> 30%\", min: 3}\nmessage: {push: {title: hi, body: there}}\n",
+			})
+			w.Sent.Answer = func(m channels.Message, _ int) error {
+				if strings.HasPrefix(m.Address.Token, "bad") {
+					return &channels.DeliveryError{Class: channels.ClassMessage, Code: "refused", Err: errors.New("refused")}
+				}
+				return nil
+			}
+			for user, tokens := range map[string][]string{"ann": {"a1", "a2"}, "bob": {"bad-b1", "bad-b2"}, "cyd": {"c1", "bad-c2"}} {
+				for _, token := range tokens {
+					w.Device(user, token, "android")
+				}
+			}
+			for _, user := range []string{"ann", "bob", "cyd"} {
+				require.Empty(t, reasons(t, w))
+				w.Track(user, "Hi", nil)
+				behind(w)
+			}
+			require.Equal(t, []string{"hi by pause_when: 1 of its newest 3 messages failed for good (33.33%), and pause_when says > 30%"}, reasons(t, w))
+		})
+	}
+}
+
 // TestPauseByHand pauses rules beside a running nudge and while there is none, and lets them go on.
 func TestPauseByHand(t *testing.T) {
 	often := "schedule: \"*/10 * * * *\"\nwhen: event(\"Seen\").count > 0\nagain: never"

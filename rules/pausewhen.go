@@ -40,9 +40,10 @@ func (l *Limit) PassedBy(n, all int64) bool {
 }
 
 // String is the limit as a file says it.
-func (l Limit) String() string {
-	return "> " + strconv.FormatFloat(float64(l)*100/million, 'f', -1, 64) + "%"
-}
+func (l Limit) String() string { return "> " + l.Share() }
+
+// Share is the share that must not be passed.
+func (l Limit) Share() string { return strconv.FormatFloat(float64(l)*100/million, 'f', -1, 64) + "%" }
 
 // Ended counts what became of a rule's messages.
 type Ended struct {
