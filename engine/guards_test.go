@@ -346,3 +346,23 @@ func TestPausedWhileLookedAt(t *testing.T) {
 	w.To(60 * minute)
 	require.Equal(t, []string{"often ann send", "other ann send"}, answers(w), "its first look is still to come")
 }
+
+// TestPausedWhileFirstLookedAt pauses a rule while its first look, which notes people, is under way: it is not complete.
+func TestPausedWhileFirstLookedAt(t *testing.T) {
+	w := world(t, map[string]string{"noted": "schedule: \"*/10 * * * *\"\nwhen: event(\"Seen\").count > 0\nagain: never"})
+	w.Track("ann", "Seen", nil)
+	l := &looking{Planner: w.App.Planner}
+	w.App.Engine.Plan(func(engine.Planner) engine.Planner { return l })
+	l.part = func(*segments.Part) error {
+		ask(t, w, ledger.Request{Rule: "noted", Action: ledger.AskPause})
+		return w.App.Engine.Requests(t.Context())
+	}
+	w.To(10 * minute)
+	require.Empty(t, answers(w))
+	l.part = nil
+	resumeByHand(t, w, "noted")
+	w.To(20 * minute)
+	w.Track("bob", "Seen", nil)
+	w.To(30 * minute)
+	require.Equal(t, []string{"noted ann already_true", "noted bob send"}, answers(w))
+}
