@@ -26,15 +26,15 @@ type guards struct {
 	counted []uint64          // by stream: the newest message of deliveries that is in
 	loaded  bool
 	// followed has when each message was followed by an unsubscribe: each counts once.
-	followed map[message1]int64
+	followed map[messageKey]int64
 	oldest   int64 // hour that counts: what is in followed is not much older
 
 	withdrawn []withdrawal    // that are not held against messages yet, in stream order
 	heard     events.Position // those up to here are, and in the ledger
 }
 
-// message1 is what counts as one message: an entry on a channel.
-type message1 struct{ entry, channel string }
+// messageKey is what counts as one message: an entry on a channel.
+type messageKey struct{ entry, channel string }
 
 // withdrawal is a consent that was withdrawn.
 type withdrawal struct {
@@ -53,7 +53,7 @@ type tally struct {
 }
 
 func newGuards(shards int) *guards {
-	return &guards{tallies: map[string]*tally{}, counted: make([]uint64, shards), followed: map[message1]int64{}}
+	return &guards{tallies: map[string]*tally{}, counted: make([]uint64, shards), followed: map[messageKey]int64{}}
 }
 
 func newTally(version string, from int64) *tally {
@@ -157,7 +157,7 @@ func (g *guards) unsubscribed(u ledger.Unsubscribed) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.heard = max(g.heard, u.Pos)
-	m := message1{u.Entry, u.Channel}
+	m := messageKey{u.Entry, u.Channel}
 	if _, ok := g.followed[m]; ok {
 		return
 	}
@@ -170,7 +170,7 @@ func (g *guards) unsubscribed(u ledger.Unsubscribed) {
 func (g *guards) wasFollowed(entry, channel string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	_, ok := g.followed[message1{entry, channel}]
+	_, ok := g.followed[messageKey{entry, channel}]
 	return ok
 }
 
