@@ -30,7 +30,9 @@ type guards struct {
 	oldest   int64 // hour that counts: what is in followed is not much older
 
 	withdrawn []withdrawal    // that are not held against messages yet, in stream order
+	imported  events.Position // the newest that was passed over
 	heard     events.Position // those up to here are, and in the ledger
+	saved     events.Position // heard, as the store has it
 }
 
 // messageKey is what counts as one message: an entry on a channel.
@@ -201,27 +203,25 @@ func (g *guards) passed(r *workspace.Rule, oldest int64) string {
 	return r.PauseWhen.Passed(t.sum)
 }
 
-// add notes which consents were withdrawn in a batch.
+// add notes which consents were withdrawn in a batch. Those that are imported are passed over.
 func (g *guards) add(batch []events.Resolved) {
 	for i := range batch {
 		ev := &batch[i]
-		if ev.Kind != events.KindConsent || ev.Flags&events.Imported != 0 {
+		if ev.Kind != events.KindConsent {
 			continue
 		}
-		if w, ok := withdrawalOf(ev.Person, ev.Time, ev.Pos, ev.Properties); ok {
-			g.mu.Lock()
-			g.withdrawn = append(g.withdrawn, w)
-			g.mu.Unlock()
+		var c events.ConsentChange
+		if err := json.Unmarshal(ev.Properties, &c); err != nil || c.Granted {
+			continue // what cannot be read is a dead letter
 		}
+		g.mu.Lock()
+		if ev.Flags&events.Imported != 0 {
+			g.imported = ev.Pos
+		} else {
+			g.withdrawn = append(g.withdrawn, withdrawal{ev.Person, segments.Consent{Channel: c.Channel, Category: c.Category, Time: ev.Time}, ev.Pos})
+		}
+		g.mu.Unlock()
 	}
-}
-
-func withdrawalOf(person events.PersonID, at int64, pos events.Position, properties []byte) (withdrawal, bool) {
-	var c events.ConsentChange
-	if err := json.Unmarshal(properties, &c); err != nil || c.Granted {
-		return withdrawal{}, false // what cannot be read is a dead letter
-	}
-	return withdrawal{person, segments.Consent{Channel: c.Channel, Category: c.Category, Time: at}, pos}, true
 }
 
 // next is the oldest withdrawal that is not held against messages yet, of those up to a position.
@@ -235,6 +235,24 @@ func (g *guards) next(upTo events.Position) (withdrawal, bool) {
 		return withdrawal{}, false
 	}
 	return g.withdrawn[0], true
+}
+
+// heardNothing says that no rule has ever counted.
+func (g *guards) heardNothing() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.saved == 0
+}
+
+// heardUpTo is the position up to which withdrawals are held against messages or passed over, of those that the store
+// has up to a position.
+func (g *guards) heardUpTo(upTo events.Position) events.Position {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.imported <= upTo {
+		g.heard = max(g.heard, g.imported)
+	}
+	return g.heard
 }
 
 func (g *guards) done(w withdrawal) {
@@ -285,18 +303,24 @@ func (e *Engine) loadGuards(ctx context.Context, upTo uint64) error {
 	return nil
 }
 
-// rememberWithdrawals brings in, at a start, consents that were withdrawn shortly before the last stop and are in the
-// store: whether they had been held against messages by then is known only of those that were followed by one.
+// heardOf is the name of the checkpoint of withdrawn consents that have been held against messages.
+const heardOf = "withdrawals"
+
+// rememberWithdrawals brings in, at a start, consents that were withdrawn in the moment before the last stop: the store
+// has them, and the engine had not heard of them.
 func (e *Engine) rememberWithdrawals(ctx context.Context) error {
 	g := e.guards
-	if len(g.tallies) == 0 || e.lastNow.Load() == 0 {
+	if len(g.tallies) == 0 {
 		return nil
 	}
-	since := e.lastNow.Load() - (24 * time.Hour).Milliseconds()
-	return e.ledger.Withdrawals(ctx, g.heard, e.people.Position(), since, func(person events.PersonID, at int64, pos events.Position, properties []byte) { //nolint:wrapcheck // says what it was doing
-		if w, ok := withdrawalOf(person, at, pos, properties); ok {
-			g.withdrawn = append(g.withdrawn, w)
-		}
+	saved, err := e.ledger.Checkpoint(ctx, heardOf)
+	if err != nil {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	g.saved = events.Position(saved)
+	g.heard = max(g.heard, g.saved)
+	return e.ledger.Withdrawals(ctx, g.heard, e.people.Position(), func(person events.PersonID, channel, category string, at int64, pos events.Position) { //nolint:wrapcheck // says what it was doing
+		g.withdrawn = append(g.withdrawn, withdrawal{person, segments.Consent{Channel: channel, Category: category, Time: at}, pos})
 	})
 }
 
@@ -317,6 +341,11 @@ func (e *Engine) guard(ctx context.Context, now int64) error {
 		})
 		if err != nil {
 			return fmt.Errorf("begin to count the messages of %s: %w", r.Name, err)
+		}
+		if e.guards.heardNothing() { // what came so far is about no message that counts
+			if err := e.saveHeard(ctx, e.people.Position()); err != nil {
+				return err
+			}
 		}
 		e.guards.begin(c)
 	}
@@ -357,13 +386,31 @@ func (e *Engine) countEnded(ctx context.Context, stream int, m queue.Record, rec
 	return e.pausePassed(ctx, l, of, max(now, e.lastNow.Load()))
 }
 
+// saveHeard notes in the store up to where withdrawals have been heard of, where that has changed.
+func (e *Engine) saveHeard(ctx context.Context, heard events.Position) error {
+	g := e.guards
+	g.mu.Lock()
+	saved := g.saved
+	g.mu.Unlock()
+	if heard <= saved {
+		return nil
+	}
+	if err := e.ledger.SetCheckpoint(ctx, heardOf, uint64(heard)); err != nil {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	g.mu.Lock()
+	g.saved = heard
+	g.mu.Unlock()
+	return nil
+}
+
 // holdWithdrawals holds consents that were withdrawn against the messages before them, in the order of the stream.
 func (e *Engine) holdWithdrawals(ctx context.Context) error {
 	upTo := events.EndOf(e.people.Position().Seq())
 	for {
 		w, ok := e.guards.next(upTo)
 		if !ok {
-			return nil
+			return e.saveHeard(ctx, e.guards.heardUpTo(upTo))
 		}
 		// Whoever unsubscribes may have got the message under another name.
 		if err := e.applyChanges(ctx, upTo); err != nil {

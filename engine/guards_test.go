@@ -366,3 +366,32 @@ func TestPausedWhileFirstLookedAt(t *testing.T) {
 	w.To(30 * minute)
 	require.Equal(t, []string{"noted ann already_true", "noted bob send"}, answers(w))
 }
+
+// TestAnUnsubscribeJustBeforeAStopCounts has the store get withdrawn consents that the engine does not hear of any
+// more: one of somebody who is merged with whoever got the message in the same breath.
+func TestAnUnsubscribeJustBeforeAStopCounts(t *testing.T) {
+	w := world(t, map[string]string{"hi": hi + "pause_when: {unsubscribes: \"> 60%\", min: 3}"})
+	w.Track("ann", "Hi", nil)
+	w.Track("bob", "Hi", nil)
+	w.Send(events.Event{Kind: events.KindTrack, AnonymousID: "visitor", Name: "Hi"})
+	w.To(minute)
+	evs := []events.Event{
+		{Kind: events.KindIdentify, UserID: "cyd", AnonymousID: "visitor"},
+		{Kind: events.KindConsent, UserID: "cyd", Properties: []byte(`{"granted":false}`)},
+		{Kind: events.KindConsent, UserID: "bob", Properties: []byte(`{"granted":false}`)},
+		{Kind: events.KindConsent, UserID: "ann", Properties: []byte(`{"granted":true}`)},
+	}
+	for i := range evs {
+		now := w.Clock.Now().UnixMilli()
+		evs[i].MessageID, evs[i].Source, evs[i].Time, evs[i].ReceivedAt, evs[i].Raw = fmt.Sprintf("last%d", i), "web", now, now, []byte(`{}`)
+	}
+	seq, err := w.App.Append(t.Context(), evs)
+	require.NoError(t, err)
+	require.NoError(t, w.App.Writer.WaitFor(t.Context(), events.EndOf(seq)))
+	want := []string{"hi by pause_when: 2 of its newest 3 messages were followed by an unsubscribe (66.67%), and pause_when says > 60%"}
+	for range 2 { // a start more counts none of them twice
+		w.Restart()
+		wake(t, w)
+		require.Equal(t, want, reasons(t, w))
+	}
+}

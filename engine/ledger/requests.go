@@ -169,13 +169,10 @@ func (s *Store) Notes(ctx context.Context, kinds []string, fn func(Record)) erro
 	return rows.Err() //nolint:wrapcheck // the caller says what for
 }
 
-// Withdrawals calls fn with the records of consents that the store has of positions in (after, upTo] and received since
-// an instant, in order, without those that were imported.
-func (s *Store) Withdrawals(ctx context.Context, after, upTo events.Position, since int64, fn func(person events.PersonID, at int64, pos events.Position, properties []byte)) error {
-	rows, err := s.conn.Query(ctx, "SELECT person, toUnixTimestamp64Milli(time), pos, properties FROM events WHERE kind = @kind AND pos > @after AND pos <= @upTo "+
-		"AND received_at >= fromUnixTimestamp64Milli(toInt64(@since)) AND bitAnd(flags, @imported) = 0 ORDER BY pos",
-		driver.Named("kind", uint8(events.KindConsent)), driver.Named("after", uint64(after)), driver.Named("upTo", uint64(upTo)),
-		driver.Named("since", max(0, since)), driver.Named("imported", uint32(events.Imported)))
+// Withdrawals calls fn with the consents that were withdrawn of positions in (after, upTo], in order.
+func (s *Store) Withdrawals(ctx context.Context, after, upTo events.Position, fn func(person events.PersonID, channel, category string, at int64, pos events.Position)) error {
+	rows, err := s.conn.Query(ctx, "SELECT person, channel, category, toUnixTimestamp64Milli(time), pos FROM consents WHERE NOT granted AND pos > @after AND pos <= @upTo ORDER BY pos",
+		driver.Named("after", uint64(after)), driver.Named("upTo", uint64(upTo)))
 	if err != nil {
 		return fmt.Errorf("read which consents were withdrawn: %w", err)
 	}
@@ -183,11 +180,11 @@ func (s *Store) Withdrawals(ctx context.Context, after, upTo events.Position, si
 	for rows.Next() {
 		var person, pos uint64
 		var at int64
-		var properties string
-		if err := rows.Scan(&person, &at, &pos, &properties); err != nil {
+		var channel, category string
+		if err := rows.Scan(&person, &channel, &category, &at, &pos); err != nil {
 			return fmt.Errorf("read which consents were withdrawn: %w", err)
 		}
-		fn(events.PersonID(person), at, events.Position(pos), []byte(properties))
+		fn(events.PersonID(person), channel, category, at, events.Position(pos))
 	}
 	return rows.Err() //nolint:wrapcheck // the driver says what it was doing
 }
