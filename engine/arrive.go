@@ -92,6 +92,9 @@ func (e *Engine) Arrived(ctx context.Context, now int64) error {
 	e.heardAt = now
 	e.enter(&e.inArrival, &e.inTick)
 	defer func() { e.inArrival.Store(e.cutArrival != nil) }()
+	if err := e.guard(ctx, now); err != nil {
+		return err
+	}
 	if e.cutArrival != nil {
 		if err := e.hear(ctx, e.live.Load(), *e.cutArrival); err != nil {
 			return err
@@ -260,7 +263,7 @@ func (e *Engine) judgeArrivals(ctx context.Context, l *live, t ledger.Tick) erro
 	if err := e.decideArrivals(ctx, l, t, f); err != nil {
 		return err
 	}
-	return e.pauseAll(ctx, l, t, refused)
+	return e.refusedAll(ctx, l, t, refused)
 }
 
 func (e *Engine) decideArrivals(ctx context.Context, l *live, t ledger.Tick, f *found) error {

@@ -31,6 +31,7 @@ func (e *Engine) takeUp() {
 		for _, p := range s.state.Pauses() {
 			e.paused.add(p)
 		}
+		e.paused.carriedOut(s.state.Requests())
 	}
 }
 

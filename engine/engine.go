@@ -132,6 +132,7 @@ type Engine struct {
 	zones      zoneCache
 	wakes      wakes
 	paused     *pauses
+	guards     *guards
 
 	// inTick and inArrival say that one of them is under way or cut, and late who was merged meanwhile: it
 	// looked at them as two.
@@ -154,6 +155,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	for i := range o.Shards {
 		e.shards = append(e.shards, &shard{id: i, decisions: o.Decisions})
 	}
+	e.guards = newGuards(o.Shards)
 	if err := load(ctx, e.ledger, e.keepUses(), e.shards...); err != nil { // nobody else has them yet
 		return nil, fmt.Errorf("load the shards: %w", err)
 	}
@@ -162,6 +164,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	if o.Replays {
 		clear(e.bases)
 	}
+	e.takeUpGuards()
 	if err := e.Reload(ctx, o.Workspace); err != nil {
 		return nil, err
 	}
@@ -169,6 +172,9 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		return nil, err
 	}
 	if err := e.rememberExits(ctx); err != nil {
+		return nil, err
+	}
+	if err := e.rememberWithdrawals(ctx); err != nil {
 		return nil, err
 	}
 	return e, e.resume(ctx, o.From)
@@ -321,6 +327,12 @@ func (e *Engine) replayDeliveries(ctx context.Context, shards ...*shard) error {
 	if err := e.ledger.LoadDeliveries(ctx, present, apply); err != nil {
 		return err
 	}
+	counting := !e.guards.loaded
+	if counting {
+		if err := e.loadGuards(ctx, present); err != nil {
+			return err
+		}
+	}
 	for i := range e.shards {
 		settled := present
 		for _, m := range tails[i] {
@@ -329,6 +341,9 @@ func (e *Engine) replayDeliveries(ctx context.Context, shards ...*shard) error {
 			}
 			for _, r := range m.records {
 				apply(r)
+			}
+			if counting {
+				e.guards.ended(i, m.seq, m.records)
 			}
 			settled = m.seq
 		}

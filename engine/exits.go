@@ -173,8 +173,12 @@ func (t *exitTail) wait(ctx context.Context, pos events.Position) error {
 // Resolved takes what the identity writer resolved, in stream order and before it is stored. upTo
 // is the position after the batch.
 func (e *Engine) Resolved(batch []events.Resolved, upTo events.Position) {
+	l := e.live.Load()
 	e.exits.add(batch, upTo)
-	e.wakes.add(batch, e.live.Load().policy.UnknownZone == "hold")
+	e.wakes.add(batch, l.policy.UnknownZone == "hold")
+	if len(l.guarded) > 0 {
+		e.guards.add(batch)
+	}
 }
 
 // rememberExits brings back what the tail knew before the last stop: the exits in the store that may

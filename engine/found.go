@@ -77,11 +77,12 @@ func (f *found) of(shard, n int) []events.PersonID {
 }
 
 // decidable is what decide takes of a contender. An open entry that the state no longer holds, or
-// that is no longer due at t, drops out.
+// that is no longer due at t, drops out, and so do new entries of a rule that was paused meanwhile.
 func (c *contender) decidable(state *ledger.State, t int64) (decide.Contender, bool) {
-	out := decide.Contender{Rule: c.rule.Rule, Answer: c.answer, Kept: c.kept, Paused: c.paused, Exited: c.exited}
+	halted := state.Halted(c.rule.Name)
+	out := decide.Contender{Rule: c.rule.Rule, Answer: c.answer, Kept: c.kept || halted, Paused: c.paused || halted, Exited: c.exited}
 	if c.open == nil {
-		return out, true
+		return out, !halted
 	}
 	out.Open = findOpen(state, *c.open)
 	return out, out.Open != nil && out.Open.Due != 0 && out.Open.Due <= t

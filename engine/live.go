@@ -27,6 +27,7 @@ type live struct {
 	triggers map[string]bool
 	looks    map[string]string // by rule on a schedule: how it decides, as ledger.Tick.Looks has it
 	begins   map[string]string // by rule: how it decides who is in it, as ledger.Looked has it
+	guarded  []*workspace.Rule // those with a pause_when, in the order of their names
 	keepUses int64
 	since    int64 // when it went live, for rules whose schedule has never run
 }
@@ -49,6 +50,11 @@ func newLive(ws *workspace.Workspace) *live {
 		l.looks[r.Name] = l.hashOf(r)
 	}
 	slices.SortFunc(l.rules, func(a, b *workspace.Rule) int { return cmpString(a.Name, b.Name) })
+	for _, r := range l.rules {
+		if r.PauseWhen != nil {
+			l.guarded = append(l.guarded, r)
+		}
+	}
 	keep := 24 * time.Hour
 	for _, c := range l.policy.Caps {
 		keep = max(keep, c.MaxWindow())

@@ -393,7 +393,7 @@ func (k *ticking) end(ctx context.Context) error {
 	if err := k.e.each(func(s *shard) error { return k.endOn(ctx, s) }); err != nil {
 		return err
 	}
-	if err := k.e.pauseAll(ctx, k.l, k.t, k.refused); err != nil {
+	if err := k.e.refusedAll(ctx, k.l, k.t, k.refused); err != nil {
 		return err
 	}
 	for name := range k.refused {
@@ -415,7 +415,7 @@ func (k *ticking) endOn(ctx context.Context, s *shard) error {
 			}
 		}
 		for _, r := range k.rules {
-			if k.refused[r.Name] == nil && k.first[s.id][r.Name] {
+			if k.refused[r.Name] == nil && k.first[s.id][r.Name] && !st.Halted(r.Name) {
 				out.add(ledger.Record{Looked: &ledger.Looked{Rule: r.Name, Hash: k.l.lookHash(r), At: k.t.T1}})
 			}
 		}
@@ -430,7 +430,13 @@ func (k *ticking) remember() {
 		if k.refused[r.Name] != nil {
 			continue
 		}
-		e.unpause(r.Name)
+		if p, ok := e.paused.of(r.Name); ok {
+			if p.Stands() { // while the tick was under way
+				delete(e.bases, r.Name)
+				continue
+			}
+			e.unpause(r.Name, p)
+		}
 		if e.bases[r.Name] == nil {
 			e.bases[r.Name] = map[string]ledger.Base{}
 		}

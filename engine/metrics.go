@@ -33,7 +33,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "nudge_conditions_refused_total", Help: "Looks that the store could not answer, by rule.",
 		}, []string{"rule"}),
 		paused: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "nudge_rule_paused", Help: "1 for a rule that is paused because the store cannot compute its condition.",
+			Name: "nudge_rule_paused", Help: "1 for a rule that is paused.",
 		}, []string{"rule"}),
 		took: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "nudge_tick_seconds", Help: "How long ticks took, by kind: schedule, first, arrival.",

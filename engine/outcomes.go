@@ -46,6 +46,9 @@ func (e *Engine) settle(ctx context.Context, stream int, m queue.Record, now int
 	if err != nil {
 		return fmt.Errorf("deliveries of shard %d, message %d: %w", stream, m.Seq, err)
 	}
+	if err := e.countEnded(ctx, stream, m, chunk.Records, now); err != nil {
+		return err
+	}
 	for _, r := range chunk.Records {
 		if r.Delivery == nil || !r.Delivery.Status.Final() {
 			continue

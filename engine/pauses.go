@@ -11,17 +11,22 @@ import (
 	"nudge/engine/workspace"
 )
 
-// pauses are the rules that the store cannot compute. Ticks and arrivals, which go on side by side, both pause
-// rules and ask which are.
+// pauses are the rules that are paused: by the store that cannot compute them, by their pause_when, or by a person.
+// Ticks, arrivals and outcomes, which go on side by side, both pause rules and ask which are.
 type pauses struct {
 	mu sync.RWMutex
 	by map[string]ledger.Pause // by rule
-	// asked says of rules that people want them to go on (`nudge resume`).
-	asked map[string]bool
+	// asked has by rule who wants it to go on.
+	asked map[string]ledger.Request
+	// heard is by rule the newest request to pause that was carried out.
+	heard map[string]int64
+
+	// writing is held while the shards are told that a rule is paused or goes on: they are told one thing after another.
+	writing sync.Mutex
 }
 
 func newPauses() *pauses {
-	return &pauses{by: map[string]ledger.Pause{}, asked: map[string]bool{}}
+	return &pauses{by: map[string]ledger.Pause{}, asked: map[string]ledger.Request{}, heard: map[string]int64{}}
 }
 
 func (p *pauses) of(rule string) (ledger.Pause, bool) {
@@ -36,6 +41,12 @@ func (p *pauses) has(rule string) bool {
 	return ok
 }
 
+// stands says whether a rule is paused until somebody resumes it.
+func (p *pauses) stands(rule string) bool {
+	pause, ok := p.of(rule)
+	return ok && pause.Stands()
+}
+
 // list is in the order of the rules' names.
 func (p *pauses) list() []ledger.Pause {
 	p.mu.RLock()
@@ -47,64 +58,104 @@ func (p *pauses) list() []ledger.Pause {
 	return out
 }
 
+// add notes a pause; one that would end by itself does not replace one that stands.
 func (p *pauses) add(pause ledger.Pause) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.heard[pause.Rule] = max(p.heard[pause.Rule], pause.Asked)
+	if have, ok := p.by[pause.Rule]; ok && have.Stands() && !pause.Stands() {
+		return
+	}
 	p.by[pause.Rule] = pause
 	delete(p.asked, pause.Rule)
 }
 
-// remove says whether the rule was paused.
-func (p *pauses) remove(rule string) bool {
+// remove says whether the rule was paused by that pause.
+func (p *pauses) remove(rule string, pause ledger.Pause) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, ok := p.by[rule]
+	if have, ok := p.by[rule]; !ok || have != pause {
+		return false
+	}
 	delete(p.by, rule)
 	delete(p.asked, rule)
-	return ok
+	return true
+}
+
+// carriedOut notes requests that were carried out before a start.
+func (p *pauses) carriedOut(requests map[string]int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for rule, at := range requests {
+		p.heard[rule] = max(p.heard[rule], at)
+	}
 }
 
 // ask notes that a rule shall go on; of one that has been paused anew since, it says nothing.
-func (p *pauses) ask(rule string, paused int64) {
+func (p *pauses) ask(r ledger.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if pause, ok := p.by[rule]; ok && pause.At <= paused {
-		p.asked[rule] = true
+	if pause, ok := p.by[r.Rule]; ok && r.Lifts(pause) {
+		p.asked[r.Rule] = r
 	}
 }
 
-func (p *pauses) isAsked(rule string) bool {
+func (p *pauses) askedFor(rule string) (ledger.Request, bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return p.asked[rule]
+	r, ok := p.asked[rule]
+	return r, ok
 }
 
+// isNew says of a request to pause that it has not been carried out.
+func (p *pauses) isNew(r ledger.Request) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return r.At > p.heard[r.Rule]
+}
+
+// isPaused says whether a rule is looked at: one that the store could not compute is when it has changed.
 func (e *Engine) isPaused(l *live, r *workspace.Rule) bool {
 	p, ok := e.paused.of(r.Name)
-	return ok && p.Hash == l.looks[r.Name]
+	return ok && (p.Stands() || p.Hash == l.looks[r.Name])
 }
 
-// pause pauses a rule that the store cannot compute, and says so.
-func (e *Engine) pause(ctx context.Context, l *live, t ledger.Tick, rule string, reason error) error {
+// Halted says whether messages of a rule that are queued are not to be sent: somebody, or its pause_when, has paused
+// it. What was decided before the store refused its condition is as good as it was.
+func (e *Engine) Halted(rule string) bool { return e.paused.stands(rule) }
+
+// refused pauses a rule that the store cannot compute.
+func (e *Engine) refused(ctx context.Context, l *live, t ledger.Tick, rule string, reason error) error {
 	p := ledger.Pause{Rule: rule, Hash: l.looks[rule], Reason: shorten(reason.Error()), At: t.T1}
-	if err := e.writePause(ctx, p); err != nil {
+	if err := e.pause(ctx, p); err != nil {
 		return err
 	}
-	e.paused.add(p)
 	e.metrics.refused.WithLabelValues(rule).Inc()
-	e.metrics.paused.WithLabelValues(rule).Set(1)
 	e.log.Error("a rule is paused: the store cannot compute its condition; the other rules go on, and it does when its file, or a segment or fence that it uses, has changed, or by nudge resume",
 		"rule", rule, "tick", t.ID, "error", reason)
 	return nil
 }
 
-// pauseAll pauses rules, by name.
-func (e *Engine) pauseAll(ctx context.Context, l *live, t ledger.Tick, refused map[string]error) error {
+// refusedAll pauses rules, by name.
+func (e *Engine) refusedAll(ctx context.Context, l *live, t ledger.Tick, refused map[string]error) error {
 	for _, name := range slices.Sorted(maps.Keys(refused)) {
-		if err := e.pause(ctx, l, t, name, refused[name]); err != nil {
+		if err := e.refused(ctx, l, t, name, refused[name]); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// pause tells every shard that a rule is paused. From its record on a shard decides nothing of the rule, also in a
+// tick that is under way.
+func (e *Engine) pause(ctx context.Context, p ledger.Pause) error {
+	e.paused.writing.Lock()
+	defer e.paused.writing.Unlock()
+	if err := e.writePause(ctx, p); err != nil {
+		return err
+	}
+	e.paused.add(p)
+	e.metrics.paused.WithLabelValues(p.Rule).Set(1)
 	return nil
 }
 
@@ -112,7 +163,7 @@ func (e *Engine) pauseAll(ctx context.Context, l *live, t ledger.Tick, refused m
 func (e *Engine) writePause(ctx context.Context, p ledger.Pause) error {
 	return e.each(func(s *shard) error {
 		return e.decide(ctx, s, func(st *ledger.State, commit func([]ledger.Record) error) error {
-			if have, ok := st.Pauses()[p.Rule]; ok && have.Hash == p.Hash {
+			if have, ok := st.Pauses()[p.Rule]; ok && (have == p || !p.Stands() && (have.Stands() || have.Hash == p.Hash)) {
 				return nil
 			}
 			return commit([]ledger.Record{{Pause: &p}})
@@ -120,9 +171,9 @@ func (e *Engine) writePause(ctx context.Context, p ledger.Pause) error {
 	})
 }
 
-// unpause notes that a rule goes on.
-func (e *Engine) unpause(rule string) {
-	if e.paused.remove(rule) {
+// unpause notes that a rule goes on behind a pause.
+func (e *Engine) unpause(rule string, p ledger.Pause) {
+	if e.paused.remove(rule, p) {
 		e.metrics.paused.DeleteLabelValues(rule)
 		e.log.Info("a rule that was paused goes on", "rule", rule)
 	}
@@ -131,41 +182,53 @@ func (e *Engine) unpause(rule string) {
 // resumePauses completes what a stop cut short, and says which rules are paused.
 func (e *Engine) resumePauses(ctx context.Context) error {
 	for _, p := range e.paused.list() {
-		if err := e.writePause(ctx, p); err != nil {
+		if err := e.pause(ctx, p); err != nil {
 			return err
 		}
-		e.metrics.paused.WithLabelValues(p.Rule).Set(1)
-		e.log.Warn("a rule is paused until its file, or a segment or fence that it uses, changes, or until nudge resume", "rule", p.Rule, "reason", p.Reason)
+		until := "nudge resume"
+		if !p.Stands() {
+			until = "its file, or a segment or fence that it uses, changes, or nudge resume"
+		}
+		e.log.Warn("a rule is paused", "until", until, "rule", p.Rule, "by", p.Who, "reason", p.Reason)
 	}
-	return e.Resumes(ctx)
+	return e.Requests(ctx)
 }
 
-// Resumes reads which paused rules people want to go on; they do at the next Step or Arrived. The store is
-// asked only while there is a paused rule.
-func (e *Engine) Resumes(ctx context.Context) error {
-	if len(e.paused.list()) == 0 {
-		return nil
-	}
-	asked, err := e.ledger.Resumes(ctx)
+// Requests reads what people have asked of rules. Those that are to be paused are paused at once, with a tick under
+// way too; those that are to go on do at the next Step or Arrived.
+func (e *Engine) Requests(ctx context.Context) error {
+	requests, err := e.ledger.Requests(ctx)
 	if err != nil {
 		return err //nolint:wrapcheck // says what it was doing
 	}
-	for rule, paused := range asked {
-		e.paused.ask(rule, paused)
+	for _, name := range slices.Sorted(maps.Keys(requests)) {
+		r := requests[name]
+		switch {
+		case r.Action == ledger.AskResume:
+			e.paused.ask(r)
+		case e.paused.isNew(r):
+			now := max(e.now().UnixMilli(), e.lastNow.Load())
+			if err := e.pause(ctx, ledger.Pause{Rule: name, Reason: r.Reason, At: now, By: ledger.PauseByPerson, Who: r.Who, Asked: r.At}); err != nil {
+				return err
+			}
+			e.log.Warn("a rule is paused, as it was asked, until nudge resume", "rule", name, "by", r.Who, "reason", r.Reason)
+		}
 	}
 	return nil
 }
 
-// goOn lets paused rules go on that shall, `on:` rules or all others, at now. Of these one whose file has
-// changed goes on when it is looked at; an `on:` rule goes on here, behind all that arrived so far.
+// goOn lets paused rules go on that shall, `on:` rules or all others, at now. Of these one that the store could not
+// compute and whose file has changed goes on when it is looked at; an `on:` rule goes on here, behind all that arrived
+// so far.
 func (e *Engine) goOn(ctx context.Context, l *live, now int64, on bool) error {
 	for _, p := range e.paused.list() {
 		r := l.byName[p.Rule]
 		if r == nil || (r.On != nil) != on {
 			continue
 		}
-		changed := on && p.Hash != l.looks[p.Rule]
-		if !changed && !e.paused.isAsked(p.Rule) {
+		request, asked := e.paused.askedFor(p.Rule)
+		changed := on && !p.Stands() && p.Hash != l.looks[p.Rule]
+		if !changed && !asked {
 			continue
 		}
 		if on {
@@ -173,17 +236,31 @@ func (e *Engine) goOn(ctx context.Context, l *live, now int64, on bool) error {
 				return err
 			}
 		}
-		record := ledger.Record{Resume: &ledger.Resume{Rule: p.Rule, At: now}}
-		err := e.each(func(s *shard) error {
-			return e.decide(ctx, s, func(_ *ledger.State, commit func([]ledger.Record) error) error {
-				return commit([]ledger.Record{record})
-			})
-		})
-		if err != nil {
+		resume := ledger.Resume{Rule: p.Rule, At: now, Who: request.Who, Reason: request.Reason, Asked: request.At}
+		if err := e.resumeRule(ctx, p, resume); err != nil {
 			return err
 		}
-		e.unpause(p.Rule)
 	}
+	return nil
+}
+
+// resumeRule tells every shard that a rule goes on behind a pause, unless it has been paused anew.
+func (e *Engine) resumeRule(ctx context.Context, p ledger.Pause, r ledger.Resume) error {
+	e.paused.writing.Lock()
+	defer e.paused.writing.Unlock()
+	if now, _ := e.paused.of(p.Rule); now != p {
+		return nil
+	}
+	err := e.each(func(s *shard) error {
+		return e.decide(ctx, s, func(_ *ledger.State, commit func([]ledger.Record) error) error {
+			return commit([]ledger.Record{{Resume: &r}})
+		})
+	})
+	if err != nil {
+		return err
+	}
+	e.guards.resumed(r)
+	e.unpause(r.Rule, p)
 	return nil
 }
 

@@ -27,7 +27,7 @@ var tooMuchOfAll = "with:\n  others: everyone.event(\"Seen\", '" + strings.Repla
 func paused(t *testing.T, w *enginetest.World) []string {
 	t.Helper()
 	require.NoError(t, w.Flush(t.Context()))
-	list, err := report.PausedRules(t.Context(), w.Store.Conn(), w.App.Workspace())
+	list, err := report.PausedRules(t.Context(), w.Store.Conn(), w.App.Workspace(), 0)
 	require.NoError(t, err)
 	out := []string{}
 	for _, p := range list {
@@ -42,17 +42,24 @@ func paused(t *testing.T, w *enginetest.World) []string {
 func resume(t *testing.T, w *enginetest.World, rule string) {
 	t.Helper()
 	require.NoError(t, w.Flush(t.Context()))
-	list, err := report.PausedRules(t.Context(), w.Store.Conn(), w.App.Workspace())
+	list, err := report.PausedRules(t.Context(), w.Store.Conn(), w.App.Workspace(), 0)
 	require.NoError(t, err)
 	at := slices.IndexFunc(list, func(p report.Paused) bool { return p.Rule == rule })
 	require.GreaterOrEqual(t, at, 0, "%s is not paused", rule)
-	require.NoError(t, ledger.NewStore(w.Store.Conn()).AskResume(t.Context(), rule, list[at].Since))
+	ask(t, w, ledger.Request{Rule: rule, Action: ledger.AskResume, About: list[at].Since})
+}
+
+// ask is what nudge pause and nudge resume write.
+func ask(t *testing.T, w *enginetest.World, r ledger.Request) {
+	t.Helper()
+	r.At, r.Who = w.Clock.Now().UnixMilli(), "ann@shop"
+	require.NoError(t, ledger.NewStore(w.Store.Conn()).Ask(t.Context(), r))
 }
 
 // wake lets the engine look at what it was asked for.
 func wake(t *testing.T, w *enginetest.World) {
 	t.Helper()
-	require.NoError(t, w.App.Engine.Resumes(t.Context()))
+	require.NoError(t, w.App.Engine.Requests(t.Context()))
 	now := w.Clock.Now().UnixMilli()
 	require.NoError(t, w.App.Engine.Arrived(t.Context(), now))
 	require.NoError(t, w.App.Engine.Step(t.Context(), now))
@@ -74,7 +81,7 @@ func TestAnOnRuleThatCannotBeComputedIsPaused(t *testing.T) {
 	require.Equal(t, []string{"good ann send", "held ann held"}, answers(w), "the others go on")
 	require.Equal(t, []string{"found", "judged"}, paused(t, w))
 	require.NoError(t, testutil.GatherAndCompare(w.Metrics, strings.NewReader(`
-# HELP nudge_rule_paused 1 for a rule that is paused because the store cannot compute its condition.
+# HELP nudge_rule_paused 1 for a rule that is paused.
 # TYPE nudge_rule_paused gauge
 nudge_rule_paused{rule="found"} 1
 nudge_rule_paused{rule="judged"} 1

@@ -52,7 +52,7 @@ func ParseRule(path string, src []byte, o Options) (*Rule, []Finding) {
 		return nil, p.r.Findings()
 	}
 	p.parse(doc.Root)
-	p.rule.Version = hash(doc.Root, p.files, "about", "owner", "silence")
+	p.rule.Version = hash(doc.Root, p.files, "about", "owner", "silence", "pause_when")
 	p.rule.Hash = hashOfMessage(doc.Root, p.files)
 	if p.rule.Name == "" {
 		return nil, append(broken, p.r.Findings()...)
@@ -122,6 +122,7 @@ func (p *ruleParser) parse(root *yamlfile.Node) {
 	}
 	rule.Rollout = r.Percent(f.Get("rollout"), 1)
 	rule.Shadow = r.Bool(f.Get("shadow"), false)
+	rule.PauseWhen = pauseWhen(r, f.Get("pause_when"))
 
 	p.deliver(f.Get("deliver"))
 	p.whenBlocked(f.Get("when_blocked"))

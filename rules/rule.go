@@ -44,6 +44,9 @@ type Rule struct {
 	Rollout float64 // share of people, 0–1; 1 when absent
 	Shadow  bool
 
+	// PauseWhen says when the rule is paused by itself; nil: never.
+	PauseWhen *PauseWhen
+
 	Deliver     Deliver
 	WhenBlocked WhenBlocked
 	WhileHeld   WhileHeld

@@ -14,6 +14,7 @@ func commands(s streams) []*cobra.Command {
 		importCommand(s),
 		initCommand(s),
 		migrateCommand(s),
+		pauseCommand(s),
 		planCommand(s),
 		reportCommand(s),
 		resumeCommand(s),

@@ -303,7 +303,7 @@ func (a *App) openSender(ctx context.Context) (err error) {
 	}
 	a.Sender, err = send.New(send.Options{
 		Decisions: a.decisions, Deliveries: a.deliveries, Events: &a.acked, Notes: a.Queue, Shards: shards, Routes: routes,
-		Render: a.render, Exited: a.exited, Signer: a.Signer, Links: ws.BaseURL, Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer,
+		Render: a.render, Exited: a.exited, Halted: a.Engine.Halted, Signer: a.Signer, Links: ws.BaseURL, Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer,
 	})
 	return err //nolint:wrapcheck // says what it was doing
 }

@@ -30,8 +30,8 @@ const (
 	// lookToPrune is how often it is asked whether the ledger is to be pruned (of what nothing is decided by
 	// any more), which it is once a day.
 	lookToPrune = time.Hour
-	// readResumes is how often it is asked which paused rules are to go on, while there is one.
-	readResumes = 2 * time.Second
+	// readRequests is how often it is asked which rules are to be paused or to go on.
+	readRequests = 2 * time.Second
 	// drainFor bounds how long a stop waits for what is under way.
 	drainFor = 15 * time.Second
 	// leaseFor is how long a process that died keeps others out of a shared queue.
@@ -74,8 +74,8 @@ func (a *App) Run(ctx context.Context, l net.Listener, gatherer prometheus.Gathe
 		return nil
 	})
 	part("tidying", func(ctx context.Context) error { return a.every(ctx, tidyEvery, "tidying the streams", a.Tidy) })
-	part("paused rules", func(ctx context.Context) error {
-		return a.every(ctx, readResumes, "reading which paused rules are to go on", a.Engine.Resumes)
+	part("requests", func(ctx context.Context) error {
+		return a.every(ctx, readRequests, "carrying out what was asked of rules", a.Engine.Requests)
 	})
 	part("pruning", func(ctx context.Context) error {
 		return a.every(ctx, lookToPrune, "pruning the ledger", func(ctx context.Context) error {

@@ -36,6 +36,7 @@ func All() []Check {
 		againUnderSchedule(),
 		alwaysQuiet(),
 		fullLook(),
+		guardOfOne(),
 		holdoutWithoutGoal(),
 		neverDone(),
 		noExit(),

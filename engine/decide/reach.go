@@ -15,12 +15,7 @@ func (p *Policy) Consented(channel string, r *rules.Rule, profile *segments.Prof
 	var newest int64 = -1
 	granted := !p.OptIn(channel, r.Category)
 	for _, c := range profile.Consents {
-		if (c.Channel != "" && c.Channel != channel) || (c.Category != "" && c.Category != r.Category) {
-			continue
-		}
-		// A refusal of everything is about marketing; a delivery notice is refused by the name of its
-		// channel or category only.
-		if !c.Granted && r.Transactional() && c.Channel == "" && c.Category == "" {
+		if !Covers(c, channel, r.Category) {
 			continue
 		}
 		if c.Time > newest || (c.Time == newest && !c.Granted) {
@@ -28,6 +23,16 @@ func (p *Policy) Consented(channel string, r *rules.Rule, profile *segments.Prof
 		}
 	}
 	return granted
+}
+
+// Covers says whether a recorded consent is about messages of a category on a channel.
+func Covers(c segments.Consent, channel, category string) bool {
+	if (c.Channel != "" && c.Channel != channel) || (c.Category != "" && c.Category != category) {
+		return false
+	}
+	// A refusal of everything is about marketing; a delivery notice is refused by the name of its
+	// channel or category only.
+	return c.Granted || category != rules.Transactional || c.Channel != "" || c.Category != ""
 }
 
 // Reachable says whether the channel has an address of the person.

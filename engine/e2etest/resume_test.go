@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,12 +21,7 @@ func TestResumeBesideServe(t *testing.T) {
 		"rules/hello.yaml": "rule: hello\non: {event: Hello, where: 'properties.name matches \"\\\\p{L}{1000}\"'}\nagain: each_time\nmessage: {out: {title: Hello}}\n",
 	})
 	b := serve(t, p)
-	nudge := func(args ...string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), b.cmd.Path, append(args, "--dir", p.dir)...)
-		cmd.Env = append(os.Environ(), b.cmd.Env...)
-		out, err := cmd.CombinedOutput()
-		return string(out), err
-	}
+	nudge := func(args ...string) (string, error) { return command(t, p, b, args...) }
 	p.track("ann", "Hello", map[string]any{"name": "x"})
 	p.eventually(func() bool { return b.logged("a rule is paused") }, "the rule is paused")
 	p.eventually(func() bool {
@@ -47,4 +43,45 @@ func TestResumeBesideServe(t *testing.T) {
 		require.NoError(t, err, out)
 		return pausedInReport.MatchString(out)
 	}, "the report says so, and why")
+}
+
+// command runs a command of nudge beside a running serve.
+func command(t *testing.T, p *place, b *binary, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), b.cmd.Path, append(args, "--dir", p.dir)...)
+	cmd.Env = append(os.Environ(), b.cmd.Env...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// TestPauseBesideServe runs `nudge pause` beside a running `nudge serve`, and lets the rule go on again.
+func TestPauseBesideServe(t *testing.T) {
+	t.Parallel()
+	p := settle(t, map[string]string{
+		"nudge.yaml":       "data: data\nchannels: {out: {adapter: file, config: {path: out.ndjson}}}\n",
+		"rules/hello.yaml": "rule: hello\non: Hello\nagain: each_time\nmessage: {out: {title: Hello}}\n",
+		"rules/other.yaml": "rule: other\non: Hello\nagain: each_time\nmessage: {out: {title: Other}}\n",
+	})
+	b := serve(t, p)
+	nudge := func(args ...string) string {
+		out, err := command(t, p, b, args...)
+		require.NoError(t, err, out)
+		return out
+	}
+	decided := func(rule, want string) bool {
+		return strings.HasSuffix(nudge("sql", "--format", "tsv", "SELECT count() AS n FROM decisions WHERE rule = '"+rule+"'"), "\n"+want+"\n")
+	}
+	require.Equal(t, "hello is paused: a running serve takes it up within seconds, else the next one does\n", nudge("pause", "hello", "--reason", "a typo", "--by", "ann"))
+	p.eventually(func() bool { return b.logged("a rule is paused, as it was asked") }, "it is paused")
+	p.track("ann", "Hello", nil)
+	p.eventually(func() bool { return decided("other", "1") }, "the other rule goes on")
+	require.True(t, decided("hello", "0"))
+	said := regexp.MustCompile(`hello +\S+ \S+ +ann +a typo`)
+	p.eventually(func() bool { return said.MatchString(nudge("report")) }, "the report says who, and why")
+	require.Regexp(t, `^hello is paused already, since \S+ \S+ by ann\n$`, nudge("pause", "hello"))
+
+	nudge("resume", "hello")
+	p.eventually(func() bool { return b.logged("a rule that was paused goes on") }, "it goes on")
+	p.track("bob", "Hello", nil)
+	p.eventually(func() bool { return decided("hello", "1") }, "what comes from then on")
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"nudge/engine/ledger"
+	"nudge/engine/report"
 	"nudge/engine/workspace"
 	"nudge/events"
 	"nudge/segments"
@@ -55,6 +56,8 @@ type Rule struct {
 	Answers []Answer `json:"answers"`      // of for_each one for each value; none: there is nothing to judge
 	Stages  []Stage  `json:"stages"`       // one for each channel of the rule
 	Entries []Entry  `json:"entries"`      // oldest first
+	// Paused says since when and why the rule was paused at the instant; nil: it was not.
+	Paused *report.Paused `json:"paused,omitempty"`
 }
 
 // Answer is what came of the condition.
@@ -123,12 +126,18 @@ func Explain(ctx context.Context, o Options) (*Explanation, error) {
 	if err := x.readUses(ctx); err != nil {
 		return nil, err
 	}
+	paused, err := report.PausedRules(ctx, o.Conn, o.Workspace, o.At)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what it was doing
+	}
 	for _, r := range o.Rules {
 		rule := Rule{Rule: r.Name, Version: r.Version, Answers: []Answer{}, Stages: x.stages(r, out.profile)}
 		if r.On != nil {
 			rule.On = r.On.Event
 		}
-		var err error
+		if i := slices.IndexFunc(paused, func(p report.Paused) bool { return p.Rule == r.Name }); i >= 0 {
+			rule.Paused = &paused[i]
+		}
 		if rule.Answers, err = x.answers(ctx, r); err != nil {
 			return nil, fmt.Errorf("ask the condition of %s: %w", r.Name, err)
 		}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"nudge/engine/ledger"
+	"nudge/engine/report"
 	"nudge/segments"
 )
 
@@ -68,6 +70,9 @@ func (p *printer) rule(r *Rule) {
 	case len(r.Answers) == 0:
 		p.line(0, "%s: nothing to judge, there is no value of for_each", r.Rule)
 	}
+	if r.Paused != nil {
+		p.paused(r)
+	}
 	shown, left := worth(r)
 	for _, a := range shown {
 		p.answer(r, a)
@@ -84,6 +89,20 @@ func (p *printer) rule(r *Rule) {
 	for i := range r.Entries {
 		p.entry(&r.Entries[i])
 	}
+}
+
+func (p *printer) paused(r *Rule) {
+	by, was := map[ledger.PauseBy]string{
+		report.ByStore: "by itself, as the store cannot compute its condition", ledger.PauseByGuard: "by its pause_when", ledger.PauseByPerson: "by " + r.Paused.Who,
+	}[r.Paused.By], "is paused since"
+	if r.Paused.Asked == ledger.AskPause {
+		was = "is to be paused when serve takes it up, as asked at"
+	}
+	why := ""
+	if r.Paused.Reason != "" {
+		why = ", because: " + r.Paused.Reason
+	}
+	p.line(0, "%s %s %s, %s%s", r.Rule, was, p.instant(time.UnixMilli(r.Paused.Since)), by, why)
 }
 
 // mostValues is how many values of a for_each are told of at length.

@@ -20,12 +20,19 @@ func (s *State) Apply(r Record) {
 	case r.Looked != nil:
 		s.looked[r.Looked.Rule] = r.Looked.Hash
 	case r.Pause != nil:
-		s.paused[r.Pause.Rule] = *r.Pause
-		delete(s.looked, r.Pause.Rule)
-		delete(s.bases, r.Pause.Rule)
+		s.applyPause(*r.Pause)
 	case r.Resume != nil:
 		delete(s.paused, r.Resume.Rule)
 		s.ticks[r.Resume.Rule] = max(s.ticks[r.Resume.Rule], r.Resume.At)
+		s.requests[r.Resume.Rule] = max(s.requests[r.Resume.Rule], r.Resume.Asked)
+		if c, ok := s.counted[r.Resume.Rule]; ok { // the messages before are what it was paused for
+			c.From = max(c.From, r.Resume.At+1)
+			s.counted[r.Resume.Rule] = c
+		}
+	case r.Counted != nil:
+		s.counted[r.Counted.Rule] = *r.Counted
+	case r.Unsubscribed != nil:
+		s.applyUnsubscribed(*r.Unsubscribed)
 	case r.Move != nil:
 		s.applyMove(*r.Move)
 	case r.Forget != nil:
@@ -52,7 +59,9 @@ func (s *State) applyTick(t Tick) {
 			delete(s.bases, rule)
 			continue
 		}
-		delete(s.paused, rule)
+		if !s.paused[rule].Stands() { // its file has changed
+			delete(s.paused, rule)
+		}
 		if s.bases[rule] == nil {
 			s.bases[rule] = map[string]Base{}
 		}
@@ -64,6 +73,28 @@ func (s *State) applyTick(t Tick) {
 			s.bases[rule][zone] = Base{At: t.T1, UpTo: t.P1, Hash: hash, Idle: t.Idle}
 		}
 	}
+}
+
+// applyPause notes a pause; one that stands is not replaced by one that would end by itself.
+func (s *State) applyPause(p Pause) {
+	s.requests[p.Rule] = max(s.requests[p.Rule], p.Asked)
+	if p.Stands() || !s.paused[p.Rule].Stands() {
+		s.paused[p.Rule] = p
+	}
+	delete(s.looked, p.Rule)
+	delete(s.bases, p.Rule)
+}
+
+// keepUnsubscribed is for how long it is remembered, in ms, which messages were followed by an unsubscribe: they count
+// no longer, and what comes that late is about no message any more.
+const keepUnsubscribed = int64(9 * 24 * 3600 * 1000)
+
+func (s *State) applyUnsubscribed(u Unsubscribed) {
+	old := 0
+	for old < len(s.unsubscribed) && s.unsubscribed[old].At < u.At-keepUnsubscribed {
+		old++
+	}
+	s.unsubscribed = append(s.unsubscribed[old:], u)
 }
 
 func (s *State) person(id events.PersonID) *PersonState {
@@ -278,6 +309,8 @@ func (sent *Sent) Next() Reason {
 		return Exited
 	case StoppedExpired:
 		return Expired
+	case StoppedPaused:
+		return Paused
 	case Unrendered:
 		return TemplateFailed
 	case Intent, Retrying, Accepted:

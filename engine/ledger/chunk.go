@@ -41,21 +41,58 @@ type Base struct {
 	Idle bool            `json:"idle,omitempty"` // nobody was judged: Tick.Idle
 }
 
-// Pause says that a rule decides nothing any more because the store cannot compute its condition, until its file
-// says something else than under Hash, or a Resume. On a schedule it then begins with a first look; of an `on:`
-// rule a Resume is written in both cases.
+// Pause says that a rule decides nothing any more. What pauses it says how it ends: one by the store until its file
+// says something else than under Hash, all by a Resume. On a schedule the rule then begins with a first look; of an
+// `on:` rule a Resume is written in both cases.
 type Pause struct {
-	Rule   string `json:"rule"`
-	Hash   string `json:"hash"`
-	Reason string `json:"reason"`
-	At     int64  `json:"at"`
+	Rule   string  `json:"rule"`
+	Hash   string  `json:"hash,omitempty"`
+	Reason string  `json:"reason"`
+	At     int64   `json:"at"`
+	By     PauseBy `json:"by,omitempty"`
+	Who    string  `json:"who,omitempty"`   // of one by a person
+	Asked  int64   `json:"asked,omitempty"` // of one by a person: Request.At
 }
+
+// PauseBy is what pauses a rule.
+type PauseBy string
+
+// What pauses a rule: the store that cannot compute its condition, its pause_when, or a person.
+const (
+	PauseByStore  PauseBy = ""
+	PauseByGuard  PauseBy = "pause_when"
+	PauseByPerson PauseBy = "person"
+)
+
+// Stands says that the pause does not end by itself.
+func (p Pause) Stands() bool { return p.By != PauseByStore }
 
 // Resume says that a paused rule goes on although nothing of it has changed: somebody wants it to. On a schedule it
 // does so with a first look, at its first instant after At; an `on:` rule hears what comes from then on.
 type Resume struct {
-	Rule string `json:"rule"`
-	At   int64  `json:"at"`
+	Rule   string `json:"rule"`
+	At     int64  `json:"at"`
+	Who    string `json:"who,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	Asked  int64  `json:"asked,omitempty"` // Request.At
+}
+
+// Counted says from when on the messages of a rule count for its pause_when: a version of it has gone live.
+type Counted struct {
+	Rule    string `json:"rule"`
+	Version string `json:"version"`
+	From    int64  `json:"from"` // that came to an end then or later
+}
+
+// Unsubscribed says that a message was followed by a consent withdrawn, for the rule's pause_when. It names nobody,
+// so that it stays when somebody who unsubscribes is erased.
+type Unsubscribed struct {
+	Rule    string          `json:"rule"`
+	Entry   string          `json:"entry"`
+	Channel string          `json:"channel"`
+	Sent    int64           `json:"sent"` // when a provider took the message
+	At      int64           `json:"at"`   // when the consent was withdrawn
+	Pos     events.Position `json:"pos"`  // of that
 }
 
 // Overrun says that the next tick of rules was due before one of theirs had ended. It is a note for reports.
@@ -118,10 +155,13 @@ type Record struct {
 	Looked   *Looked   `json:"looked,omitempty"`
 	Pause    *Pause    `json:"pause,omitempty"`
 	Resume   *Resume   `json:"resume,omitempty"`
+	Counted  *Counted  `json:"counted,omitempty"`
 	Overrun  *Overrun  `json:"overrun,omitempty"`
 	Move     *Move     `json:"move,omitempty"`
 	Forget   *Forget   `json:"forget,omitempty"`
 	Delivery *Delivery `json:"delivery,omitempty"` // only on the deliveries stream
+
+	Unsubscribed *Unsubscribed `json:"unsubscribed,omitempty"`
 }
 
 // Chunk is the payload of one message of a decision or delivery stream.

@@ -97,6 +97,7 @@ const (
 	Failed         Status = "failed" // permanent, on every device
 	StoppedExited  Status = "exited" // an exit arrived while queued
 	StoppedExpired Status = "expired"
+	StoppedPaused  Status = "paused" // its rule was paused while queued
 	Unrendered     Status = "template_failed"
 )
 
@@ -116,4 +117,6 @@ type Delivery struct {
 	Error    string          `json:"error,omitempty"`
 	Class    string          `json:"class,omitempty"` // channels.Class of the error
 	Text     json.RawMessage `json:"text,omitempty"`  // what was sent, as rendered; accepted only
+	// Again: a device took it before, and the message has been told as accepted.
+	Again bool `json:"again,omitempty"`
 }

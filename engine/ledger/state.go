@@ -181,6 +181,10 @@ type State struct {
 	bases   map[string]map[string]Base          // by rule and, on people's own clocks, zone: its newest look
 	paused  map[string]Pause                    // by rule
 	asked   asked
+	// requests has by rule the newest Request that was carried out.
+	requests     map[string]int64
+	counted      map[string]Counted // by rule
+	unsubscribed []Unsubscribed     // the newest last
 	// keepUses is how long a resolved use can matter, in ms.
 	keepUses int64
 }
@@ -207,6 +211,8 @@ func NewState(keepUses int64) *State {
 		bases:    map[string]map[string]Base{},
 		paused:   map[string]Pause{},
 		asked:    newAsked(),
+		requests: map[string]int64{},
+		counted:  map[string]Counted{},
 		keepUses: keepUses,
 	}
 }
@@ -233,6 +239,18 @@ func (s *State) Bases() map[string]map[string]Base { return s.bases }
 
 // Pauses are the rules that were paused and have not gone on since. The caller must not change them.
 func (s *State) Pauses() map[string]Pause { return s.paused }
+
+// Halted says that a rule decides nothing from here on until it is resumed.
+func (s *State) Halted(rule string) bool { return s.paused[rule].Stands() }
+
+// Requests are by rule the newest Request that was carried out. The caller must not change them.
+func (s *State) Requests() map[string]int64 { return s.requests }
+
+// Counted says by rule from when on its messages count. The caller must not change it.
+func (s *State) Counted() map[string]Counted { return s.counted }
+
+// Unsubscribed are the messages of the last days that were followed by an unsubscribe. The caller must not change them.
+func (s *State) Unsubscribed() []Unsubscribed { return s.unsubscribed }
 
 // Last is the newest tick of a kind.
 func (s *State) Last(kind string) (Tick, bool) {

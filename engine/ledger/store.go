@@ -20,17 +20,20 @@ import (
 // the two streams.
 type Store struct {
 	conn driver.Conn
-	asOf map[string]uint64 // by stream, what Checkpoint says of a store as of then; nil: what it holds
+	past *past // nil: the present
 }
 
 // NewStore returns a Store on a connection whose database holds the tables.
 func NewStore(conn driver.Conn) *Store { return &Store{conn: conn} }
 
-// AsOf is the store as it was when it had the given messages of the streams ("decisions", "deliveries") and no later
-// ones. It is for reading.
-func (s *Store) AsOf(upTo map[string]uint64) *Store { return &Store{conn: s.conn, asOf: upTo} }
+// past is how far a store had come at an instant (Unix ms): the newest message of each stream.
+type past struct {
+	upTo map[string]uint64
+	at   int64
+}
 
-// Before is AsOf before anything was decided, tried or looked at as of an instant at or after the given one, Unix ms.
+// Before is the store, for reading, as it was before anything was decided, tried, looked at or asked for as of an
+// instant at or after the given one, Unix ms.
 func (s *Store) Before(ctx context.Context, at int64) (*Store, error) {
 	upTo := map[string]uint64{}
 	for stream, tables := range map[string][]string{
@@ -49,7 +52,7 @@ func (s *Store) Before(ctx context.Context, at int64) (*Store, error) {
 			upTo[stream] = next - 1
 		}
 	}
-	return s.AsOf(upTo), nil
+	return &Store{conn: s.conn, past: &past{upTo, at}}, nil
 }
 
 // Message is one message of a decision or delivery stream.
@@ -211,6 +214,10 @@ func (r Record) kind() (string, events.PersonID) {
 		return "pause", 0
 	case r.Resume != nil:
 		return "resume", 0
+	case r.Counted != nil:
+		return "counted", 0
+	case r.Unsubscribed != nil:
+		return "unsubscribed", 0
 	case r.Overrun != nil:
 		return "overrun", 0
 	case r.Move != nil:
@@ -292,8 +299,8 @@ func unix(t time.Time) int64 {
 // Checkpoint is the sequence of a stream ("decisions", "deliveries") up to which the tables have
 // everything, 0 at first.
 func (s *Store) Checkpoint(ctx context.Context, stream string) (uint64, error) {
-	if s.asOf != nil {
-		return s.asOf[stream], nil
+	if s.past != nil {
+		return s.past.upTo[stream], nil
 	}
 	var seq uint64
 	row := s.conn.QueryRow(ctx, "SELECT max(pos) FROM checkpoints WHERE reader = @reader", driver.NamedValue{Name: "reader", Value: stream})

@@ -79,6 +79,7 @@ func Run(ctx context.Context, conn driver.Conn, history History, ws *workspace.W
 		{"deliveries", r.deliveries},
 		{"opens and clicks", r.messages},
 		{"ticks", r.ticks},
+		{"paused rules", r.pauses},
 		{"conversions", func(ctx context.Context) error { return r.conversions(ctx, history) }},
 	} {
 		if err := step.run(ctx); err != nil {

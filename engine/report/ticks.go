@@ -1,8 +1,8 @@
 package report
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -16,12 +16,19 @@ import (
 	"nudge/internal/texttable"
 )
 
-// Paused is a rule that is paused because the store could not compute its condition.
+// Paused is a rule that is paused.
 type Paused struct {
-	Rule   string `json:"rule"`
-	Since  int64  `json:"since"` // Unix ms
-	Reason string `json:"reason"`
+	Rule   string         `json:"rule"`
+	Since  int64          `json:"since"` // Unix ms
+	By     ledger.PauseBy `json:"by"`    // store, pause_when or person
+	Who    string         `json:"who,omitempty"`
+	Reason string         `json:"reason"`
+	// Asked is what somebody has asked for that no engine has carried out yet: pause or resume.
+	Asked ledger.Action `json:"asked,omitempty"`
 }
+
+// ByStore stands in reports for ledger.PauseByStore.
+const ByStore ledger.PauseBy = "store"
 
 // Overruns says that ticks of a rule ended after its next one was due.
 type Overruns struct {
@@ -32,74 +39,79 @@ type Overruns struct {
 	Last    int64 `json:"last"`
 }
 
-// ticks reads which rules are paused now, and which were not done in time.
+// ticks reads which rules were not done in time.
 func (r *reporter) ticks(ctx context.Context) error {
-	paused := map[string]Paused{}
 	overruns := map[string]*Overruns{}
-	asked := func(rule string) bool { return r.q.Rule == "" || r.q.Rule == rule }
-	sql := "SELECT data FROM shard_log WHERE shard = 0 AND kind IN ('pause', 'looked', 'resume', 'overrun') ORDER BY seq, `index`"
-	err := r.query(ctx, sql, nil, func(rows driver.Rows) error {
-		var data string
-		if err := rows.Scan(&data); err != nil {
-			return err //nolint:wrapcheck // Run says what for
+	err := ledger.NewStore(r.conn).Notes(ctx, []string{"overrun"}, func(rec ledger.Record) {
+		if rec.Overrun == nil || rec.Overrun.At < r.q.From || r.q.To != 0 && rec.Overrun.At >= r.q.To {
+			return
 		}
-		var rec ledger.Record
-		if err := json.Unmarshal([]byte(data), &rec); err != nil {
-			return fmt.Errorf("decode a record of the log: %w", err)
-		}
-		switch {
-		case rec.Pause != nil && asked(rec.Pause.Rule):
-			paused[rec.Pause.Rule] = Paused{rec.Pause.Rule, rec.Pause.At, rec.Pause.Reason}
-		case rec.Looked != nil:
-			delete(paused, rec.Looked.Rule)
-		case rec.Resume != nil:
-			delete(paused, rec.Resume.Rule)
-		case rec.Overrun != nil && rec.Overrun.At >= r.q.From && (r.q.To == 0 || rec.Overrun.At < r.q.To):
-			for _, rule := range rec.Overrun.Rules {
-				if !asked(rule) {
-					continue
-				}
-				if overruns[rule] == nil {
-					overruns[rule] = &Overruns{Rule: rule}
-				}
-				o := overruns[rule]
-				o.Ticks++
-				o.Longest, o.Last = max(o.Longest, rec.Overrun.Done-rec.Overrun.At), max(o.Last, rec.Overrun.At)
+		for _, rule := range rec.Overrun.Rules {
+			if r.q.Rule != "" && r.q.Rule != rule {
+				continue
 			}
+			if overruns[rule] == nil {
+				overruns[rule] = &Overruns{Rule: rule}
+			}
+			o := overruns[rule]
+			o.Ticks++
+			o.Longest, o.Last = max(o.Longest, rec.Overrun.Done-rec.Overrun.At), max(o.Last, rec.Overrun.At)
 		}
-		return nil
 	})
-	for _, rule := range r.ws.Rules { // one whose file is gone does not wait for anything
-		if p, ok := paused[rule.Name]; ok {
-			r.paused = append(r.paused, p)
-		}
-	}
 	for _, o := range overruns {
 		r.overruns = append(r.overruns, *o)
 	}
-	slices.SortFunc(r.paused, func(a, b Paused) int { return strings.Compare(a.Rule, b.Rule) })
 	slices.SortFunc(r.overruns, func(a, b Overruns) int { return strings.Compare(a.Rule, b.Rule) })
+	return err //nolint:wrapcheck // Run says what for
+}
+
+// PausedRules reads which rules of the workspace are paused at an instant, 0 for now, by name. One whose file is gone
+// does not wait for anything.
+func PausedRules(ctx context.Context, conn driver.Conn, ws *workspace.Workspace, at int64) ([]Paused, error) {
+	paused, err := ledger.NewStore(conn).Paused(ctx, at)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what it was doing
+	}
+	var out []Paused
+	for _, p := range paused {
+		if !slices.ContainsFunc(ws.Rules, func(r *workspace.Rule) bool { return r.Name == p.Rule }) {
+			continue
+		}
+		out = append(out, Paused{Rule: p.Rule, Since: p.At, By: cmp.Or(p.By, ByStore), Who: p.Who, Reason: p.Reason, Asked: p.Asked})
+	}
+	return out, nil
+}
+
+func (r *reporter) pauses(ctx context.Context) error {
+	paused, err := PausedRules(ctx, r.conn, r.ws, 0)
+	r.paused = slices.DeleteFunc(paused, func(p Paused) bool { return r.q.Rule != "" && p.Rule != r.q.Rule })
 	return err
 }
 
-// PausedRules reads which rules of the workspace are paused now, by name.
-func PausedRules(ctx context.Context, conn driver.Conn, ws *workspace.Workspace) ([]Paused, error) {
-	r := &reporter{conn: conn, ws: ws}
-	if err := r.ticks(ctx); err != nil {
-		return nil, fmt.Errorf("read which rules are paused: %w", err)
+// says is what has paused the rule, for people.
+func (p Paused) says() string {
+	by := string(p.By)
+	if p.Who != "" {
+		by = p.Who
 	}
-	return r.paused, nil
+	switch p.Asked {
+	case ledger.AskPause:
+		by += " (when serve takes it up)"
+	case ledger.AskResume:
+		by += " (about to go on)"
+	}
+	return by
 }
 
 // troubles prints which rules do not run as they should; nothing where all do.
 func (r *Report) troubles(w io.Writer, zone *time.Location) error {
 	at := func(ms int64) string { return time.UnixMilli(ms).In(zone).Format(time.DateTime) }
 	if len(r.Paused) > 0 {
-		t := texttable.New("rule", "since", "reason")
+		t := texttable.New("rule", "since", "by", "reason")
 		for _, p := range r.Paused {
-			t.AppendRow(texttable.Row{p.Rule, at(p.Since), p.Reason})
+			t.AppendRow(texttable.Row{p.Rule, at(p.Since), p.says(), p.Reason})
 		}
-		if _, err := fmt.Fprintf(w, "\nPaused, until their files, or segments or fences that they use, change, or nudge resume\n%s\n", t.Render()); err != nil {
+		if _, err := fmt.Fprintf(w, "\nPaused, until nudge resume (by the store also until their files, or segments or fences that they use, change)\n%s\n", t.Render()); err != nil {
 			return err //nolint:wrapcheck // the writer's own error
 		}
 	}

@@ -53,6 +53,7 @@ func open(ctx context.Context, ws *workspace.Workspace, line *timeline, store *c
 	policy := *ws.Policy
 	policy.Arm = w.arm
 	tested.Policy = &policy
+	tested.Rules = unguarded(ws.Rules)
 	tested.Queue = workspace.Queue{Dir: filepath.Join(dir, "queue"), Keep: ws.Queue.Keep, MaxBacklog: ws.Queue.MaxBacklog}
 	tested.Signing = []byte("the reports of rule tests")
 	tested.BaseURL = "" // links stay as the rule has them
@@ -66,6 +67,18 @@ func open(ctx context.Context, ws *workspace.Workspace, line *timeline, store *c
 	w.app, w.sim = a, app.NewSim(a, w.clock)
 	w.reports = send.NewReceipts(a.Signer, a, w.clock.Now, log).Handler()
 	return w, nil
+}
+
+// unguarded are the rules without their pause_when, which would count the messages of all tests together.
+func unguarded(of []*workspace.Rule) []*workspace.Rule {
+	out := make([]*workspace.Rule, len(of))
+	for i, r := range of {
+		said, rule := *r.Rule, *r
+		said.PauseWhen = nil
+		rule.Rule = &said
+		out[i] = &rule
+	}
+	return out
 }
 
 // arm places people where their test says, and everybody else in no holdout and the first variant.

@@ -39,6 +39,9 @@ func rule() object {
 		"holdout": is(percent(), "The share of people who get nothing and are compared."),
 		"rollout": is(percent(), "The share of people whom the rule is for; raising it keeps those who were in."),
 		"shadow":  is(truth(), "Decide, write it down, send nothing."),
+		"pause_when": is(anyOf(
+			pauseWhen("unsubscribes"), pauseWhen("failures"),
+		), "Pause the rule by itself when too many of its newest messages (of seven days) were followed by an unsubscribe or failed."),
 		"deliver": is(oneOf("first", "all"), "first: the first channel that can reach the person; all of them."),
 		"when_blocked": is(anyOf(action(), keys(object{
 			"frequency_cap": action("next"), "outranked": action(), "no_address": action(), "no_consent": action(), "quiet_hours": action(),
@@ -56,6 +59,16 @@ func rule() object {
 		anyOf(requires("message"), requires("variants")),
 	}
 	return s
+}
+
+// pauseWhen are guards, of which one at least is there.
+func pauseWhen(required string) object {
+	limit := object{"type": "string", "pattern": `^\s*>\s*[0-9]{1,2}(\.[0-9]{1,4})?\s*%\s*$`, "examples": []string{"> 1%"}}
+	return keys(object{
+		"unsubscribes": is(limit, "The share of messages that may be followed by an unsubscribe within a day."),
+		"failures":     is(limit, "The share of messages that may fail for good."),
+		"min":          is(object{"type": "integer", "minimum": 1}, "How many messages must have been taken or have failed before; 200 without it."),
+	}, required)
 }
 
 func exit() object {

@@ -95,6 +95,8 @@ func (s *Sender) check(ctx, feed context.Context, p *provider, jobs []*job, now 
 	for _, j := range jobs {
 		if o := givenUp(j, now); o != nil {
 			ended = append(ended, o)
+		} else if o := s.halted(j, now); o != nil {
+			ended = append(ended, o)
 		} else {
 			open = append(open, j)
 		}
@@ -125,6 +127,14 @@ func (s *Sender) check(ctx, feed context.Context, p *provider, jobs []*job, now 
 		wg.Go(func() { s.inquire(feed, p, unsure) })
 	}
 	return clear, ended
+}
+
+// halted is the end of a job whose rule was paused while it was queued, nil for others.
+func (s *Sender) halted(j *job, now int64) *outcome {
+	if s.opts.Halted == nil || !s.opts.Halted(j.unit.decision.Rule) {
+		return nil
+	}
+	return &outcome{job: j, status: ledger.StoppedPaused, at: now}
 }
 
 // inquire asks about jobs that are in no queue meanwhile, and puts each where its answer wants it.
@@ -179,6 +189,9 @@ func (s *Sender) aside(p *provider, j *job, now int64) int64 {
 // are not to be sent now; nil is to be sent.
 func (s *Sender) recheck(ctx context.Context, p *provider, batch []*job, now int64) []*outcome {
 	out := make([]*outcome, len(batch))
+	for i, j := range batch {
+		out[i] = s.halted(j, now)
+	}
 	if s.opts.Exited == nil {
 		return out
 	}
@@ -194,6 +207,9 @@ func (s *Sender) recheck(ctx context.Context, p *provider, batch []*job, now int
 		answers = s.askPatiently(ctx, batch, now)
 	}
 	for i, j := range batch {
+		if out[i] != nil {
+			continue
+		}
 		switch answers[i] {
 		case stays:
 		case gone:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,7 +26,10 @@ type oracle struct {
 	sees   chan struct{} // closed: it knows
 	takes  time.Duration
 	exited map[string]bool // by entry
+	halted atomic.Bool     // the rule "cart"
 }
+
+func (o *oracle) halts(rule string) bool { return rule == "cart" && o.halted.Load() }
 
 func (o *oracle) check(ctx context.Context, d *ledger.Decision, _ int64) (bool, error) {
 	if d.Rule != "cart" {
@@ -59,7 +63,7 @@ func asked(t *testing.T, o *oracle, route send.Route, d time.Duration, ds []ledg
 	decisions, deliveries := newMemory(), newMemory()
 	s, err := send.New(send.Options{
 		Decisions: decisions, Deliveries: deliveries, Events: newMemory(), Notes: newMemory(), Shards: []int{0},
-		Routes: map[string]send.Route{"webhook": route}, Render: renderTitle, Now: time.Now, Exited: o.check,
+		Routes: map[string]send.Route{"webhook": route}, Render: renderTitle, Now: time.Now, Exited: o.check, Halted: o.halts,
 	})
 	require.NoError(t, err)
 	records := make([]ledger.Record, len(ds))
@@ -186,5 +190,48 @@ func TestADrainWaitsForNoExit(t *testing.T) {
 		require.NoError(t, <-done)
 		require.Zero(t, time.Since(began))
 		require.Empty(t, hook.Attempts())
+	})
+}
+
+// TestWhatIsQueuedOfAPausedRuleIsStopped pauses a rule while most of its messages wait for the channel's rate.
+func TestWhatIsQueuedOfAPausedRuleIsStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hook := &channeltest.Recorder{}
+		route := one("hook", hook, func(s *channels.Spec) { s.Batch, s.Concurrency = 1, 4 })
+		route.Rate, route.Burst = 10, 1
+		o := &oracle{sees: make(chan struct{})}
+		close(o.sees)
+		ds := many(200, "cart", "webhook")
+		news := decision("news", "webhook")
+		news.Rule = "news"
+		ds = append(ds, news)
+		var before int
+		records := asked(t, o, route, 2*time.Minute, ds, func() {
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			before = len(hook.Accepted())
+			o.halted.Store(true)
+			time.Sleep(30 * time.Second)
+			synctest.Wait()
+			o.halted.Store(false) // what has been stopped does not come back
+		})
+		require.InDelta(t, 50, before, 2)
+		behind := map[string]int{}
+		for _, m := range hook.Accepted()[before:] {
+			behind[m.About["rule"]]++
+		}
+		require.Zero(t, behind["cart"], "none is sent behind the pause")
+		all := map[string]int{}
+		for _, m := range hook.Accepted() {
+			all[m.About["rule"]]++
+		}
+		require.Equal(t, 1, all["news"], "the others go on")
+		ends := map[ledger.Status]int{}
+		for _, d := range records {
+			if d.Status.Final() {
+				ends[d.Status]++
+			}
+		}
+		require.Equal(t, map[ledger.Status]int{ledger.Accepted: all["cart"] + 1, ledger.StoppedPaused: 200 - all["cart"]}, ends)
 	})
 }

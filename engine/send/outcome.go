@@ -56,6 +56,7 @@ func (o *outcome) record() (ledger.Delivery, []events.Event) {
 		if raw := o.rendered.text(); len(raw) <= longestText {
 			d.Text = raw
 		}
+		d.Again = u.accepted
 		if !u.accepted {
 			evs = append(evs, outcomeEvents(u, &d, o.rendered)...)
 		}
@@ -78,7 +79,7 @@ func (o *outcome) record() (ledger.Delivery, []events.Event) {
 // worse keeps the end that says most about a unit which no device took: what stopped it, before
 // what failed.
 func (u *unit) worse(o *outcome) {
-	rank := map[ledger.Status]int{ledger.Failed: 1, ledger.Unrendered: 2, ledger.StoppedExpired: 3, ledger.StoppedExited: 4}
+	rank := map[ledger.Status]int{ledger.Failed: 1, ledger.Unrendered: 2, ledger.StoppedExpired: 3, ledger.StoppedPaused: 4, ledger.StoppedExited: 5}
 	if u.last == nil || rank[o.status] > rank[u.last.status] {
 		u.last = o
 	}

@@ -128,6 +128,8 @@ type Options struct {
 	Render Renderer
 	// Exited may be nil: nothing exits.
 	Exited ExitCheck
+	// Halted says of a rule that what is queued of it is not sent any more; nil: of none. It must not wait.
+	Halted func(rule string) bool
 	// Signer makes the signed message ids; nil for none. With Links, the base URL under which
 	// Receipts.Handler is reached ("https://go.shop.example"), links are rewritten too.
 	Signer *Signer

@@ -471,3 +471,18 @@ ENGINE = ReplicatedMergeTree('/clickhouse/tables/all/{database}/pruned', '{shard
 ORDER BY entry
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1;
 
+-- 0005_requests
+
+CREATE TABLE IF NOT EXISTS requests ON CLUSTER `nudge`
+(
+    rule   String,
+    at     DateTime64(3, 'UTC') COMMENT 'when it was asked; the newest of a rule counts',
+    action LowCardinality(String) COMMENT 'pause, resume',
+    about  DateTime64(3, 'UTC') COMMENT 'of a resume: when the rule had been paused; a later pause stands',
+    who    String,
+    reason String
+)
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/all/{database}/requests', '{shard}-{replica}')
+ORDER BY (rule, at)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1;
+
