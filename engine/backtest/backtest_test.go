@@ -322,7 +322,7 @@ func TestImportedHistoryIsPlayedAsItHappened(t *testing.T) {
 	plain := func(lines []string) []string {
 		var out []string
 		for _, l := range lines {
-			l = l[:strings.Index(l, " entered ")]
+			l, _, _ = strings.Cut(l, " entered ")
 			if strings.Contains(l, " ordered ") || strings.Contains(l, " welcome ") {
 				l = l[len("02 15:04:05.000 "):]
 				if i := strings.Index(l, " due "); !strings.Contains(l, " due 0 ") {

@@ -289,6 +289,9 @@ func (d *Diff) weekly(n int64) string {
 	}
 }
 
+// mostDisplaced is how many rules are named that people lose for another.
+const mostDisplaced = 3
+
 func (d *Diff) sentence(r *RuleDiff) string {
 	var parts []string
 	if r.Gained > 0 {
@@ -303,14 +306,14 @@ func (d *Diff) sentence(r *RuleDiff) string {
 	if m := r.Messages[1] - r.Messages[0]; m != r.Gained-r.Lost && m != 0 {
 		parts = append(parts, d.weekly(m)+" messages a week")
 	}
-	s := strings.Join(parts, ", ")
+	said := []string{strings.Join(parts, ", ")}
 	for i, x := range r.Displaced {
-		if i == 3 {
+		if i == mostDisplaced {
 			break
 		}
-		s += fmt.Sprintf("; %.0f %% of those who gain it lose %s", math.Max(1, x.Share*100), x.Rule)
+		said = append(said, fmt.Sprintf("%.0f %% of those who gain it lose %s", math.Max(1, x.Share*100), x.Rule))
 	}
-	return s
+	return strings.Join(said, "; ")
 }
 
 func (d *Diff) heading() string {

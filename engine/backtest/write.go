@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 // Formats that Result.Write knows.
 func Formats() []string { return []string{"table", "json"} }
 
-// only leaves the named rules; none named, all.
+// Only leaves the named rules; none named, all.
 func (r *Result) Only(names []string) *Result {
 	if len(names) == 0 {
 		return r
@@ -56,7 +57,7 @@ func (r *Result) text() string {
 	for _, rule := range r.Rules {
 		goal, followed, value := "", "", ""
 		if g := rule.Goal; g != nil {
-			goal, followed, value = g.Event, fmt.Sprint(g.Followed), fmt.Sprintf("%.2f", g.Value)
+			goal, followed, value = g.Event, strconv.FormatInt(g.Followed, 10), fmt.Sprintf("%.2f", g.Value)
 		}
 		sent.AppendRow(texttable.Row{rule.Rule, rule.Entries, rule.People, rule.Sent, rule.Reached, rule.Delayed, goal, followed, value})
 	}
