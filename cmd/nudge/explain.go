@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"nudge/channels/all"
 	"nudge/engine/explain"
+	"nudge/engine/sources"
 	"nudge/engine/workspace"
 	"nudge/events"
 	"nudge/events/clickhouse"
@@ -22,6 +25,7 @@ import (
 
 func explainCommand(s streams) *cobra.Command {
 	var dir, rule, value, at, format string
+	var files bool
 	since := 5 * time.Minute
 	cmd := &cobra.Command{
 		Use:   "explain PERSON [RULE]",
@@ -29,8 +33,9 @@ func explainCommand(s streams) *cobra.Command {
 		Long: `Prints of one person, named by the user id or an anonymous id, and of one rule or of all: each part of the
 condition with what it read and what came of it, when time alone changes the answer, and every entry of
 the ledger: when it was decided, why not, by which cap or rule, when it is tried again, what was sent, and
-what became of it. The condition is the one in the files, also of a rule that is not live; --at explains an
-earlier instant, with what was known then. Of a rule with on: the last event that it listens to is judged.
+what became of it. --at explains an earlier instant, with what was known then and by the rules of then; --files
+by those in the files, as a rule is explained that was not live. Of a rule with on: the last event that it
+listens to is judged.
 
 --plan RULE instead prints whether a tick of the rule looks at everybody or only at those for whom something
 has changed (nudge check says why), and each query that such a tick asks, with the number of rows that
@@ -64,7 +69,7 @@ Nothing is decided and nothing is written. It may run beside a running serve.`,
 				instant = time.Now().UnixMilli()
 			}
 			if rule == "" {
-				return explainPerson(cmd.Context(), s, ws, args, value, instant, format)
+				return explainPerson(cmd.Context(), s, ws, args, value, instant, format, at == "" || files)
 			}
 			r, err := ruleOf(ws, rule)
 			if err != nil {
@@ -79,6 +84,7 @@ Nothing is decided and nothing is written. It may run beside a running serve.`,
 	f.StringVar(&rule, "plan", "", "the rule whose plan is wanted")
 	f.StringVar(&dir, "dir", ".", "the workspace")
 	f.StringVar(&at, "at", "", "the instant, 2026-03-01T09:00 (default: now)")
+	f.BoolVar(&files, "files", false, "by the rules in the files, also at an instant at which others were in use")
 	f.StringVar(&value, "value", "", "of a rule with for_each: only this value")
 	f.StringVar(&format, "format", "text", "of a person's: text or json")
 	f.DurationVar(&since, "since", since, "of a plan: how long before it the rule was last looked at")
@@ -86,7 +92,7 @@ Nothing is decided and nothing is written. It may run beside a running serve.`,
 }
 
 // explainPerson explains the person args[0] under the rule args[1], or under all.
-func explainPerson(ctx context.Context, s streams, ws *workspace.Workspace, args []string, value string, at int64, format string) error {
+func explainPerson(ctx context.Context, s streams, ws *workspace.Workspace, args []string, value string, at int64, format string, files bool) error {
 	list := ws.Rules
 	if len(args) > 1 {
 		r, err := ruleOf(ws, args[1])
@@ -96,9 +102,13 @@ func explainPerson(ctx context.Context, s streams, ws *workspace.Workspace, args
 		list = []*workspace.Rule{r}
 	}
 	return withStore(ctx, ws, func(store *clickhouse.Store) error {
-		e, err := explain.Explain(ctx, explain.Options{
-			Conn: store.Conn(), Database: store.Database(), Workspace: ws, Rules: list, Person: args[0], Value: value, At: at,
-		})
+		o := explain.Options{Conn: store.Conn(), Database: store.Database(), Workspace: ws, Rules: list, Person: args[0], Value: value, At: at}
+		if !files {
+			if err := asOfThen(ctx, &o, len(args) > 1); err != nil {
+				return failed(err)
+			}
+		}
+		e, err := explain.Explain(ctx, o)
 		if errors.Is(err, explain.ErrNobody) {
 			return err //nolint:wrapcheck // says whom
 		}
@@ -107,6 +117,41 @@ func explainPerson(ctx context.Context, s streams, ws *workspace.Workspace, args
 		}
 		return failed(e.Write(s.out, format, ws.Zone))
 	})
+}
+
+// asOfThen puts the rules of o.At in the place of those in the files, where they were others; named says that o.Rules is
+// one that was asked for, which is explained as it is in the files where it was not live then.
+func asOfThen(ctx context.Context, o *explain.Options, named bool) error {
+	set, err := sources.At(ctx, o.Conn, time.UnixMilli(o.At))
+	if err != nil || set == nil || set.Is(o.Workspace) {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	dir, err := os.MkdirTemp("", "nudge-explain-")
+	if err != nil {
+		return fmt.Errorf("make a folder for the rules of then: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if err := set.Write(dir); err != nil {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	adapters, err := all.Set()
+	if err != nil {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	then, findings := workspace.Load(dir, workspace.Options{Adapters: adapters, WithoutSecrets: true})
+	if then == nil {
+		return fmt.Errorf("the rules of then cannot be read any more, by this version of nudge; --files takes those of now: %s", findings[0].Summary)
+	}
+	list := then.Rules
+	if named {
+		i := slices.IndexFunc(then.Rules, func(r *workspace.Rule) bool { return r.Name == o.Rules[0].Name })
+		if i < 0 {
+			return nil
+		}
+		list = then.Rules[i : i+1]
+	}
+	o.Workspace, o.Rules, o.Since = then, list, set.Since
+	return nil
 }
 
 // ruleOf finds a rule by its name.

@@ -19,6 +19,7 @@ import (
 	"nudge/engine"
 	"nudge/engine/ledger"
 	"nudge/engine/send"
+	"nudge/engine/sources"
 	"nudge/engine/workspace"
 	"nudge/events"
 	"nudge/events/clickhouse"
@@ -186,7 +187,7 @@ func (a *App) openStore(ctx context.Context) (err error) {
 	if err := a.Store.Migrate(ctx, clickhouse.Layout{Cluster: ws.Store.Cluster, Retention: ws.Retention}); err != nil {
 		return fmt.Errorf("prepare the tables: %w", err)
 	}
-	return recordSources(ctx, a.Store.Conn(), ws, a.opts.Now())
+	return sources.Record(ctx, a.Store.Conn(), ws, a.opts.Now()) //nolint:wrapcheck // says what it was doing
 }
 
 // OpenStore connects to the workspace's store, or starts or joins its embedded engine.
@@ -328,8 +329,8 @@ func (a *App) Reload(ctx context.Context, ws *workspace.Workspace) error {
 			}
 		}
 	}
-	if err := recordSources(ctx, a.Store.Conn(), ws, a.opts.Now()); err != nil {
-		return err
+	if err := sources.Record(ctx, a.Store.Conn(), ws, a.opts.Now()); err != nil {
+		return err //nolint:wrapcheck // says what it was doing
 	}
 	// Before the engine decides by it: what it decides is rendered from here.
 	running := a.workspace.Load()

@@ -35,6 +35,8 @@ type Options struct {
 	Value string
 	// At is the instant to explain, Unix ms; what arrived later is not seen.
 	At int64
+	// Since is when Workspace came into use, where it is not the one of now.
+	Since time.Time
 }
 
 // Explanation is what there is to say of one person.
@@ -44,8 +46,10 @@ type Explanation struct {
 	At      time.Time       `json:"at"`
 	Zone    string          `json:"zone,omitempty"`    // the person's, if known
 	Address []string        `json:"address,omitempty"` // what channels find of them: "email", "token ios", …
-	Rules   []Rule          `json:"rules"`
-	profile *segments.Profile
+	// RulesSince is when the rules came into use by which it is explained, where they are others than now.
+	RulesSince time.Time `json:"rules_since,omitzero"`
+	Rules      []Rule    `json:"rules"`
+	profile    *segments.Profile
 }
 
 // Rule is what there is to say of the person under one rule.
@@ -119,7 +123,7 @@ func newExplainer(o Options) *explainer {
 // Explain explains.
 func Explain(ctx context.Context, o Options) (*Explanation, error) {
 	x := newExplainer(o)
-	out := &Explanation{At: time.UnixMilli(o.At), Rules: []Rule{}}
+	out := &Explanation{At: time.UnixMilli(o.At), RulesSince: o.Since, Rules: []Rule{}}
 	if err := x.find(ctx, out); err != nil {
 		return nil, err
 	}

@@ -52,6 +52,9 @@ func (p *printer) person(e *Explanation) {
 		who = "somebody unnamed"
 	}
 	p.line(0, "%s (person %d) at %s %s", who, uint64(e.Person), p.instant(e.At), p.zone)
+	if !e.RulesSince.IsZero() {
+		p.line(1, "by the rules in use since %s; the files have others now (--files takes those)", p.instant(e.RulesSince))
+	}
 	if e.Zone != "" {
 		p.line(1, "lives by the clock of %s", e.Zone)
 	}
