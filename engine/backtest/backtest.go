@@ -21,6 +21,7 @@ import (
 	"nudge/engine/workspace"
 	"nudge/events"
 	"nudge/events/queue"
+	"nudge/rules/yamlfile"
 	"nudge/segments"
 	"nudge/segments/geo"
 	"nudge/segments/plan"
@@ -497,7 +498,7 @@ func (r *run) result() *Result {
 	out.Arrivals, out.Ticks, out.Judged, out.Queries = r.mode, r.counted.ticks.Load(), r.counted.judged.Load(), r.planner.Queries()
 	out.Seconds = r.took.Seconds()
 	if r.o.Every > 0 {
-		out.Every = r.o.Every.String()
+		out.Every = yamlfile.FormatDuration(r.o.Every)
 	}
 	out.Notes = r.notes()
 	return out
@@ -517,7 +518,7 @@ func (r *run) notes() []string {
 		}
 	}
 	if r.o.Every > 0 {
-		out = append(out, fmt.Sprintf("Approximate: the rules are looked at every %s at most, and not as often as their schedules say.", r.o.Every))
+		out = append(out, fmt.Sprintf("Approximate: the rules are looked at every %s at most, and not as often as their schedules say.", yamlfile.FormatDuration(r.o.Every)))
 	}
 	if r.ledgered {
 		out = append(out, "A message that was really sent has the outcome that it had; every other counts as taken by its channel at once.")

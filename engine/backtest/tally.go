@@ -13,6 +13,7 @@ import (
 	"nudge/engine/report"
 	"nudge/engine/workspace"
 	"nudge/events"
+	"nudge/rules/yamlfile"
 )
 
 // Result is what the rules would have done.
@@ -308,7 +309,7 @@ func (t *tally) result() *Result {
 			return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.To, b.To), cmp.Compare(a.Cap, b.Cap))
 		})
 		if g := goals[r.name]; g != nil {
-			rule.Goal = &Goal{Event: g.Event, Within: g.Within.String(), Followed: r.followed, Value: math.Round(r.value*1e6) / 1e6}
+			rule.Goal = &Goal{Event: g.Event, Within: yamlfile.FormatDuration(g.Within), Followed: r.followed, Value: math.Round(r.value*1e6) / 1e6}
 		}
 		out.Rules = append(out.Rules, rule)
 	}

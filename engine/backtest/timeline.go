@@ -181,7 +181,7 @@ func (h *happened) grow() events.Position {
 }
 
 func (h *happened) next(ctx context.Context) (int64, error) {
-	if h.triggers == "" {
+	if h.triggers == "" || h.read == never {
 		return never, nil
 	}
 	const ahead = int64(24 * time.Hour / time.Millisecond)
@@ -190,8 +190,12 @@ func (h *happened) next(ctx context.Context) (int64, error) {
 			return h.heard[0], nil
 		}
 		next, any, err := h.nextTrigger(ctx)
-		if err != nil || !any {
-			return never, err
+		if err != nil {
+			return 0, err
+		}
+		if !any {
+			h.read = never
+			return never, nil
 		}
 		h.read = max(h.read, next-next%earFor)
 		to := h.read + ahead

@@ -1,6 +1,9 @@
 package check
 
-import "nudge/rules"
+import (
+	"nudge/rules"
+	"nudge/rules/yamlfile"
+)
 
 func againUnderSchedule() Check {
 	return Check{
@@ -26,7 +29,7 @@ message:
 				gap := p.shortest(r.Schedule)
 				if r.Again.Mode == rules.AgainAfter && r.Again.After < gap {
 					p.report(at(r, "again").Get("after"), r.Name, "Make it longer, or say each_time, which reads as what it does.",
-						"the rule is looked at every %s at most: again after %s holds nobody back", span(gap), span(r.Again.After))
+						"the rule is looked at every %s at most: again after %s holds nobody back", yamlfile.FormatDuration(gap), yamlfile.FormatDuration(r.Again.After))
 				}
 			}
 		},

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/tools/txtar"
 
@@ -74,21 +73,6 @@ func fencedFiles(text string) string {
 		b.WriteString(string(f.Data) + "```\n")
 	}
 	return b.String()
-}
-
-// span is a duration as rule files write it: 7d, 24h, 5m.
-func span(d time.Duration) string {
-	const day = 24 * time.Hour
-	switch {
-	case d >= 2*day && d%day == 0:
-		return fmt.Sprintf("%dd", d/day)
-	case d >= time.Hour && d%time.Hour == 0:
-		return fmt.Sprintf("%dh", d/time.Hour)
-	case d >= time.Minute && d%time.Minute == 0:
-		return fmt.Sprintf("%dm", d/time.Minute)
-	default:
-		return d.String()
-	}
 }
 
 const intro = "# Checks\n\n<!-- Written from the checks by: go test ./engine/check -run Docs -update -->\n\n" +

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"nudge/rules"
+	"nudge/rules/yamlfile"
 )
 
 // often is from how short a time between two looks on the cost of each matters.
@@ -36,7 +37,7 @@ message:
 				}
 				for _, f := range r.Who.Changes().Full {
 					if n := r.Source[f.Part]; n != nil {
-						p.reportIn(n, f.From, f.To, r.Name, f.Why, "every %s everybody is looked at because of this", span(gap))
+						p.reportIn(n, f.From, f.To, r.Name, f.Why, "every %s everybody is looked at because of this", yamlfile.FormatDuration(gap))
 					}
 				}
 			}

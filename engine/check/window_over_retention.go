@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"nudge/rules"
+	"nudge/rules/yamlfile"
 )
 
 func windowOverRetention() Check {
@@ -46,7 +47,7 @@ message:
 					}
 				}
 				if furthest > p.Retention {
-					p.report(at(r, "when"), r.Name, "Keep history for longer, or look less far back.", "the condition looks %s back; history is kept for %s", span(furthest), span(p.Retention))
+					p.report(at(r, "when"), r.Name, "Keep history for longer, or look less far back.", "the condition looks %s back; history is kept for %s", yamlfile.FormatDuration(furthest), yamlfile.FormatDuration(p.Retention))
 				}
 			}
 		},

@@ -315,6 +315,21 @@ var units = []struct {
 	{"w", 7 * 24 * time.Hour},
 }
 
+// FormatDuration writes a duration as rule files have it: 7d, 24h, 5m.
+func FormatDuration(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d >= 2*day && d%day == 0:
+		return fmt.Sprintf("%dd", d/day)
+	case d >= time.Hour && d%time.Hour == 0:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	case d >= time.Minute && d%time.Minute == 0:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	default:
+		return d.String()
+	}
+}
+
 // ParseDuration reads whole numbers with units, each unit at most once and larger ones first.
 func ParseDuration(s string) (time.Duration, error) {
 	rest, total, last := s, time.Duration(0), len(units)
