@@ -236,6 +236,9 @@ func (r *run) next(ctx context.Context) (int64, error) {
 	due = min(due, r.outcomes.next())
 	if every := r.o.Every.Milliseconds(); every > 0 {
 		first := max(min(due, stop), r.now+1)
+		if first >= r.o.To {
+			return r.o.To, nil
+		}
 		return r.o.From + (first-r.o.From+every-1)/every*every, nil
 	}
 	if stop > due && stop-due <= late {

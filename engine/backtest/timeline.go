@@ -1,6 +1,7 @@
 package backtest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -47,9 +48,12 @@ type passed struct {
 
 // recorded is the past as the ticks of then have it: what each of them saw was in the store when it ran.
 type recorded struct {
-	ticks []instant // in the order in which they ran
-	done  int
-	begin events.Position
+	ticks   []instant // in the order in which they ran
+	between []instant // ends of minutes in which events were received
+	newEars bool      // some `on:` rule hears that did not then
+	done    int
+	begin   events.Position
+	to      events.Position
 }
 
 type instant struct {
@@ -61,8 +65,17 @@ type instant struct {
 // readRecorded reads the ticks of a time. nil, where they do not go back to its begin.
 func readRecorded(ctx context.Context, conn driver.Conn, ws *workspace.Workspace, from, to int64) (*recorded, error) {
 	const late = int64(time.Hour / time.Millisecond) // after the begin of the time
-	var known []string                               // `on:` rules that have heard
-	r := &recorded{}
+	var n, begin uint64
+	var first int64
+	err := conn.QueryRow(ctx, fmt.Sprintf("SELECT count(), toUnixTimestamp64Milli(min(t1)), maxIf(p1, t1 < %s) FROM ticks WHERE t1 <= %s", sqlInstant(from), sqlInstant(to))).Scan(&n, &first, &begin)
+	if err != nil {
+		return nil, fmt.Errorf("read the ticks of then: %w", err)
+	}
+	if n == 0 || first > from+late {
+		return nil, nil
+	}
+	known := map[string]bool{} // `on:` rules that have heard
+	r := &recorded{begin: events.Position(begin)}
 	// Ticks of one position ran in the order of their instants, arrivals first.
 	rows, err := conn.Query(ctx, fmt.Sprintf("SELECT toUnixTimestamp64Milli(t1) AS t, startsWith(id, 'a') AS arrival, p1, groupUniqArrayArray(rules) FROM ticks "+
 		"WHERE t1 >= %s AND t1 <= %s GROUP BY t, arrival, p1 ORDER BY p1, t, arrival DESC", sqlInstant(from-late), sqlInstant(to)))
@@ -80,31 +93,56 @@ func readRecorded(ctx context.Context, conn driver.Conn, ws *workspace.Workspace
 			return nil, fmt.Errorf("read the ticks of then: %w", err)
 		}
 		if arrival == 1 {
-			known = append(known, rules...)
+			for _, name := range rules {
+				known[name] = true
+			}
 		}
-		last = max(last, t1)
-		if last < from {
-			r.begin = events.Position(p1)
-			continue
+		if last = max(last, t1); last >= from {
+			r.ticks = append(r.ticks, instant{last, events.Position(p1), arrival == 1})
 		}
-		r.ticks = append(r.ticks, instant{last, events.Position(p1), arrival == 1})
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read the ticks of then: %w", err)
 	}
-	if len(r.ticks) == 0 || r.ticks[0].at > from+late {
-		return nil, nil
-	}
-	if r.begin == 0 { // nudge began then
+	if r.begin == 0 && len(r.ticks) > 0 { // nudge began then
 		r.begin = r.ticks[0].p1
 	}
-	// A rule that is new heard nothing then: it hears at every tick.
-	if slices.ContainsFunc(ws.Rules, func(r *workspace.Rule) bool { return r.On != nil && !slices.Contains(known, r.Name) }) {
+	if err := r.readBetween(ctx, conn, from, to); err != nil {
+		return nil, err
+	}
+	// A rule that is new heard nothing then: it hears whenever a tick ran, and each minute in which something came.
+	if slices.ContainsFunc(ws.Rules, func(r *workspace.Rule) bool { return r.On != nil && !known[r.Name] }) {
 		for i := range r.ticks {
 			r.ticks[i].arrival = true
 		}
+		r.ticks = append(r.ticks, r.between...)
+		slices.SortStableFunc(r.ticks, func(a, b instant) int { return cmp.Compare(a.at, b.at) })
+		r.newEars = true
 	}
 	return r, nil
+}
+
+// readBetween reads how far the store had come by the end of each minute, as far as one knows from when events were
+// received: for instants at which no tick ran.
+func (r *recorded) readBetween(ctx context.Context, conn driver.Conn, from, to int64) error {
+	rows, err := conn.Query(ctx, fmt.Sprintf("SELECT toInt64(toUnixTimestamp(toStartOfMinute(received_at)) + 60) * 1000 AS minute, max(pos) FROM events "+
+		"WHERE received_at >= %s AND received_at < %s GROUP BY minute ORDER BY minute", sqlInstant(from), sqlInstant(to)))
+	if err != nil {
+		return fmt.Errorf("read when events were received: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	furthest := r.begin
+	for rows.Next() {
+		var x instant
+		var pos uint64
+		if err := rows.Scan(&x.at, &pos); err != nil {
+			return fmt.Errorf("read when events were received: %w", err)
+		}
+		furthest = max(furthest, events.EndOf(events.Position(pos).Seq()))
+		x.p1, x.arrival = furthest, true
+		r.between = append(r.between, x)
+	}
+	return rows.Err() //nolint:wrapcheck // the driver says what it was doing
 }
 
 func (r *recorded) next(context.Context) (int64, error) {
@@ -118,21 +156,25 @@ func (r *recorded) pass(now int64, all bool) (p passed) {
 	for r.done < len(r.ticks) && r.ticks[r.done].at <= now {
 		x := r.ticks[r.done]
 		r.done++
-		p.heard, p.ticked = p.heard || x.arrival, p.ticked || !x.arrival
-		if !all {
+		p.heard, p.ticked = p.heard || x.arrival, p.ticked || !x.arrival || r.newEars
+		if r.to = max(r.to, x.p1); !all {
 			break
 		}
 	}
 	p.more = r.done < len(r.ticks) && r.ticks[r.done].at <= now
+	if !p.heard && !p.ticked { // no tick ran: what had been received by then, and no more than the next one saw
+		if i, _ := slices.BinarySearchFunc(r.between, now+1, func(x instant, t int64) int { return cmp.Compare(x.at, t) }); i > 0 {
+			upTo := r.between[i-1].p1
+			if r.done < len(r.ticks) {
+				upTo = min(upTo, r.ticks[r.done].p1)
+			}
+			r.to = max(r.to, upTo)
+		}
+	}
 	return p
 }
 
-func (r *recorded) position() events.Position {
-	if r.done > 0 {
-		return max(r.begin, r.ticks[r.done-1].p1)
-	}
-	return r.begin
-}
+func (r *recorded) position() events.Position { return max(r.begin, r.to) }
 
 func (r *recorded) arrived(before, now moment) string {
 	return fmt.Sprintf("pos > %d AND pos <= %d", uint64(before.pos), uint64(now.pos))

@@ -312,6 +312,9 @@ func (s *Store) Checkpoint(ctx context.Context, stream string) (uint64, error) {
 
 // SetCheckpoint advances the checkpoint; what it covers must be inserted and synced.
 func (s *Store) SetCheckpoint(ctx context.Context, stream string, seq uint64) error {
+	if s.past != nil {
+		return fmt.Errorf("advance the checkpoint of %s: the past is for reading", stream)
+	}
 	if err := s.conn.Exec(ctx, "INSERT INTO checkpoints (reader, pos) VALUES (@reader, @seq)",
 		driver.NamedValue{Name: "reader", Value: stream}, driver.NamedValue{Name: "seq", Value: seq}); err != nil {
 		return fmt.Errorf("advance the checkpoint of %s to %d: %w", stream, seq, err)
