@@ -50,6 +50,9 @@ func (p *printer) person(e *Explanation) {
 		who = "somebody unnamed"
 	}
 	p.line(0, "%s (person %d) at %s %s", who, uint64(e.Person), p.instant(e.At), p.zone)
+	if e.Happened {
+		p.line(1, "nothing had arrived by then: what was imported since counts from when it happened")
+	}
 	if e.Zone != "" {
 		p.line(1, "lives by the clock of %s", e.Zone)
 	}
@@ -66,7 +69,7 @@ func (p *printer) rule(r *Rule) {
 	case len(r.Answers) == 0 && r.On != "":
 		p.line(0, "%s: judged at each %q; there was none", r.Rule, r.On)
 	case len(r.Answers) == 0:
-		p.line(0, "%s: nothing to judge, there is no value of for_each", r.Rule)
+		p.line(0, "%s: nothing to judge: nothing that for_each is about has happened", r.Rule)
 	}
 	shown, left := worth(r)
 	for _, a := range shown {
