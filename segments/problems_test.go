@@ -183,6 +183,8 @@ func TestProblems(t *testing.T) {
 func TestProblemsTellTheWayOut(t *testing.T) {
 	cases := []struct{ name, when, summary, detail string }{
 		{"a duration of the files", `event("A").last.ago > 30m`, `"30m" is no number.`, "A duration is written minutes(30)."},
+		{"a number in quotes", `event("A").count >= "20"`, "This compares a number with a string, which is never true.", "Write 20, without quotes."},
+		{"a word for a number", `event("A").count >= "many"`, "This compares a number with a string, which is never true.", "A string never equals or exceeds a number, also when it looks like one."},
 		{"a unit that is none", `event("A").last.ago > 30x`, `bad number syntax: "30x"`, ""},
 		{"an event like none", `did("Something Else")`, `The tracking plan has no event "Something Else".`, "Declare it in events.yaml if apps send it; it has: A, B."},
 		{"ages that exclude each other", "event(\"A\").last.ago >= days(2)\n  and event(\"A\").last.ago < hours(1)",
