@@ -166,7 +166,7 @@ func (p *printer) stage(s Stage) {
 		said = append(said, "quiet until "+p.instant(*s.QuietUntil))
 	}
 	for _, c := range s.Caps {
-		text := fmt.Sprintf("%s %d of %d", c.Cap, c.Used, c.Max)
+		text := fmt.Sprintf("cap %s %d of %d used", c.Cap, c.Used, c.Max)
 		if c.Frees != nil {
 			text += ", full until " + p.instant(*c.Frees)
 		}
