@@ -187,8 +187,10 @@ func TestProblemsTellTheWayOut(t *testing.T) {
 		{"a word for a number", `event("A").count >= "many"`, "This compares a number with a string, which is never true.", "A string never equals or exceeds a number, also when it looks like one."},
 		{"a unit that is none", `event("A").last.ago > 30x`, `bad number syntax: "30x"`, ""},
 		{"an event like none", `did("Something Else")`, `The tracking plan has no event "Something Else".`, "Declare it in events.yaml if apps send it; it has: A, B."},
-		{"ages that exclude each other", "event(\"A\").last.ago >= days(2)\n  and event(\"A\").last.ago < hours(1)",
-			"This and `event(\"A\").last.ago >= days(2)` rule each other out.", "Nobody can meet both. Join them with `or`, or change one of the two."},
+		{
+			"ages that exclude each other", "event(\"A\").last.ago >= days(2)\n  and event(\"A\").last.ago < hours(1)",
+			"This and `event(\"A\").last.ago >= days(2)` rule each other out.", "Nobody can meet both. Join them with `or`, or change one of the two.",
+		},
 		{"one of them denied", `not did("A") and event("A").count > 2`, "This and `not (did(\"A\"))` rule each other out.", "Nobody can meet both. Join them with `or`, or change one of the two."},
 		{"one of them in a segment", `segment("fresh") and event("A").last.ago > days(2)`, "This and `segment(\"fresh\")` rule each other out.", "Nobody can meet both. Join them with `or`, or change one of the two."},
 	}

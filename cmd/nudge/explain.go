@@ -30,7 +30,8 @@ func explainCommand(s streams) *cobra.Command {
 condition with what it read and what came of it, when time alone changes the answer, and every entry of
 the ledger: when it was decided, why not, by which cap or rule, when it is tried again, what was sent, and
 what became of it. The condition is the one in the files, also of a rule that is not live; --at explains an
-earlier instant, with what was known then; where nothing was, as before history was imported, with what had happened. Of a rule with on: the last event that it listens to is judged.
+earlier instant, with what was known then, or, where that is nothing, as of history that was imported later,
+with what had happened. Of a rule with on: the last event that it listens to is judged.
 
 --plan RULE instead prints whether a tick of the rule looks at everybody or only at those for whom something
 has changed (nudge check says why), and each query that such a tick asks, with the number of rows that

@@ -224,7 +224,7 @@ func writeAll(t *testing.T, dir string, files map[string]string) {
 	t.Helper()
 	for name, content := range files {
 		path := filepath.Join(dir, name)
-		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))          //nolint:gosec // a workspace
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))           //nolint:gosec // a workspace
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o644), name) //nolint:gosec // a workspace
 	}
 }
