@@ -236,7 +236,7 @@ func (c *compilation) finish() {
 		e.features[i].Later = true
 	}
 	c.findChanges(e)
-	c.problems = append(c.problems, contradictions(c.when)...)
+	c.problems = append(c.problems, contradictions(c.when, w.source)...)
 	b := &predBuilder{features: e.featureIndex, places: e.placeIndex, awaits: len(w.changes.Full) == 0 && w.on == nil}
 	w.prefilter = b.truth(c.when, true)
 	w.features, w.places, w.everyone = e.features, e.places, c.refs.everyone

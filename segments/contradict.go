@@ -3,18 +3,19 @@ package segments
 import (
 	"fmt"
 	"math"
+	"strings"
 )
 
 // What the parts of a condition say of the same value (an age, a count, a trait) is held together: parts
 // that rule each other out make a condition that nobody ever meets, though each of them is right.
 
-// contradictions are the problems of a condition (of the rule, or of a segment) of that kind. Of `or` each
-// side is looked at by itself.
-func contradictions(when *node) []Problem {
+// contradictions are the problems of a condition (of the rule, or of a segment) of that kind; source is its text.
+// Of `or` each side is looked at by itself.
+func contradictions(when *node, source string) []Problem {
 	var out []Problem
 	var walk func(p part)
 	walk = func(p part) {
-		h := held{ranges: map[string]*limits{}, texts: map[string]fact{}}
+		h := held{source: source, ranges: map[string]*limits{}, texts: map[string]fact{}}
 		for _, q := range p.parts(nil) {
 			if q.node.op == opOr && !q.denied {
 				walk(part{q.node.kids[0], false, q.place})
@@ -85,8 +86,25 @@ func (l *limits) empty() bool {
 	return l.low > l.high || l.low == l.high && (l.lowStrict || l.highStrict)
 }
 
+// written is the part as the author wrote it, of one of a segment the segment(…) that it comes from.
+func (p part) written(source string) string {
+	n := p.node
+	if p.place != nil {
+		n = p.place
+	}
+	said := n.String()
+	if n.from < n.to && n.to <= len(source) {
+		said = strings.Join(strings.Fields(source[n.from:n.to]), " ")
+	}
+	if p.denied && p.place == nil {
+		said = "not (" + said + ")"
+	}
+	return said
+}
+
 // held is what the parts looked at so far say.
 type held struct {
+	source string
 	ranges map[string]*limits
 	texts  map[string]fact
 }
@@ -96,7 +114,7 @@ func (h *held) take(p part) (Problem, bool) {
 	for i, f := range facts(p) {
 		if f.text != nil {
 			if other, said := h.texts[f.of]; said && *other.text != *f.text {
-				return f.against(&other)
+				return f.against(&other, h.source)
 			}
 			h.texts[f.of] = f
 			continue
@@ -113,7 +131,7 @@ func (h *held) take(p part) (Problem, bool) {
 			return p.problem(idAlwaysTrue, "This is always true: it is never less than 0.", "Leave it out, or compare with another number."), true
 		}
 		if other := l.narrow(&f); l.empty() {
-			return f.against(other)
+			return f.against(other, h.source)
 		}
 	}
 	return Problem{}, false
@@ -126,18 +144,14 @@ func (f *fact) always() bool {
 
 // against is the problem of two facts, the second nil for what the kind of value says. What is within one
 // segment is that segment's.
-func (f *fact) against(other *fact) (Problem, bool) {
+func (f *fact) against(other *fact, source string) (Problem, bool) {
 	if f.by.place != nil && (other == nil || other.by.place == f.by.place) {
 		return Problem{}, false
 	}
 	if other == nil {
 		return f.by.problem(idNeverTrue, "This is never true: it is never less than 0.", "Compare with another number."), true
 	}
-	said := other.by.node.String()
-	if other.by.denied {
-		said = "not (" + said + ")"
-	}
-	return f.by.problem(idNeverTrue, fmt.Sprintf("This and %s rule each other out.", said), "Nobody can meet both. Join them with `or`, or change one of the two."), true
+	return f.by.problem(idNeverTrue, fmt.Sprintf("This and `%s` rule each other out.", other.by.written(source)), "Nobody can meet both. Join them with `or`, or change one of the two."), true
 }
 
 // narrow adds a fact, and returns the one at the other end.

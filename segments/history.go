@@ -42,8 +42,11 @@ func (lw *lowerer) eventName(name string, from, to int) bool {
 	}
 	p := Problem{From: from, To: to, ID: idEvent, Summary: fmt.Sprintf("The tracking plan has no event %q.", name), Suggest: suggest.Nearest(name, lw.schema.eventNames()), Warning: true}
 	p.Detail = "Declare it in events.yaml if apps send it."
+	const few = 8 // that can be read in a line
 	if p.Suggest != "" {
 		p.Warning = false
+	} else if names := lw.schema.declaredNames(); len(names) <= few {
+		p.Detail = "Declare it in events.yaml if apps send it; it has: " + strings.Join(names, ", ") + "."
 	}
 	lw.report(p)
 	return p.Warning

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 
 	"github.com/expr-lang/expr/ast"
 
@@ -190,6 +191,12 @@ func (lw *lowerer) alike(a, b *node, from, to int) (x, y *node, ok bool) {
 		detail = "Write a date in quotes: \"2026-11-27\"."
 	case has(typNumber, typString):
 		detail = "A string never equals or exceeds a number, also when it looks like one."
+		for _, s := range []*node{a, b} {
+			text, _ := s.val.(string)
+			if _, err := strconv.ParseFloat(text, 64); err == nil && s.isConst() {
+				detail = fmt.Sprintf("Write %s, without quotes.", text)
+			}
+		}
 	}
 	lw.problem(from, to, idType, fmt.Sprintf("This compares %s with %s, which is never true.", a.typ, b.typ), detail)
 	return a, b, false

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"nudge/events"
 )
 
 // marked takes the «…» out of a source and returns what they enclosed, in bytes.
@@ -152,6 +154,7 @@ func TestProblems(t *testing.T) {
 		{"ends early", `event("Product Added").count >«»`, idSyntax, "", false},
 		{"empty", `«   »`, idSyntax, "", false},
 		{"and in capitals", `true «AND» false`, idSyntax, "and", false},
+		{"a duration of the files", `event("Product Added").last.ago > «30m» and true`, idSyntax, "", false},
 		{"unit behind a number", `event("Product Added").last.ago > 1 «hour»`, idSyntax, "", false},
 		{"one equals sign", `event("Product Added").count «=» 3`, idSyntax, "", false},
 		{"pointer outside a closure", `«#» > 3`, idSyntax, "", false},
@@ -172,6 +175,33 @@ func TestProblems(t *testing.T) {
 			got := [2]int{p.From, p.To}
 			require.Equal(t, spans[0], got, "%v: points at %q", p, src[p.From:p.To])
 			require.Equal(t, "when", p.Part)
+		})
+	}
+}
+
+// What the details say that people who are new cannot know.
+func TestProblemsTellTheWayOut(t *testing.T) {
+	cases := []struct{ name, when, summary, detail string }{
+		{"a duration of the files", `event("A").last.ago > 30m`, `"30m" is no number.`, "A duration is written minutes(30)."},
+		{"a number in quotes", `event("A").count >= "20"`, "This compares a number with a string, which is never true.", "Write 20, without quotes."},
+		{"a word for a number", `event("A").count >= "many"`, "This compares a number with a string, which is never true.", "A string never equals or exceeds a number, also when it looks like one."},
+		{"a unit that is none", `event("A").last.ago > 30x`, `bad number syntax: "30x"`, ""},
+		{"an event like none", `did("Something Else")`, `The tracking plan has no event "Something Else".`, "Declare it in events.yaml if apps send it; it has: A, B."},
+		{
+			"ages that exclude each other", "event(\"A\").last.ago >= days(2)\n  and event(\"A\").last.ago < hours(1)",
+			"This and `event(\"A\").last.ago >= days(2)` rule each other out.", "Nobody can meet both. Join them with `or`, or change one of the two.",
+		},
+		{"one of them denied", `not did("A") and event("A").count > 2`, "This and `not (did(\"A\"))` rule each other out.", "Nobody can meet both. Join them with `or`, or change one of the two."},
+		{"one of them in a segment", `segment("fresh") and event("A").last.ago > days(2)`, "This and `segment(\"fresh\")` rule each other out.", "Nobody can meet both. Join them with `or`, or change one of the two."},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			plan := &events.Plan{Events: map[string]events.Declared{"A": {}, "B": {}}}
+			schema := NewSchema(SchemaOptions{Plan: plan, Segments: map[string]string{"fresh": `event("A").last.ago < hours(1)`}})
+			_, problems := Compile(WhoSpec{When: c.when}, schema)
+			require.Len(t, problems, 1, "%v", problems)
+			require.Equal(t, c.summary, problems[0].Summary)
+			require.Equal(t, c.detail, problems[0].Detail)
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package segments
 
 import (
+	"maps"
 	"path"
 	"slices"
 	"sort"
@@ -100,17 +101,20 @@ func (s *Schema) declared(event string) (map[string]events.Property, bool) {
 
 // eventNames lists every known event, for suggestions.
 func (s *Schema) eventNames() []string {
-	var names []string
-	if s.plan != nil {
-		for n := range s.plan.Events {
-			names = append(names, n)
-		}
-	}
+	names := s.declaredNames()
 	for n := range builtinEvents {
 		names = append(names, n)
 	}
 	sort.Strings(names)
 	return names
+}
+
+// declaredNames are the events that the plan declares, in order.
+func (s *Schema) declaredNames() []string {
+	if s.plan == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(s.plan.Events))
 }
 
 // closed reports whether the plan says what exists, so that an unlisted name is worth a finding.

@@ -116,6 +116,11 @@ func (s *source) syntax(err error) *Problem {
 			p.Summary = "The expression ends too early."
 			p.Detail = "Something is missing at the end: a value, or a closing bracket."
 		}
+		if m := unitBehind.FindStringSubmatch(fe.Message); m != nil {
+			p.From = max(0, p.To-len(m[1])-len(m[2]))
+			p.Summary = fmt.Sprintf("%q is no number.", m[1]+m[2])
+			p.Detail = fmt.Sprintf("A duration is written %s(%s).", calledUnits[m[2]], m[1])
+		}
 		if m := unexpected.FindStringSubmatch(fe.Message); m != nil {
 			s.inWords(p, m[1])
 		}
@@ -125,6 +130,12 @@ func (s *source) syntax(err error) *Problem {
 
 // unexpected is how expr says that it cannot go on.
 var unexpected = regexp.MustCompile(`^unexpected token \w+\("(.*)"\)$`)
+
+// unitBehind is how expr refuses a number with one of the units of the files, 1h.
+var unitBehind = regexp.MustCompile(`^bad number syntax: "(\d+)([mhdw])"$`)
+
+// calledUnits are the functions of those units.
+var calledUnits = map[string]string{"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 // units are the words of a duration that people write behind a number.
 var units = regexp.MustCompile(`^(minute|hour|day|week)s?$`)

@@ -20,13 +20,15 @@ import (
 	"nudge/events/history"
 )
 
-var update = flag.Bool("update", false, "write docs/commands.md, the files in docs/cookbook.md and the output in README.md anew")
+var update = flag.Bool("update", false, "write docs/commands.md, the files in docs/cookbook.md, and the output in README.md and docs/tour.md anew")
 
 // top is the repository.
 const top = "../.."
 
 // pages are those whose paths, commands and flags must exist.
-var pages = []string{"README.md", "CONTRIBUTING.md", "docs/import.md", "docs/testing.md", "docs/rules.md", "docs/cookbook.md"}
+var pages = []string{
+	"README.md", "CONTRIBUTING.md", "docs/import.md", "docs/testing.md", "docs/rules.md", "docs/cookbook.md", "docs/backtest.md", "docs/tour.md",
+}
 
 func TestDocsOfCommands(t *testing.T) {
 	var b strings.Builder
@@ -60,15 +62,19 @@ func TestDocsOfCommands(t *testing.T) {
 
 // fence is a fenced block of Markdown.
 type fence struct {
-	kind, text string
-	from, to   int // of its text, in the page
+	kind, more, text string // more is what stands behind the kind
+	from, to         int    // of its text, in the page
 }
 
-var fenced = regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```$")
+var fenced = regexp.MustCompile("(?ms)^```([a-z]+)(?: ([^\n]+))?\n(.*?)^```$")
 
 func fences(page string) (out []fence) {
 	for _, m := range fenced.FindAllStringSubmatchIndex(page, -1) {
-		out = append(out, fence{page[m[2]:m[3]], page[m[4]:m[5]], m[4], m[5]})
+		f := fence{kind: page[m[2]:m[3]], text: page[m[6]:m[7]], from: m[6], to: m[7]}
+		if m[4] >= 0 {
+			f.more = page[m[4]:m[5]]
+		}
+		out = append(out, f)
 	}
 	return out
 }

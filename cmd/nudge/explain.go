@@ -33,9 +33,9 @@ func explainCommand(s streams) *cobra.Command {
 		Long: `Prints of one person, named by the user id or an anonymous id, and of one rule or of all: each part of the
 condition with what it read and what came of it, when time alone changes the answer, and every entry of
 the ledger: when it was decided, why not, by which cap or rule, when it is tried again, what was sent, and
-what became of it. --at explains an earlier instant, with what was known then and by the rules of then; --files
-by those in the files, as a rule is explained that was not live. Of a rule with on: the last event that it
-listens to is judged.
+what became of it. --at explains an earlier instant, with what was known then, or, where that is nothing, as of
+history that was imported later, with what had happened; and by the rules of then. --files goes by those in the
+files, as one does where a rule was not live. Of a rule with on: the last event that it listens to is judged.
 
 --plan RULE instead prints whether a tick of the rule looks at everybody or only at those for whom something
 has changed (nudge check says why), and each query that such a tick asks, with the number of rows that

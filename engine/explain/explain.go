@@ -33,7 +33,7 @@ type Options struct {
 	Person string
 	// Value restricts rules with for_each to this one of their values; "" is all.
 	Value string
-	// At is the instant to explain, Unix ms; what arrived later is not seen.
+	// At is the instant to explain, Unix ms; what arrived later is not seen, unless nothing at all had arrived by then.
 	At int64
 	// Since is when Workspace came into use, where it is not the one of now.
 	Since time.Time
@@ -41,15 +41,18 @@ type Options struct {
 
 // Explanation is what there is to say of one person.
 type Explanation struct {
-	Person  events.PersonID `json:"person"`
-	UserID  string          `json:"user_id,omitempty"`
-	At      time.Time       `json:"at"`
-	Zone    string          `json:"zone,omitempty"`    // the person's, if known
-	Address []string        `json:"address,omitempty"` // what channels find of them: "email", "token ios", …
+	Person events.PersonID `json:"person"`
+	UserID string          `json:"user_id,omitempty"`
+	At     time.Time       `json:"at"`
 	// RulesSince is when the rules came into use by which it is explained, where they are others than now.
 	RulesSince time.Time `json:"rules_since,omitzero"`
-	Rules      []Rule    `json:"rules"`
-	profile    *segments.Profile
+	// Happened: nothing had arrived by then, so everything counts from when it happened, as of history that was
+	// imported afterwards.
+	Happened bool     `json:"happened,omitempty"`
+	Zone     string   `json:"zone,omitempty"`    // the person's, if known
+	Address  []string `json:"address,omitempty"` // what channels find of them: "email", "token ios", …
+	Rules    []Rule   `json:"rules"`
+	profile  *segments.Profile
 }
 
 // Rule is what there is to say of the person under one rule.
@@ -189,10 +192,13 @@ type explainer struct {
 
 // find finds the person and what is known of them.
 func (x *explainer) find(ctx context.Context, out *Explanation) error {
-	var last uint64
-	err := x.Conn.QueryRow(ctx, fmt.Sprintf("SELECT maxIf(pos, received_at <= fromUnixTimestamp64Milli(toInt64(%d), 'UTC')) FROM events", x.At)).Scan(&last)
+	var last, all uint64
+	err := x.Conn.QueryRow(ctx, fmt.Sprintf("SELECT maxIf(pos, received_at <= fromUnixTimestamp64Milli(toInt64(%d), 'UTC')), max(pos) FROM events", x.At)).Scan(&last, &all)
 	if err != nil {
 		return fmt.Errorf("read how far the store has come: %w", err)
+	}
+	if last == 0 && all > 0 {
+		last, out.Happened = all, true
 	}
 	x.upTo = events.Position(last)
 	var root uint64

@@ -12,6 +12,7 @@ import (
 	"nudge/engine/explain"
 	"nudge/engine/ledger"
 	"nudge/engine/workspace"
+	"nudge/events"
 )
 
 const (
@@ -199,6 +200,34 @@ func TestAMergedPerson(t *testing.T) {
 	}
 	require.Equal(t, text[0].String(), text[1].String())
 	require.Contains(t, text[0].String(), "needs 1 more")
+}
+
+// History that was imported afterwards counts from when it happened; as soon as something has arrived, only what has.
+func TestImportedHistory(t *testing.T) {
+	w := world(t)
+	w.To(5 * minute)
+	for range 2 {
+		w.Send(events.Event{Kind: events.KindTrack, UserID: "ann", Name: "Product Added", Properties: []byte(`{}`), Time: enginetest.Start() - 26*hour})
+	}
+	at := func(at int64) (string, string) {
+		e, err := explain.Explain(t.Context(), options(w, "ann", "cart", "", at))
+		require.NoError(t, err)
+		require.Len(t, e.Rules[0].Answers, 1)
+		var text bytes.Buffer
+		require.NoError(t, e.Write(&text, "text", time.UTC))
+		return e.Rules[0].Answers[0].Truth, text.String()
+	}
+	const note = "nothing had arrived by then: what was imported since counts from when it happened"
+	truth, text := at(-25*hour - 30*minute)
+	require.Equal(t, "false", truth, "half an hour after")
+	require.Contains(t, text, note)
+	require.Contains(t, text, "true from 2026-03-01 08:00:00 (in 30m0s)")
+	truth, text = at(-25 * hour)
+	require.Equal(t, "true", truth)
+	require.Contains(t, text, note)
+	truth, text = at(hour)
+	require.Equal(t, "true", truth)
+	require.NotContains(t, text, note)
 }
 
 func TestNobody(t *testing.T) {

@@ -55,6 +55,9 @@ func (p *printer) person(e *Explanation) {
 	if !e.RulesSince.IsZero() {
 		p.line(1, "by the rules in use since %s; the files have others now (--files takes those)", p.instant(e.RulesSince))
 	}
+	if e.Happened {
+		p.line(1, "nothing had arrived by then: what was imported since counts from when it happened")
+	}
 	if e.Zone != "" {
 		p.line(1, "lives by the clock of %s", e.Zone)
 	}
@@ -71,7 +74,7 @@ func (p *printer) rule(r *Rule) {
 	case len(r.Answers) == 0 && r.On != "":
 		p.line(0, "%s: judged at each %q; there was none", r.Rule, r.On)
 	case len(r.Answers) == 0:
-		p.line(0, "%s: nothing to judge, there is no value of for_each", r.Rule)
+		p.line(0, "%s: nothing to judge: nothing that for_each is about has happened", r.Rule)
 	}
 	if r.Paused != nil {
 		p.paused(r)
@@ -185,7 +188,7 @@ func (p *printer) stage(s Stage) {
 		said = append(said, "quiet until "+p.instant(*s.QuietUntil))
 	}
 	for _, c := range s.Caps {
-		text := fmt.Sprintf("%s %d of %d", c.Cap, c.Used, c.Max)
+		text := fmt.Sprintf("cap %s %d of %d used", c.Cap, c.Used, c.Max)
 		if c.Frees != nil {
 			text += ", full until " + p.instant(*c.Frees)
 		}

@@ -135,6 +135,9 @@ func (o *outcome) missed(e *Expectation, m *matching) Failure {
 		m.used[nearest] = true
 	}
 	o.explain(&f, e.User, e.Rule)
+	if f.Note == "" && nearest != nil && nearest.at == e.next && e.next > e.at.to {
+		f.Note = fmt.Sprintf("The schedule of %s does not look at %s; the next look is at %s.", e.Rule, e.at.offset(e.start), nearest.At)
+	}
 	return f
 }
 

@@ -132,6 +132,28 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// An instant at which the rule does not look is told apart from a rule that is late.
+func TestNextLook(t *testing.T) {
+	looks := func(next int64) func(*Expectation) { return func(e *Expectation) { e.next = start + next*minute } }
+	for name, c := range map[string]struct {
+		expect Expectation
+		want   string
+	}{
+		"between two looks": {expect(3, 3, "ann", "r", ledger.Send, looks(5)), "The schedule of r does not look at 3m; the next look is at 5m."},
+		"two looks before":  {expect(1, 1, "ann", "r", ledger.Send, looks(2)), ""},
+		"at a look":         {expect(5, 5, "ann", "r", ledger.Outranked, looks(5)), ""},
+		"nobody knows":      {expect(3, 3, "ann", "r", ledger.Send), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test := &Test{Start: start, Until: start + 60*minute, Expect: []Expectation{c.expect}, OthersAllowed: true}
+			o := &outcome{test: test, rows: []*Row{row(5, "ann", "r", ledger.Send)}}
+			got := o.judge()
+			require.Len(t, got, 1)
+			require.Equal(t, c.want, got[0].Note)
+		})
+	}
+}
+
 func TestTimes(t *testing.T) {
 	zone := time.FixedZone("", 3600)
 	at := func(text string) int64 {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"nudge/engine/ledger"
+	"nudge/engine/schedule"
 	"nudge/engine/workspace"
 	"nudge/internal/suggest"
 	"nudge/rules/yamlfile"
@@ -61,12 +62,25 @@ func (p *parser) expectation(n *yamlfile.Node) {
 	p.details(&e, f, rule)
 	f.Done()
 	if rule != nil {
-		e.Rule = rule.Name
+		e.Rule, e.next = rule.Name, p.nextLook(&e, rule)
 	}
 	if e.at != nil {
 		p.reached(e.at.to, n)
 	}
 	p.t.Expect = append(p.t.Expect, e)
+}
+
+// nextLook is when a schedule looks at the expectation's person first, from the instant on that is expected.
+func (p *parser) nextLook(e *Expectation, r *workspace.Rule) int64 {
+	if r.Schedule == nil || e.at == nil || e.at.from != e.at.to {
+		return 0
+	}
+	zones := p.zones(e.User, r)
+	if len(zones) != 1 {
+		return 0
+	}
+	next, _ := schedule.Next(r.Schedule, zones[0], e.at.from-1)
+	return next
 }
 
 // details reads what both forms have in common.

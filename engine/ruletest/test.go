@@ -89,7 +89,10 @@ type Expectation struct {
 
 	at    *span // nil: at any time
 	start int64 // of the test
-	node  *yamlfile.Node
+	// next is when the rule's schedule looks first, from the instant on that is expected; 0: nobody knows, or that is
+	// no one instant.
+	next int64
+	node *yamlfile.Node
 }
 
 // Silence is a promise that nothing is sent.

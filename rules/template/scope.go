@@ -55,9 +55,14 @@ func (s Scope) check(v Var) (Problem, bool) {
 	case rootMessage:
 		fields = messageFields
 	default:
+		near := suggest.Nearest(root, slices.Concat(s.With, roots))
+		if s.Plan != nil && near == "" {
+			if _, declared := s.Plan.Traits[v.Path]; declared {
+				near = "user.traits." + v.Path
+			}
+		}
 		return problem("template/unknown-name", fmt.Sprintf("%q is not a name of this rule's `with`", root),
-			"A message may use the names of `with`, user.… and message.…: add the value to `with`.",
-			suggest.Nearest(root, slices.Concat(s.With, roots)))
+			"A message may use the names of `with`, user.… and message.…: add the value to `with`.", near)
 	}
 	field, trait, hasTrait := strings.Cut(rest, ".")
 	switch {

@@ -181,6 +181,8 @@ func TestCheck(t *testing.T) {
 		{"nested traits", "{{ user.traits.address.city }}{% if user.traits.address %}{% endif %}{{ user.traits.meta.x }}", "", "", ""},
 		{"misspelt", "é {{ 'a' | append: prodct }}", "prodct", "template/unknown-name", "product"},
 		{"in a condition", "{% if product == '1' or othrs %}x{% endif %}", "othrs", "template/unknown-name", "others"},
+		{"a trait without its group", "{{ first_name }}", "first_name", "template/unknown-name", "user.traits.first_name"},
+		{"a nested one", "{{ address.city }}", "address.city", "template/unknown-name", "user.traits.address.city"},
 		{"in brackets", "{{ product[key] }}", "key", "template/unknown-name", ""},
 		{"trait", "{{ user.traits.frist_name }}", "user.traits.frist_name", "template/unknown-trait", "first_name"},
 		{"user", "{{ user.created }}", "user.created", "template/unknown-name", ""},

@@ -138,20 +138,24 @@ func (b *builder) tree() (file *ast.File) {
 		var syntax *yaml.SyntaxError
 		if errors.As(err, &syntax) && syntax.Token != nil {
 			p := syntax.Token.Position
-			b.add(max(p.Line, 1), max(p.Column, 1), "yaml/syntax", strings.ReplaceAll(syntax.Message, "\t", `\t`), tabHint(syntax.Message))
+			line, col := max(p.Line, 1), max(p.Column, 1)
+			m, ok := meant(syntax.Message, b.doc.Line(line), b.doc.Line(line+1))
+			if !ok {
+				m.summary = syntax.Message
+			}
+			if m.col > 0 {
+				col = m.col
+			}
+			if m.next {
+				line++
+			}
+			b.add(line, col, "yaml/syntax", m.summary, m.detail)
 		} else {
 			b.add(1, 1, "yaml/syntax", err.Error(), "")
 		}
 		return nil
 	}
 	return file
-}
-
-func tabHint(message string) string {
-	if strings.Contains(message, "'\t' that cannot start") {
-		return "YAML is indented with spaces, not with tabs."
-	}
-	return ""
 }
 
 // shallow refuses nesting that would exhaust the parser's stack.

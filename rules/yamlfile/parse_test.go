@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -268,5 +269,49 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 		walk(d.Root)
+	})
+}
+
+// What YAML's grammar lacks is told as what is wrong with the text.
+func TestSyntaxIsToldInWords(t *testing.T) {
+	cases := []struct{ name, src, want, summary string }{
+		{"a template without quotes", "title: {{ product }} waits\n", "1:8", "a text that begins with {{ needs quotes"},
+		{"one inside brackets", "push: {title: {{ product }}, body: x}\n", "1:15", "a text that begins with {{ needs quotes"},
+		{"one below others", "push:\n  title: {{ product }}\n", "2:10", "a text that begins with {{ needs quotes"},
+		{"a colon in a text", "title: Still waiting: your tea\n", "1:21", "a text with a colon and a blank in it needs quotes"},
+		{"a colon after an umlaut", "title: Für dich: Tee\n", "1:16", "a text with a colon and a blank in it needs quotes"},
+		{"quotes in quotes", "body: \"In your \"cart\".\"\n", "1:16", "the text ends at this quote, and more follows"},
+		{"an apostrophe", "body: 'It's here'\n", "1:10", "the text ends at this quote, and more follows"},
+		{"a cron without quotes", "schedule: */5 * * * *\n", "1:11", "a text that begins with * needs quotes"},
+		{"a reserved sign", "schedule: @daily\n", "1:11", "a text that begins with @ needs quotes"},
+		{"too far left", "push:\n    title: a\n  body: b\n", "3:3", "this fits nothing above it: is it indented as it should be?"},
+		{"too far right", "push:\n  title: a\n    body: b\n", "3:5", "this fits nothing above it: is it indented as it should be?"},
+		{"tabs", "push:\n\ttitle: a\n", "2:1", `found character '\t' that cannot start any token`},
+		{"a bracket that is not closed", "when: [a, b\nagain: never\n", "2:1", "',' or ']' must be specified"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			_, fs := yamlfile.Parse("f.yaml", []byte(c.src))
+			require.Len(t, fs, 1)
+			require.Equal(t, c.summary, fs[0].Summary)
+			require.Equal(t, c.want, fmt.Sprintf("%d:%d", fs[0].Line, fs[0].Col))
+			require.Equal(t, "yaml/syntax", fs[0].Check)
+		})
+	}
+}
+
+// Whatever is written, a syntax error has its place within the file.
+func TestSyntaxHasAPlace(t *testing.T) {
+	parts := []string{"a", "é", ":", " ", "\"", "'", "{", "}", "{{", "[", "]", "#", "*", "@", "\n", "\n  ", "- ", ": ", ",", "|", "&", "\\", "\t"}
+	rapid.Check(t, func(t *rapid.T) {
+		src := strings.Join(rapid.SliceOfN(rapid.SampledFrom(parts), 1, 20).Draw(t, "parts"), "")
+		doc, fs := yamlfile.Parse("f.yaml", []byte("key: "+src))
+		for _, f := range fs {
+			require.NotEmpty(t, f.Summary)
+			require.LessOrEqual(t, f.Line, strings.Count(src, "\n")+2)
+			if f.Check == "yaml/syntax" && f.Detail != "" {
+				require.LessOrEqual(t, f.Col, utf8.RuneCountInString(doc.Line(f.Line))+1)
+			}
+		}
 	})
 }

@@ -3,6 +3,7 @@ package yamlfile
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -81,7 +82,7 @@ func (f *Fields) Get(key string) *Node {
 	f.known = append(f.known, key)
 	v := f.node.Get(key)
 	if v != nil && v.Kind == Null {
-		f.r.Report(v.Key, "empty", "Give it a value or leave the key out.", "%q has no value", key)
+		f.r.Report(v.Key, "empty", "Give it a value (what belongs to it stands below it, further in) or leave the key out.", "%q has no value", key)
 		return nil
 	}
 	return v
@@ -289,7 +290,11 @@ func (r *Reader) Duration(n *Node, fallback time.Duration) time.Duration {
 	}
 	d, err := ParseDuration(n.Text)
 	if err != nil {
-		r.Report(n, "bad-duration", durationHelp, "%q is not a duration: %s", n.Text, err)
+		f := n.Finding(r.id("bad-duration"), fmt.Sprintf("%q is not a duration: %s", n.Text, err))
+		if f.Suggest = spelled(n.Text); f.Suggest == "" {
+			f.Detail = durationHelp
+		}
+		r.Add(f)
 		return fallback
 	}
 	if d == 0 {
@@ -301,6 +306,17 @@ func (r *Reader) Duration(n *Node, fallback time.Duration) time.Duration {
 
 const durationHelp = "Write a number and a unit: 90s, 30m, 3h, 7d, 2w, or several: 1h30m. " +
 	"There is no unit for months or years, they differ in length."
+
+var inWords = regexp.MustCompile(`^(\d+) *(sec(?:ond)?|min(?:ute)?|h(?:ou)?r|day|week)s?$`)
+
+// spelled is the duration that somebody spelled out, "3d" of "3 days"; "" where it is none.
+func spelled(text string) string {
+	m := inWords.FindStringSubmatch(strings.ToLower(strings.TrimSpace(text)))
+	if m == nil {
+		return ""
+	}
+	return m[1] + m[2][:1]
+}
 
 // units of durations; a day is 24 hours.
 var units = []struct {

@@ -114,3 +114,20 @@ func TestReader(t *testing.T) {
 		})
 	}
 }
+
+// A duration that is spelled out is known for what it is; months are none.
+func TestDurationsInWords(t *testing.T) {
+	for text, want := range map[string]string{
+		"3 days": "3d", "1 day": "1d", "90min": "90m", "2 Hours": "2h", "10 sec": "10s", "1 week": "1w", "5hrs": "5h",
+		"1 month": "", "3": "", "3 d": "", "days": "", "1.5 hours": "",
+	} {
+		t.Run(text, func(t *testing.T) {
+			d := parse(t, "a: \""+text+"\"\n")
+			r := yamlfile.NewReader("rule")
+			require.Zero(t, r.Duration(d.Root.Get("a"), 0))
+			require.Len(t, r.Findings(), 1)
+			require.Equal(t, want, r.Findings()[0].Suggest)
+			require.Equal(t, want == "", r.Findings()[0].Detail != "")
+		})
+	}
+}
