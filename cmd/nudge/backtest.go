@@ -28,7 +28,7 @@ func (x *span) on(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&x.from, "from", "", "when the rules go live, 2026-03-01 or 2026-03-01T09:00 (default: the last seven days)")
 	f.StringVar(&x.to, "to", "", "end, not included (default: now, or the last that is stored)")
-	f.DurationVar(&x.every, "every", 0, "look this seldom, whatever the schedules say, 1h: sooner done, and approximate")
+	f.DurationVar(&x.every, "every", 0, "check rules at most once per this time, 1h, whatever their schedules say: sooner done, and approximate")
 	f.StringVar(&x.arrivals, "arrivals", string(backtest.Auto), "when the rules know what happened: recorded (when a tick of then knew it), happened (at once: of imported history), auto")
 }
 
@@ -48,14 +48,17 @@ func (x *span) of(ctx context.Context, ws *workspace.Workspace, store *clickhous
 	if n == 0 {
 		return 0, 0, failed(errors.New("nothing has been stored yet: nudge import loads history, nudge serve takes in events"))
 	}
+	now := time.Now().UnixMilli()
 	if to == 0 {
-		to = min(time.Now().UnixMilli(), last+1)
+		to = min(now, last+1)
 	}
 	if x.from == "" {
 		y, m, d := time.UnixMilli(to - 1).In(ws.Zone).Date()
 		from = max(time.Date(y, m, d-6, 0, 0, 0, 0, ws.Zone).UnixMilli(), first)
 	}
 	switch {
+	case to > now:
+		return 0, 0, fmt.Errorf("--to %s lies ahead: what is played is the past", at(to, ws))
 	case from >= to:
 		return 0, 0, fmt.Errorf("the time ends %s, before it begins %s", at(to, ws), at(from, ws))
 	case to <= first || from > last:
@@ -110,6 +113,11 @@ It may run beside a running serve.`,
 			files, err := rowFiles(out)
 			if err != nil {
 				return err
+			}
+			if page != "" { // before hours are spent
+				if info, err := os.Stat(filepath.Dir(page)); err != nil || !info.IsDir() {
+					return fmt.Errorf("--page: there is no folder %s", filepath.Dir(page))
+				}
 			}
 			defer func() {
 				for _, f := range files {

@@ -34,7 +34,8 @@ name and the reason. OLD and NEW are folders, or revisions of the git repository
 (HEAD, main, v1.2); without NEW it is the workspace as it is. The store is that of the workspace.
 
 --format markdown is for a comment on a pull request. With --limit 20% the command fails (exit 1) where a rule,
-or all together, would gain or lose more than that share of the people that it had.`,
+or all together, would gain or lose more than that share of the people that it had; a rule that is new, or gone,
+is held against all who were written to before.`,
 		Example: "  nudge plan HEAD --dir examples/shop\n  nudge plan main HEAD --format markdown --limit 20%\n  nudge plan rules-live rules-proposal --dir rules-live --every 1h",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -48,6 +49,9 @@ or all together, would gain or lose more than that share of the people that it h
 			if samples < 0 {
 				return fmt.Errorf("--samples is a number of people, not %d", samples)
 			}
+			if format == "markdown" && !cmd.Flags().Changed("samples") {
+				samples = 0 // a comment is for more eyes
+			}
 			diff, err := planOfChange(cmd.Context(), s, dir, args, x, samples)
 			if err != nil {
 				return err
@@ -55,8 +59,8 @@ or all together, would gain or lose more than that share of the people that it h
 			if err := diff.Write(s.out, format); err != nil {
 				return failed(err)
 			}
-			if rule, largest := diff.Largest(); limit != "" && largest > most {
-				return &exitError{Code: exitFindings, Err: fmt.Errorf("%s would gain or lose %.0f %% of its people; the limit is %s", rule, largest*100, limit)}
+			if rule, people, of := diff.Largest(); limit != "" && float64(people) > most*float64(of) {
+				return &exitError{Code: exitFindings, Err: fmt.Errorf("%s would gain or lose %d people, of %d; the limit is %s", rule, people, of, limit)}
 			}
 			return nil
 		},
@@ -66,7 +70,7 @@ or all together, would gain or lose more than that share of the people that it h
 	f.StringVar(&dir, "dir", ".", "the workspace: whose store is read, and of which revisions are meant")
 	f.StringVar(&format, "format", "table", "table, markdown or json")
 	f.StringVar(&limit, "limit", "", "fail where more than this share of people changes, 20%")
-	f.IntVar(&samples, "samples", 3, "how many people are named of those who gain, and of those who lose, each rule")
+	f.IntVar(&samples, "samples", 3, "how many people are named of those who gain, and of those who lose, each rule; of markdown 0, if not said")
 	return cmd
 }
 
@@ -94,17 +98,22 @@ func planOfChange(ctx context.Context, s streams, dir string, versions []string,
 	}
 	var audiences [2]*backtest.Audience
 	var results [2]*backtest.Result
+	var sets [2]*workspace.Workspace
 	for i, version := range versions {
 		ws, done, err := loadVersion(ctx, s, dir, version)
 		if err != nil {
 			return nil, err
 		}
+		sets[i] = ws
+		defer done()
+	}
+	for i, ws := range sets {
 		audiences[i] = backtest.NewAudience(audiences[0])
 		results[i], err = playRules(ctx, s, ws, data, x, audiences[i].Take)
-		if err = errors.Join(err, done()); err != nil {
+		if err != nil {
 			return nil, err
 		}
-		if i == 0 && x.to == "" { // the other is played over the same time, while more arrives
+		if i == 0 { // the other is played over the same time, while more arrives
 			const exactly = "2006-01-02T15:04:05.999Z07:00"
 			x.from, x.to = results[0].From.Format(exactly), results[0].To.Format(exactly)
 		}
@@ -113,8 +122,8 @@ func planOfChange(ctx context.Context, s streams, dir string, versions []string,
 }
 
 // loadVersion loads a folder, or a revision of the repository that dir is in. done removes what it has made.
-func loadVersion(ctx context.Context, s streams, dir, version string) (ws *workspace.Workspace, done func() error, err error) {
-	nothing := func() error { return nil }
+func loadVersion(ctx context.Context, s streams, dir, version string) (ws *workspace.Workspace, done func(), err error) {
+	nothing := func() {}
 	if info, err := os.Stat(version); err == nil && info.IsDir() {
 		ws, err := loadWorkspace(s, version, workspace.Options{WithoutSending: true})
 		return ws, nothing, err
@@ -123,12 +132,14 @@ func loadVersion(ctx context.Context, s streams, dir, version string) (ws *works
 	if err != nil {
 		return nil, nil, failed(fmt.Errorf("make a folder for %s: %w", version, err))
 	}
-	remove := func() error { return os.RemoveAll(tmp) }
+	remove := func() { _ = os.RemoveAll(tmp) }
 	if err := checkOut(ctx, dir, version, tmp); err != nil {
-		return nil, nil, errors.Join(failed(err), remove())
+		remove()
+		return nil, nil, failed(err)
 	}
 	if ws, err = loadWorkspace(s, tmp, workspace.Options{WithoutSending: true}); err != nil {
-		return nil, nil, errors.Join(err, remove())
+		remove()
+		return nil, nil, err
 	}
 	return ws, remove, nil
 }
@@ -156,7 +167,11 @@ func checkOut(ctx context.Context, dir, revision, to string) error {
 		if !filepath.IsLocal(h.Name) && h.Name != "./" {
 			return fmt.Errorf("read %s: %q is not a path in it", revision, h.Name)
 		}
-		if h.Typeflag != tar.TypeReg {
+		switch h.Typeflag {
+		case tar.TypeReg:
+		case tar.TypeSymlink, tar.TypeLink:
+			return fmt.Errorf("read %s: %s is a link, which is not followed: put the file there", revision, h.Name)
+		default:
 			continue
 		}
 		if err := writeFile(filepath.Join(to, h.Name), files); err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"nudge/engine"
 	"nudge/engine/ledger"
+	"nudge/engine/report"
 	"nudge/engine/workspace"
 	"nudge/events"
 	"nudge/events/queue"
@@ -110,7 +111,8 @@ type run struct {
 	decisions, deliveries *stream
 	decided               []*ledger.Decision // since they were last taken
 	outcomes              outcomes
-	ledgered              bool // the ledger has outcomes of then
+	ledgered              bool     // the ledger has outcomes of then
+	paused                []string // rules that were paused when the time began
 
 	now  int64  // the clock
 	seen moment // who got an address or a consent by then has been told
@@ -163,6 +165,18 @@ func (r *run) open(ctx context.Context) (err error) {
 		return fmt.Errorf("backtest: %w", err)
 	}
 	r.seen = moment{o.From, r.people.position}
+	underWay, err := before.UnderWay(ctx, o.To)
+	if err != nil {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	r.outcomes.underWay(underWay)
+	paused, err := report.PausedRules(ctx, o.Conn, ws, o.From)
+	if err != nil {
+		return err //nolint:wrapcheck // says what it was doing
+	}
+	for _, p := range paused {
+		r.paused = append(r.paused, p.Rule)
+	}
 	return nil
 }
 
@@ -321,12 +335,12 @@ func (r *run) wake(ctx context.Context, now int64) error {
 	if r.counted.zones.learn(r.timeline, now) {
 		r.engine.Stored(engine.Stored{Zones: true})
 	}
-	if !r.engine.Waits() || before == r.seen {
+	if !r.engine.Waits() || before == r.seen || r.mode == Recorded && before.pos == r.seen.pos {
 		return nil
 	}
 	arrived := r.timeline.arrived(before, r.seen)
 	var parts []string
-	for _, from := range []string{"devices WHERE ", "consents WHERE ", "zones WHERE ", fmt.Sprintf("events WHERE kind = %d AND ", events.KindIdentify)} {
+	for _, from := range []string{"devices WHERE ", "consents WHERE ", "zones WHERE ", fmt.Sprintf("events WHERE event = '' AND kind = %d AND ", events.KindIdentify)} {
 		parts = append(parts, "SELECT person FROM "+sqlName(r.o.Database)+"."+from+arrived)
 	}
 	rows, err := r.o.Conn.Query(ctx, "SELECT DISTINCT person FROM ("+strings.Join(parts, " UNION ALL ")+")")
@@ -369,8 +383,14 @@ func (r *run) deliver(ctx context.Context, now int64) (bool, error) {
 			}
 		}
 	}
-	if err := r.outcomes.of(ctx, r.o.Conn, r.ledgered, sends); err != nil {
+	known, err := r.outcomes.of(ctx, r.o.Conn, r.ledgered, sends)
+	if err != nil {
 		return false, err
+	}
+	if r.scratch.readsMessages() {
+		if err := r.scratch.copied(ctx, known); err != nil {
+			return false, err
+		}
 	}
 	told := r.outcomes.by(now)
 	if len(told) == 0 {
@@ -380,7 +400,9 @@ func (r *run) deliver(ctx context.Context, now int64) (bool, error) {
 		return false, err
 	}
 	for _, x := range told {
-		r.tally.delivered(x.decision, x.delivery)
+		if x.decision != nil {
+			r.tally.delivered(x.decision, x.delivery)
+		}
 	}
 	if r.scratch.readsMessages() {
 		at := events.At(r.people.position.Seq()+1, 0)
@@ -495,7 +517,9 @@ func (c *counting) Look(ctx context.Context, l segments.Look, fn func([]segments
 }
 
 func (r *run) result() *Result {
-	out := r.tally.result()
+	r.people.move(r.timeline.position())
+	out := r.tally.result(r.people.Canonical)
+	out.canonical = r.people.Canonical
 	zone := r.o.Workspace.Zone
 	out.From, out.To = time.UnixMilli(r.o.From).In(zone), time.UnixMilli(r.o.To).In(zone)
 	out.Arrivals, out.Ticks, out.Judged, out.Queries = r.mode, r.counted.ticks.Load(), r.counted.judged.Load(), r.planner.Queries()
@@ -522,6 +546,12 @@ func (r *run) notes() []string {
 	}
 	if r.o.Every > 0 {
 		out = append(out, fmt.Sprintf("Approximate: the rules are looked at every %s at most, and not as often as their schedules say.", yamlfile.FormatDuration(r.o.Every)))
+	}
+	if len(r.paused) > 0 {
+		out = append(out, "Paused when the time began, and so to its end: "+strings.Join(r.paused, ", ")+".")
+	}
+	if slices.ContainsFunc(r.o.Workspace.Rules, func(w *workspace.Rule) bool { return w.PauseWhen != nil }) {
+		out = append(out, "pause_when pauses nothing here: nobody unsubscribes because of a message that was not sent.")
 	}
 	if r.ledgered {
 		out = append(out, "A message that was really sent has the outcome that it had; every other counts as taken by its channel at once.")

@@ -10,8 +10,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"nudge/engine/ledger"
+	"nudge/events"
 	"nudge/internal/texttable"
 )
 
@@ -64,6 +66,38 @@ func why(r *Row) string {
 	return r.Reason + " (" + r.By + ")"
 }
 
+// fold makes one of those who were merged by the end of the time.
+func (a *Audience) fold(canonical func(events.PersonID) events.PersonID) {
+	if canonical == nil {
+		return
+	}
+	for _, people := range a.of {
+		for id, m := range people {
+			c := uint64(canonical(events.PersonID(id)))
+			if c == id {
+				continue
+			}
+			delete(people, id)
+			if to := people[c]; to == nil {
+				people[c] = m
+			} else {
+				to.n += m.n
+				if m.at.Before(to.at) {
+					to.at = m.at
+				}
+			}
+		}
+	}
+	for _, people := range a.why {
+		for id, text := range people {
+			if c := uint64(canonical(events.PersonID(id))); c != id {
+				delete(people, id)
+				people[c] = text
+			}
+		}
+	}
+}
+
 // Diff says in people what another rule set would have changed. Rates are a week's.
 type Diff struct {
 	From  time.Time  `json:"from"`
@@ -114,6 +148,8 @@ type Sample struct {
 
 // Compare says what changes from one backtest to another of the same time, with that many samples of each kind.
 func Compare(before, after *Result, was, is *Audience, samples int) *Diff {
+	was.fold(after.canonical)
+	is.fold(after.canonical)
 	d := &Diff{
 		From: after.From, To: after.To, Weeks: after.To.Sub(after.From).Hours() / (7 * 24), Rules: []RuleDiff{}, Same: []string{},
 		Notes: slices.DeleteFunc(slices.Clone(after.Notes), func(n string) bool { return n == ofGoals }),
@@ -235,23 +271,20 @@ func only(in, notIn map[uint64]*member, n int, why map[uint64]string) []Sample {
 	return out[:min(n, len(out))]
 }
 
-// Largest is the largest share, of a rule's people before or of everybody's, by which something changes: 0.2 is 20 %.
-// Who is written to for the first time, or no more, is a whole.
-func (d *Diff) Largest() (rule string, share float64) {
-	rule, share = "all rules together", d.All.share()
+// Largest is the largest change of a rule, or of all together: how many people gain or lose, of how many. A rule that is
+// added or removed is held against everybody who was written to before.
+func (d *Diff) Largest() (rule string, people, of int64) {
+	rule, people, of = "all rules together", max(d.All.Gained, d.All.Lost), d.All.Before
 	for _, r := range d.Rules {
-		if s := r.share(); s > share {
-			rule, share = r.Rule, s
+		n, before := max(r.Gained, r.Lost), r.Before
+		if r.Status == "added" || r.Status == "removed" || before == 0 {
+			before = d.All.Before
+		}
+		if n*max(of, 1) > people*max(before, 1) {
+			rule, people, of = r.Rule, n, before
 		}
 	}
-	return rule, share
-}
-
-func (c Change) share() float64 {
-	if c.Gained == 0 && c.Lost == 0 {
-		return 0
-	}
-	return float64(max(c.Gained, c.Lost)) / float64(max(c.Before, 1))
+	return rule, people, of
 }
 
 // DiffFormats are those that Diff.Write knows.
@@ -273,19 +306,29 @@ func (d *Diff) Write(w io.Writer, format string) error {
 	}
 }
 
-// weekly is a number of the whole time as one of a week, with its sign.
-func (d *Diff) weekly(n int64) string {
-	perWeek := float64(n) / max(d.Weeks, 1e-9)
-	rounded := int64(math.Round(perWeek))
+// change is a number with its sign, as one of a week where the time is at least that long.
+func (d *Diff) change(n int64, of string) string {
+	const whole = 0.99 // of a week: days change their length
+	per := ""
+	if d.Weeks >= whole {
+		per = " a week"
+		if rounded := int64(math.Round(float64(n) / d.Weeks)); rounded != 0 || n == 0 {
+			n = rounded
+		} else {
+			return fmt.Sprintf("%s<1 %s%s", sign(n), of, per)
+		}
+	}
+	return sign(n) + strings.TrimPrefix(thousands(n), "-") + " " + of + per
+}
+
+func sign(n int64) string {
 	switch {
-	case rounded > 0:
-		return "+" + thousands(rounded)
-	case rounded == 0 && n > 0:
-		return "+<1"
-	case rounded == 0 && n < 0:
-		return "−<1"
+	case n > 0:
+		return "+"
+	case n < 0:
+		return "−"
 	default:
-		return strings.ReplaceAll(thousands(rounded), "-", "−")
+		return ""
 	}
 }
 
@@ -295,16 +338,16 @@ const mostDisplaced = 3
 func (d *Diff) sentence(r *RuleDiff) string {
 	var parts []string
 	if r.Gained > 0 {
-		parts = append(parts, d.weekly(r.Gained)+" people a week")
+		parts = append(parts, d.change(r.Gained, "people"))
 	}
 	if r.Lost > 0 {
-		parts = append(parts, d.weekly(-r.Lost)+" people a week")
+		parts = append(parts, d.change(-r.Lost, "people"))
 	}
 	if len(parts) == 0 {
 		parts = append(parts, "the same people")
 	}
 	if m := r.Messages[1] - r.Messages[0]; m != r.Gained-r.Lost && m != 0 {
-		parts = append(parts, d.weekly(m)+" messages a week")
+		parts = append(parts, d.change(m, "messages"))
 	}
 	said := []string{strings.Join(parts, ", ")}
 	for i, x := range r.Displaced {
@@ -320,9 +363,9 @@ func (d *Diff) heading() string {
 	if len(d.Rules) == 0 {
 		return fmt.Sprintf("From %s to %s nobody would have got anything else.", d.From.Format("2006-01-02 15:04"), d.To.Format("2006-01-02 15:04"))
 	}
-	return fmt.Sprintf("From %s to %s (%s) %s people would have been written to, and %s before: %s a week gain their first message, %s lose their only ones; %s messages a week.",
+	return fmt.Sprintf("From %s to %s (%s) %s people would have been written to (%s before the change): %s that got nothing before, %s that get nothing any more; %s.",
 		d.From.Format("2006-01-02 15:04"), d.To.Format("2006-01-02 15:04"), d.From.Location(), thousands(d.All.After), thousands(d.All.Before),
-		d.weekly(d.All.Gained), d.weekly(-d.All.Lost), d.weekly(d.All.Messages[1]-d.All.Messages[0]))
+		thousands(d.All.Gained), thousands(d.All.Lost), d.change(d.All.Messages[1]-d.All.Messages[0], "messages"))
 }
 
 func (d *Diff) text() string {
@@ -354,11 +397,18 @@ func (d *Diff) text() string {
 	return b.String()
 }
 
+// who names somebody. What an app calls its users is anybody's choice: nothing in it is a command to a terminal, or to
+// what renders a comment.
 func (s Sample) who() string {
-	if s.UserID != "" {
-		return s.UserID
+	if s.UserID == "" {
+		return fmt.Sprintf("somebody unknown (%d)", s.Person)
 	}
-	return fmt.Sprintf("somebody unknown (%d)", s.Person)
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == '`' {
+			return '\uFFFD'
+		}
+		return r
+	}, s.UserID)
 }
 
 func (s Sample) because() string {
@@ -376,16 +426,7 @@ func (d *Diff) markdown() string {
 		for _, r := range d.Rules {
 			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", r.Rule, r.Status, thousands(r.Before), thousands(r.After), thousands(r.Gained), thousands(r.Lost), d.sentence(&r))
 		}
-		b.WriteString("\n<details><summary>Some of them</summary>\n\n")
-		for _, r := range d.Rules {
-			for _, s := range r.GainedSamples {
-				fmt.Fprintf(&b, "- `%s` + %s, %s\n", r.Rule, s.who(), s.At.In(d.From.Location()).Format("2006-01-02 15:04"))
-			}
-			for _, s := range r.LostSamples {
-				fmt.Fprintf(&b, "- `%s` − %s, %s: %s\n", r.Rule, s.who(), s.At.In(d.From.Location()).Format("2006-01-02 15:04"), s.because())
-			}
-		}
-		b.WriteString("\n</details>\n\n")
+		d.samples(&b)
 	}
 	if len(d.Same) > 0 {
 		fmt.Fprintf(&b, "The same as before: `%s`\n\n", strings.Join(d.Same, "`, `"))
@@ -394,4 +435,20 @@ func (d *Diff) markdown() string {
 		fmt.Fprintf(&b, "> %s\n", n)
 	}
 	return b.String()
+}
+
+func (d *Diff) samples(b *strings.Builder) {
+	var lines []string
+	for _, r := range d.Rules {
+		for _, s := range r.GainedSamples {
+			lines = append(lines, fmt.Sprintf("- `%s` + `%s`, %s", r.Rule, s.who(), s.At.In(d.From.Location()).Format("2006-01-02 15:04")))
+		}
+		for _, s := range r.LostSamples {
+			lines = append(lines, fmt.Sprintf("- `%s` − `%s`, %s: %s", r.Rule, s.who(), s.At.In(d.From.Location()).Format("2006-01-02 15:04"), s.because()))
+		}
+	}
+	if len(lines) > 0 {
+		fmt.Fprintf(b, "\n<details><summary>Some of them</summary>\n\n%s\n\n</details>\n", strings.Join(lines, "\n"))
+	}
+	b.WriteString("\n")
 }

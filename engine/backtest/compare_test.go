@@ -62,18 +62,29 @@ func TestCompare(t *testing.T) {
 	require.Equal(t, "the rule is gone", byName["old"].LostSamples[0].Why)
 	require.Equal(t, "added", byName["new"].Status)
 
-	rule, share := d.Largest()
-	require.Equal(t, "cart", rule)
-	require.InDelta(t, 1.0, share, 1e-9)
+	rule, people, of := d.Largest()
+	require.Equal(t, []any{"cart", int64(2), int64(2)}, []any{rule, people, of})
 
 	var text, markdown strings.Builder
 	require.NoError(t, d.Write(&text, "table"))
+	require.Contains(t, text.String(), "5 people would have been written to (5 before the change): 1 that got nothing before, 1 that get nothing any more; +1 messages a week.")
 	require.Contains(t, text.String(), "cart (changed): +1 people a week, −1 people a week, +1 messages a week; 50 % of those who gain it lose price", "of two weeks")
 	require.NoError(t, d.Write(&markdown, "markdown"))
 	require.Contains(t, markdown.String(), "| `old` | removed | 1 | 0 | 0 | 1 |")
 
 	nothing := backtest.Compare(result(map[string]string{"same": "s"}), result(map[string]string{"same": "s"}), audience(nil), audience(nil), 3)
 	require.Empty(t, nothing.Rules)
-	_, share = nothing.Largest()
-	require.Zero(t, share)
+	_, people, _ = nothing.Largest()
+	require.Zero(t, people)
+
+	// What apps call their users is nothing to a page.
+	evil := backtest.NewAudience(nil)
+	require.NoError(t, evil.Take(&backtest.Row{Rule: "cart", Person: 1, UserID: "`@org/everyone`\n</details>\x1b[2J", Reason: "send", At: from}))
+	day := result(map[string]string{"cart": "a"})
+	day.To = from.AddDate(0, 0, 1)
+	d = backtest.Compare(day, day, audience(nil), evil, 1)
+	markdown.Reset()
+	require.NoError(t, d.Write(&markdown, "markdown"))
+	require.Contains(t, markdown.String(), "- `cart` + `�@org/everyone��</details>�[2J`, 2026-03-02 00:00\n")
+	require.Contains(t, markdown.String(), "| +1 people |", "less than a week is no week")
 }

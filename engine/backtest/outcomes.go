@@ -17,7 +17,7 @@ import (
 // outcome is what became of one message: as the ledger has it of a message that was sent then too, else that the
 // provider took it at once.
 type outcome struct {
-	decision *ledger.Decision
+	decision *ledger.Decision // nil of a message that was under way when the time began
 	delivery *ledger.Delivery
 	recorded bool
 }
@@ -64,13 +64,19 @@ func (o *outcomes) by(now int64) []outcome {
 	return out
 }
 
-// of are the outcomes of sends.
-func (o *outcomes) of(ctx context.Context, conn driver.Conn, recorded bool, sends []*ledger.Decision) error {
+// underWay adds those of messages that were under way when the time began.
+func (o *outcomes) underWay(list []ledger.Delivery) {
+	for i := range list {
+		heap.Push(o, outcome{delivery: &list[i], recorded: true})
+	}
+}
+
+// of adds the outcomes of sends, and says of which it is known.
+func (o *outcomes) of(ctx context.Context, conn driver.Conn, recorded bool, sends []*ledger.Decision) (known []*ledger.Decision, err error) {
 	var then map[[2]string]ledger.Delivery
 	if recorded && len(sends) > 0 {
-		var err error
 		if then, err = readOutcomes(ctx, conn, sends); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for _, d := range sends {
@@ -78,13 +84,14 @@ func (o *outcomes) of(ctx context.Context, conn driver.Conn, recorded bool, send
 			x := outcome{decision: d, delivery: &ledger.Delivery{
 				Entry: d.Entry, Channel: channel, Rule: d.Rule, Person: d.Person, Status: ledger.Accepted, At: d.At, Attempt: 1,
 			}}
-			if known, ok := then[[2]string{d.Entry, channel}]; ok && known.At >= d.At {
-				x.delivery.Status, x.delivery.At, x.recorded = known.Status, known.At, true
+			if was, ok := then[[2]string{d.Entry, channel}]; ok && was.At >= d.At {
+				x.delivery.Status, x.delivery.At, x.recorded = was.Status, was.At, true
+				known = append(known, d)
 			}
 			heap.Push(o, x)
 		}
 	}
-	return nil
+	return known, nil
 }
 
 // readOutcomes reads what the ledger has of the sends' entries, by entry and channel.

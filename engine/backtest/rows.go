@@ -56,6 +56,9 @@ type File struct {
 	finish func() error
 }
 
+// rowGroup is how many rows of a Parquet file are in memory.
+const rowGroup = 64 << 10
+
 // FileFormats are the endings that a File knows.
 func FileFormats() []string { return []string{".ndjson", ".csv", ".parquet"} }
 
@@ -75,7 +78,7 @@ func Create(path string) (*File, error) {
 	case ".csv":
 		f.csv(file)
 	case ".parquet":
-		w := parquet.NewGenericWriter[Row](file, parquet.Compression(&parquet.Zstd))
+		w := parquet.NewGenericWriter[Row](file, parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(rowGroup))
 		f.write = func(r *Row) error {
 			_, err := w.Write([]Row{*r})
 			return err //nolint:wrapcheck // Write says where

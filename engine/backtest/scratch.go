@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -83,7 +84,13 @@ func openScratch(ctx context.Context, conn driver.Conn, database string, ws *wor
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("look for messages of then: %w", err), s.close(ctx))
 		}
-		s.copies = n > 0
+		if s.copies = n > 0; s.copies { // of messages that had been sent: they are opened in the time
+			sql := fmt.Sprintf("INSERT INTO %s.messages SELECT * FROM %s.events WHERE kind = %d AND time >= %s AND strs['entry'] IN (SELECT entry FROM %s.decisions WHERE reason = 'send' AND at < %s)",
+				s.name, s.own, events.KindMessage, sqlInstant(from), s.own, sqlInstant(from))
+			if err := conn.Exec(ctx, sql); err != nil {
+				return nil, errors.Join(fmt.Errorf("copy what is stored of messages: %w", err), s.close(ctx))
+			}
+		}
 	}
 	return s, nil
 }
@@ -139,25 +146,29 @@ func (s *scratch) elsewhere() map[string]string {
 
 func (s *scratch) readsMessages() bool { return s != nil && s.messages }
 
-// took writes down what was told of messages: of those that were sent then as well what is stored of them, of others
-// that they were sent or failed, at the position.
-func (s *scratch) took(ctx context.Context, told []outcome, pos events.Position) error {
-	var fresh []outcome
-	var entries, people []string
-	for _, o := range told {
-		if !o.recorded || !s.copies {
-			fresh = append(fresh, o)
-			continue
-		}
-		entries, people = append(entries, sqlText(o.decision.Entry)), append(people, strconv.FormatUint(uint64(o.decision.Person), 10))
+// copied writes down what is stored of messages that were sent then as well: at its own positions, so that it is seen when
+// it was seen.
+func (s *scratch) copied(ctx context.Context, sends []*ledger.Decision) error {
+	if !s.copies {
+		return nil
 	}
-	if len(entries) > 0 {
+	for some := range slices.Chunk(sends, 2000) { // bounds the text of a query
+		var entries, people []string
+		for _, d := range some {
+			entries, people = append(entries, sqlText(d.Entry)), append(people, strconv.FormatUint(uint64(d.Person), 10))
+		}
 		sql := fmt.Sprintf("INSERT INTO %s.messages SELECT * FROM %s.events WHERE kind = %d AND person IN (%s) AND time >= %s AND strs['entry'] IN (%s)",
 			s.name, s.own, events.KindMessage, strings.Join(people, ", "), sqlInstant(s.from), strings.Join(entries, ", "))
 		if err := s.conn.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("copy what is stored of messages: %w", err)
 		}
 	}
+	return nil
+}
+
+// took writes down of messages of which nothing is stored that they were sent or failed, at the position.
+func (s *scratch) took(ctx context.Context, told []outcome, pos events.Position) error {
+	fresh := slices.DeleteFunc(slices.Clone(told), func(o outcome) bool { return o.decision == nil || o.recorded && s.copies })
 	if len(fresh) == 0 {
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 	"nudge/engine/report"
 	"nudge/engine/workspace"
 	"nudge/events"
+	"nudge/rules"
 	"nudge/rules/yamlfile"
 )
 
@@ -32,6 +33,10 @@ type Result struct {
 	Queries  int64     `json:"queries"`
 	Seconds  float64   `json:"seconds"` // how long it took
 	Notes    []string  `json:"notes"`
+
+	// canonical says who somebody became by the end of the time.
+	canonical func(events.PersonID) events.PersonID
+	shown     []string // Only
 }
 
 // Rule is what one rule would have done.
@@ -137,6 +142,7 @@ type entry struct {
 	reason ledger.Reason
 	left   int // outcomes that have not come
 	held   bool
+	sent   bool // what comes behind a send is another try of it
 }
 
 func newTally(ws *workspace.Workspace) *tally {
@@ -185,17 +191,20 @@ func (t *tally) decided(d *ledger.Decision) {
 	p := t.person(d.Person)
 	switch d.Reason {
 	case ledger.FrequencyCap, ledger.Outranked:
-		if !e.held {
+		if !e.held && !e.sent {
 			r.lost[t.lostTo(p, d)]++
 		}
-		e.held = true
+		e.held = !e.sent
 	case ledger.Held, ledger.QuietHours, ledger.NoAddress, ledger.NoConsent:
-		e.held = true
+		e.held = !e.sent
 	case ledger.Send:
 		e.left += len(d.Channels)
 		if e.held {
 			r.delayed++
-			e.held = false
+		}
+		e.held, e.sent = false, true
+		if d.Category == rules.Transactional { // it takes no room under a cap
+			break
 		}
 		p.last = slices.DeleteFunc(p.last, func(s sent) bool { return s.rule == i })
 		p.last = append(p.last, sent{i, d.At})
@@ -264,7 +273,15 @@ func (t *tally) goals(ctx context.Context, history report.History, ws *workspace
 	})
 }
 
-func (t *tally) result() *Result {
+func (t *tally) result(canonical func(events.PersonID) events.PersonID) *Result {
+	for id, p := range t.who { // who was merged is one
+		if c := canonical(id); c != id {
+			to := t.person(c)
+			p.entered.each(to.entered.add)
+			p.sent.each(to.sent.add)
+			delete(t.who, id)
+		}
+	}
 	out := &Result{Rules: []Rule{}, Overlaps: []Overlap{}, People: int64(len(t.who))}
 	people, reached := make([]int64, len(t.rules)), make([]int64, len(t.rules))
 	both := map[[2]int]int64{}

@@ -115,7 +115,13 @@ func readRecorded(ctx context.Context, conn driver.Conn, ws *workspace.Workspace
 		for i := range r.ticks {
 			r.ticks[i].arrival = true
 		}
-		r.ticks = append(r.ticks, r.between...)
+		ran := r.ticks
+		for _, x := range r.between {
+			if i, _ := slices.BinarySearchFunc(ran, x.at, func(y instant, t int64) int { return cmp.Compare(y.at, t) }); i < len(ran) {
+				x.p1 = min(x.p1, ran[i].p1) // no more than the next one saw
+			}
+			r.ticks = append(r.ticks, x)
+		}
 		slices.SortStableFunc(r.ticks, func(a, b instant) int { return cmp.Compare(a.at, b.at) })
 		r.newEars = true
 	}

@@ -25,6 +25,7 @@ func (r *Result) Only(names []string) *Result {
 		named[n] = true
 	}
 	out := *r
+	out.shown = names
 	out.Rules, out.Overlaps = []Rule{}, []Overlap{}
 	for _, rule := range r.Rules {
 		if named[rule.Rule] {
@@ -53,7 +54,7 @@ func (r *Result) Write(w io.Writer, format string) error {
 func (r *Result) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n", r.heading())
-	sent := texttable.New("rule", "matched", "people", "sent", "to people", "after a wait", "goal", "followed", "value")
+	sent := texttable.New("rule", "entries", "people", "sent", "to people", "after a wait", "goal", "followed", "value")
 	for _, rule := range r.Rules {
 		goal, followed, value := "", "", ""
 		if g := rule.Goal; g != nil {
@@ -64,7 +65,7 @@ func (r *Result) text() string {
 	fmt.Fprintf(&b, "What would have been sent\n%s\n\n", sent.Render())
 
 	var shown []ledger.Reason
-	head := []any{"rule", "matched", "send"}
+	head := []any{"rule", "entries", "send"}
 	for _, reason := range reasons() {
 		if reason != ledger.Send && r.any(reason) {
 			shown = append(shown, reason)
@@ -81,7 +82,7 @@ func (r *Result) text() string {
 	}
 	fmt.Fprintf(&b, "What would have become of everyone who matched\n%s\n\n", why.Render())
 
-	lost := texttable.New("rule", "gives way to", "because", "entries")
+	lost := texttable.New("rule", "gives way to", "because of", "entries")
 	any := false
 	for _, rule := range r.Rules {
 		for _, l := range rule.Lost {
@@ -119,10 +120,14 @@ const mostOverlaps = 10
 func (r *Result) heading() string {
 	every := ""
 	if r.Every != "" {
-		every = " every " + r.Every
+		every = ", checked every " + r.Every
 	}
-	return fmt.Sprintf("Backtest from %s to %s (%s): %d people matched, %d of them would have been written to. %d looks%s.",
-		r.From.Format("2006-01-02 15:04"), r.To.Format("2006-01-02 15:04"), r.From.Location(), r.People, r.Messaged, r.Ticks, every)
+	all := ""
+	if len(r.shown) > 0 {
+		all = " of all rules together"
+	}
+	return fmt.Sprintf("Backtest from %s to %s (%s)%s: %s people matched%s, and %s of them would have been written to.",
+		r.From.Format("2006-01-02 15:04"), r.To.Format("2006-01-02 15:04"), r.From.Location(), every, thousands(r.People), all, thousands(r.Messaged))
 }
 
 // reasons in the order of columns; Held last, since it is no answer yet.
@@ -139,14 +144,14 @@ func (r *Result) any(reason ledger.Reason) bool {
 
 func (l Lost) to() string {
 	if l.To == "" {
-		return "a message of before"
+		return "a message sent before"
 	}
 	return l.To
 }
 
 func (l Lost) because() string {
 	if l.Cap == "" {
-		return "it outranks"
+		return "higher priority"
 	}
 	return "cap " + l.Cap
 }

@@ -55,6 +55,32 @@ func (s *Store) Before(ctx context.Context, at int64) (*Store, error) {
 	return &Store{conn: s.conn, past: &past{upTo, at}}, nil
 }
 
+// UnderWay reads, of a store of the past, what became later of messages that had been sent by then, up to an instant
+// (Unix ms): entry, channel, rule, person, status and instant of each outcome.
+func (s *Store) UnderWay(ctx context.Context, until int64) ([]Delivery, error) {
+	rows, err := s.conn.Query(ctx, "SELECT entry, channel, any(x.rule), any(x.person), argMax(x.status, (x.seq, x.`index`)), toUnixTimestamp64Milli(argMax(x.at, (x.seq, x.`index`))) AS t "+
+		"FROM deliveries AS x WHERE x.seq > @upTo AND x.status NOT IN ('intent', 'retrying') AND x.person != 0 AND x.at < fromUnixTimestamp64Milli(toInt64(@until)) AND "+
+		"x.entry IN (SELECT entry FROM decisions WHERE seq <= @decided AND reason = 'send') GROUP BY entry, channel ORDER BY t, entry, channel",
+		driver.NamedValue{Name: "upTo", Value: s.past.upTo["deliveries"]}, driver.NamedValue{Name: "until", Value: until},
+		driver.NamedValue{Name: "decided", Value: s.past.upTo["decisions"]})
+	if err != nil {
+		return nil, fmt.Errorf("read what became of messages that were under way: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var out []Delivery
+	for rows.Next() {
+		var d Delivery
+		var person uint64
+		var status string
+		if err := rows.Scan(&d.Entry, &d.Channel, &d.Rule, &person, &status, &d.At); err != nil {
+			return nil, fmt.Errorf("read what became of messages that were under way: %w", err)
+		}
+		d.Person, d.Status, d.Attempt = events.PersonID(person), Status(status), 1
+		out = append(out, d)
+	}
+	return out, rows.Err()
+}
+
 // Message is one message of a decision or delivery stream.
 type Message struct {
 	Shard   int
