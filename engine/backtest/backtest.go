@@ -338,25 +338,13 @@ func (r *run) wake(ctx context.Context, now int64) error {
 	if !r.engine.Waits() || before == r.seen || r.mode == Recorded && before.pos == r.seen.pos {
 		return nil
 	}
-	arrived := r.timeline.arrived(before, r.seen)
-	var parts []string
-	for _, from := range []string{"devices WHERE ", "consents WHERE ", "zones WHERE ", fmt.Sprintf("events WHERE event = '' AND kind = %d AND ", events.KindIdentify)} {
-		parts = append(parts, "SELECT person FROM "+sqlName(r.o.Database)+"."+from+arrived)
-	}
-	rows, err := r.o.Conn.Query(ctx, "SELECT DISTINCT person FROM ("+strings.Join(parts, " UNION ALL ")+")")
+	people, err := r.timeline.reached(ctx, r.o.Conn, sqlName(r.o.Database), before, r.seen)
 	if err != nil {
 		return fmt.Errorf("look for addresses and consents that came: %w", err)
 	}
-	var batch []events.Resolved
-	for rows.Next() {
-		var person uint64
-		if err := rows.Scan(&person); err != nil {
-			return errors.Join(fmt.Errorf("look for addresses and consents that came: %w", err), rows.Close())
-		}
-		batch = append(batch, events.Resolved{Event: events.Event{Kind: events.KindDevice}, Person: events.PersonID(person), Pos: r.people.position})
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return fmt.Errorf("look for addresses and consents that came: %w", err)
+	batch := make([]events.Resolved, len(people))
+	for i, id := range people {
+		batch[i] = events.Resolved{Event: events.Event{Kind: events.KindDevice}, Person: id, Pos: r.people.position}
 	}
 	r.engine.Resolved(batch, r.people.position)
 	return nil

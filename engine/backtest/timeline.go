@@ -27,8 +27,8 @@ type timeline interface {
 	pass(now int64, all bool) passed
 	// position is up to where the store has everything, of what is passed.
 	position() events.Position
-	// arrived is the condition of SQL under which a row became known between two passes.
-	arrived(before, now moment) string
+	// reached lists whom an address, a consent or a zone became known of between two passes.
+	reached(ctx context.Context, conn driver.Conn, database string, before, now moment) ([]events.PersonID, error)
 	// zoneOrder is the column of zones and traits by which a zone becomes known, and how far it is.
 	zoneOrder() (column string, known func(now int64) int64)
 }
@@ -182,8 +182,43 @@ func (r *recorded) pass(now int64, all bool) (p passed) {
 
 func (r *recorded) position() events.Position { return max(r.begin, r.to) }
 
-func (r *recorded) arrived(before, now moment) string {
-	return fmt.Sprintf("pos > %d AND pos <= %d", uint64(before.pos), uint64(now.pos))
+func (r *recorded) reached(ctx context.Context, conn driver.Conn, database string, before, now moment) ([]events.PersonID, error) {
+	list, err := readReached(ctx, conn, database, fmt.Sprintf("pos > %d AND pos <= %d", uint64(before.pos), uint64(now.pos)))
+	out := make([]events.PersonID, len(list))
+	for i, x := range list {
+		out[i] = x.person
+	}
+	return out, err
+}
+
+// reached is somebody who may be reached since an instant.
+type reached struct {
+	at     int64
+	person events.PersonID
+}
+
+// readReached lists by time of whom a row that meets a condition says how they are reached.
+func readReached(ctx context.Context, conn driver.Conn, database, condition string) ([]reached, error) {
+	var parts []string
+	for _, from := range []string{"devices WHERE ", "consents WHERE ", "zones WHERE ", fmt.Sprintf("events WHERE event = '' AND kind = %d AND ", events.KindIdentify)} {
+		parts = append(parts, "SELECT toUnixTimestamp64Milli(time) AS t, person FROM "+database+"."+from+condition)
+	}
+	rows, err := conn.Query(ctx, "SELECT DISTINCT t, person FROM ("+strings.Join(parts, " UNION ALL ")+") ORDER BY t, person")
+	if err != nil {
+		return nil, err //nolint:wrapcheck // the caller says what for
+	}
+	defer func() { _ = rows.Close() }()
+	var out []reached
+	for rows.Next() {
+		var x reached
+		var person uint64
+		if err := rows.Scan(&x.at, &person); err != nil {
+			return nil, err //nolint:wrapcheck // the caller says what for
+		}
+		x.person = events.PersonID(person)
+		out = append(out, x)
+	}
+	return out, rows.Err() //nolint:wrapcheck // the caller says what for
 }
 
 func (r *recorded) zoneOrder() (string, func(int64) int64) {
@@ -200,7 +235,13 @@ type happened struct {
 
 	heard []int64 // the ends of minutes before read in which something happened that `on:` rules hear, in order
 	read  int64
+
+	addressed          []reached // of whom something came in (readFrom, readUpTo]
+	readFrom, readUpTo int64
 }
+
+// ahead is how far ahead something is read together, ms.
+const ahead = int64(24 * time.Hour / time.Millisecond)
 
 // earFor is how many minutes `on:` rules hear together: one.
 const earFor = int64(time.Minute / time.Millisecond)
@@ -232,7 +273,6 @@ func (h *happened) next(ctx context.Context) (int64, error) {
 	if h.triggers == "" || h.read == never {
 		return never, nil
 	}
-	const ahead = int64(24 * time.Hour / time.Millisecond)
 	for {
 		if len(h.heard) > 0 {
 			return h.heard[0], nil
@@ -285,8 +325,24 @@ func (h *happened) pass(now int64, _ bool) passed {
 	return p
 }
 
-func (h *happened) arrived(before, now moment) string {
-	return fmt.Sprintf("time > %s AND time <= %s", sqlInstant(before.at), sqlInstant(now.at))
+// reached reads a day ahead: a query for each step would cost more than all else.
+func (h *happened) reached(ctx context.Context, conn driver.Conn, database string, before, now moment) ([]events.PersonID, error) {
+	if now.at > h.readUpTo || before.at < h.readFrom {
+		h.readFrom, h.readUpTo = before.at, max(now.at, before.at+ahead)
+		var err error
+		if h.addressed, err = readReached(ctx, conn, database, fmt.Sprintf("time > %s AND time <= %s", sqlInstant(h.readFrom), sqlInstant(h.readUpTo))); err != nil {
+			return nil, err
+		}
+	}
+	at := func(t int64) int {
+		i, _ := slices.BinarySearchFunc(h.addressed, t+1, func(x reached, t int64) int { return cmp.Compare(x.at, t) })
+		return i
+	}
+	var out []events.PersonID
+	for _, x := range h.addressed[at(before.at):at(now.at)] {
+		out = append(out, x.person)
+	}
+	return out, nil
 }
 
 func (h *happened) zoneOrder() (string, func(int64) int64) {
