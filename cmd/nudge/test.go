@@ -17,13 +17,14 @@ import (
 
 	"nudge/engine/ruletest"
 	"nudge/engine/workspace"
+	"nudge/events/clickhouse/embedded"
 	"nudge/rules"
 )
 
 func testCommand(s streams) *cobra.Command {
 	var run, format, level string
 	var out testOutput
-	var everyTick bool
+	var everyTick, again bool
 	var ws folderOption
 	cmd := &cobra.Command{
 		Use:   "test [DIR]",
@@ -32,12 +33,14 @@ func testCommand(s streams) *cobra.Command {
 a real queue and a real store in a temporary folder; channels take every message and send nothing.
 It touches neither the workspace's data nor its secrets. docs/testing.md describes the files.
 
+--watch runs them again whenever a file changes, until Ctrl-C.
+
 --coverage says which rules no test names, and which are never seen both to fire and to stay silent;
 --min-coverage fails the run where too few are.
 
 Exit codes: 0 all passed, 1 tests failed, too little is covered, or a file is wrong, 2 --run names none,
 3 could not run.`,
-		Example: "  nudge test examples/shop\n  nudge test --run 'cart' --verbose\n  nudge test --format json\n  nudge test --junit results.xml --min-coverage 80%",
+		Example: "  nudge test examples/shop\n  nudge test --run 'cart' --verbose\n  nudge test --watch\n  nudge test --format json\n  nudge test --junit results.xml --min-coverage 80%",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains([]string{"text", "json"}, format) {
 				return fmt.Errorf("--format is text or json, not %q", format)
@@ -60,6 +63,9 @@ Exit codes: 0 all passed, 1 tests failed, too little is covered, or a file is wr
 			if err != nil {
 				return err
 			}
+			if again {
+				return watchTests(cmd.Context(), s, dir, only, out, o)
+			}
 			return test(cmd.Context(), s, dir, only, out, o)
 		},
 	}
@@ -71,6 +77,7 @@ Exit codes: 0 all passed, 1 tests failed, too little is covered, or a file is wr
 	f.BoolVar(&out.coverage, "coverage", false, "say which rules the tests do not cover")
 	f.StringVar(&out.min, "min-coverage", "", "the least share of rules that must be seen both to fire and to stay silent, 80%")
 	f.BoolVar(&out.verbose, "verbose", false, "print what was decided in every test")
+	f.BoolVar(&again, "watch", false, "run again whenever a file of the workspace changes, until Ctrl-C")
 	f.BoolVar(&everyTick, "every-tick", false, "look on every tick, also where nothing can have changed: slow, and decides the same")
 	f.StringVar(&level, "log", "error", "least level that is logged: debug, info, warn or error")
 	return cmd
@@ -136,6 +143,47 @@ func test(ctx context.Context, s streams, dir string, only *regexp.Regexp, out t
 		return &exitError{Code: exitFindings}
 	}
 	return nil
+}
+
+// watchTests runs the tests, and again after each change of a file, until ctx ends. The store stays up in between.
+func watchTests(ctx context.Context, s streams, dir string, only *regexp.Regexp, out testOutput, o ruletest.Options) (err error) {
+	if err := isFolder(dir); err != nil {
+		return err
+	}
+	changes := watch(ctx, dir, o.Logger, "tests")
+	if changes == nil {
+		return failed(errors.New("the files of the workspace cannot be watched here; run nudge test by hand"))
+	}
+	tmp, err := os.MkdirTemp("", "nudge-test-*")
+	if err != nil {
+		return failed(fmt.Errorf("make a folder for the tests: %w", err))
+	}
+	defer func() { err = errors.Join(err, failed(os.RemoveAll(tmp))) }()
+	o.Engine, err = embedded.Start(ctx, embedded.Config{Dir: tmp, Logger: o.Logger})
+	if err != nil {
+		return failed(fmt.Errorf("start the store for the tests: %w", err))
+	}
+	defer func() { err = errors.Join(err, failed(o.Engine.Close())) }()
+	for {
+		if err := test(ctx, s, dir, only, out, o); err != nil && ctx.Err() == nil {
+			if exit, ok := errors.AsType[*exitError](err); !ok || exit.Err != nil {
+				fmt.Fprintf(s.err, "Error: %v\n", err)
+			}
+		}
+		fmt.Fprintf(s.err, "%s: waiting for a file to change; Ctrl-C ends\n", time.Now().Format(time.TimeOnly))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changes:
+		}
+		for quiet := false; !quiet; {
+			select {
+			case <-changes:
+			case <-time.After(settleFor):
+				quiet = true
+			}
+		}
+	}
 }
 
 func (o *testOutput) write(s streams, results []ruletest.Result, covered []ruletest.Covered) error {

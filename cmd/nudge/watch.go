@@ -17,9 +17,9 @@ import (
 // YAML files count, for the data folder and files that channels write may stand beside them.
 var watchedFolders = []string{"rules", "segments", "fences", "templates"}
 
-// watch tells of changes to the files of a workspace until ctx ends. The channel is nil where files
-// cannot be watched.
-func watch(ctx context.Context, dir string, log *slog.Logger) <-chan struct{} {
+// watch tells of changes to the files of a workspace that decide, or that are in other folders of it, until ctx ends.
+// The channel is nil where files cannot be watched.
+func watch(ctx context.Context, dir string, log *slog.Logger, others ...string) <-chan struct{} {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		log.Warn("files are not watched; send SIGHUP after a change", "error", err)
@@ -39,7 +39,8 @@ func watch(ctx context.Context, dir string, log *slog.Logger) <-chan struct{} {
 		})
 	}
 	add(dir)
-	for _, sub := range watchedFolders {
+	folders := slices.Concat(watchedFolders, others)
+	for _, sub := range folders {
 		addAll(filepath.Join(dir, sub))
 	}
 	changes := make(chan struct{}, 1)
@@ -53,7 +54,7 @@ func watch(ctx context.Context, dir string, log *slog.Logger) <-chan struct{} {
 				log.Warn("a change of a file may have gone unseen; send SIGHUP after a change", "error", err)
 				continue
 			case e := <-w.Events:
-				if !decides(dir, e.Name) {
+				if !isIn(dir, e.Name, folders) {
 					continue
 				}
 				if e.Has(fsnotify.Create) {
@@ -69,14 +70,14 @@ func watch(ctx context.Context, dir string, log *slog.Logger) <-chan struct{} {
 	return changes
 }
 
-// decides says whether a path in the workspace's folder may hold something that decides.
-func decides(dir, path string) bool {
+// isIn says whether a path in the workspace's folder is in one of these folders of it, or one of its own files.
+func isIn(dir, path string, folders []string) bool {
 	rel, err := filepath.Rel(dir, path)
 	if err != nil {
 		return true
 	}
 	first, _, below := strings.Cut(filepath.ToSlash(rel), "/")
-	if slices.Contains(watchedFolders, first) {
+	if slices.Contains(folders, first) {
 		return true
 	}
 	// Kubernetes swaps the link ..data.
