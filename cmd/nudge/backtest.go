@@ -145,7 +145,7 @@ It may run beside a running serve.`,
 				}
 			}
 			if page != "" {
-				if err := writePage(page, shown); err != nil {
+				if err := shown.WritePage(page); err != nil {
 					return failed(err)
 				}
 			}
@@ -199,7 +199,7 @@ func playRules(ctx context.Context, s streams, ws, data *workspace.Workspace, x 
 		}
 		bar := newProgressBar(s)
 		result, err = backtest.Run(ctx, backtest.Options{
-			Conn: store.Conn(), Database: store.Database(), Workspace: ws, From: from, To: to, Arrivals: backtest.Arrivals(x.arrivals), Every: x.every,
+			Conn: store.Conn(), Workspace: ws, From: from, To: to, Arrivals: backtest.Arrivals(x.arrivals), Every: x.every,
 			Now: time.Now, Row: row, Logger: slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn})),
 			Progress: func(p backtest.Progress) {
 				left := ""
@@ -213,21 +213,4 @@ func playRules(ctx context.Context, s streams, ws, data *workspace.Workspace, x 
 		return failed(err)
 	})
 	return result, err
-}
-
-// writePage writes the page beside its place, and puts it there when it is whole.
-func writePage(path string, r *backtest.Result) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".backtest-*")
-	if err != nil {
-		return fmt.Errorf("make %s: %w", path, err)
-	}
-	const readable = 0o644
-	err = errors.Join(r.Page(f), f.Chmod(readable), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(f.Name()))
-	}
-	return nil
 }

@@ -43,8 +43,7 @@ func AllArrivals() []string { return []string{string(Auto), string(Recorded), st
 
 // Options of Run. Conn and Workspace are required, and From < To.
 type Options struct {
-	Conn      driver.Conn
-	Database  string // "" is the connection's own
+	Conn      driver.Conn // to the database that holds the tables
 	Workspace *workspace.Workspace
 	// From and To bound the time that is played, [From, To), Unix ms: the rules go live at From.
 	From, To int64
@@ -75,12 +74,10 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.Database == "" {
-		if err := o.Conn.QueryRow(ctx, "SELECT currentDatabase()").Scan(&o.Database); err != nil {
-			return nil, fmt.Errorf("backtest: %w", err)
-		}
-	}
 	r := &run{o: o, began: o.Now(), now: o.From - 1}
+	if err := o.Conn.QueryRow(ctx, "SELECT currentDatabase()").Scan(&r.database); err != nil {
+		return nil, fmt.Errorf("backtest: %w", err)
+	}
 	if err := r.open(ctx); err != nil {
 		return nil, errors.Join(err, r.scratch.close(ctx))
 	}
@@ -88,7 +85,7 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	if err := r.play(ctx); err != nil {
 		return nil, err
 	}
-	if err := r.tally.goals(ctx, r.planner, o.Workspace); err != nil {
+	if err := r.tally.goals(ctx, r.planner); err != nil {
 		return nil, err
 	}
 	return r.result(), nil
@@ -99,6 +96,8 @@ type run struct {
 	o     Options
 	began time.Time
 	mode  Arrivals
+
+	database string // the connection's
 
 	timeline timeline
 	people   *people
@@ -126,7 +125,7 @@ func (r *run) open(ctx context.Context) (err error) {
 	if r.people, err = readPeople(ctx, o.Conn); err != nil {
 		return err
 	}
-	if r.scratch, err = openScratch(ctx, o.Conn, o.Database, ws, o.From, o.Now().UnixMilli()); err != nil {
+	if r.scratch, err = openScratch(ctx, o.Conn, r.database, ws, o.From, o.Now().UnixMilli()); err != nil {
 		return err
 	}
 	if err := r.openTimeline(ctx); err != nil {
@@ -134,7 +133,7 @@ func (r *run) open(ctx context.Context) (err error) {
 	}
 	r.people.move(r.timeline.position())
 	r.planner = plan.New(plan.Options{
-		Conn: o.Conn, Database: o.Database, Elsewhere: r.scratch.elsewhere(), Fixes: ws.Location,
+		Conn: o.Conn, Database: r.database, Elsewhere: r.scratch.elsewhere(), Fixes: ws.Location,
 		Fences: func() *geo.Fences { return ws.Fences }, Changed: r.people.Changed, Logger: o.Logger,
 	})
 	var asked engine.Planner = r.planner
@@ -190,7 +189,7 @@ func (r *run) openTimeline(ctx context.Context) error {
 		if then != nil {
 			r.timeline, r.mode = then, Recorded
 			var n uint64
-			if err := o.Conn.QueryRow(ctx, "SELECT count() FROM deliveries WHERE at >= "+sqlInstant(o.From)).Scan(&n); err != nil {
+			if err := o.Conn.QueryRow(ctx, "SELECT count() FROM deliveries WHERE at >= "+plan.Instant(o.From)).Scan(&n); err != nil {
 				return fmt.Errorf("look for messages of then: %w", err)
 			}
 			r.ledgered = n > 0
@@ -205,7 +204,7 @@ func (r *run) openTimeline(ctx context.Context) error {
 		"SELECT max(pos) FROM consents UNION ALL SELECT max(pos) FROM merges)").Scan(&last); err != nil {
 		return fmt.Errorf("read how far the store has come: %w", err)
 	}
-	table := sqlName(o.Database) + ".events"
+	table := "events"
 	if there, ok := r.scratch.elsewhere()["events"]; ok {
 		table = there
 	}
@@ -338,7 +337,7 @@ func (r *run) wake(ctx context.Context, now int64) error {
 	if !r.engine.Waits() || before == r.seen || r.mode == Recorded && before.pos == r.seen.pos {
 		return nil
 	}
-	people, err := r.timeline.reached(ctx, r.o.Conn, sqlName(r.o.Database), before, r.seen)
+	people, err := r.timeline.reached(ctx, r.o.Conn, before, r.seen)
 	if err != nil {
 		return fmt.Errorf("look for addresses and consents that came: %w", err)
 	}
@@ -449,7 +448,7 @@ func (r *run) tell(now int64) {
 // known is how many people the store knows.
 func (r *run) known(ctx context.Context) (int64, error) {
 	var n uint64
-	if err := r.o.Conn.QueryRow(ctx, "SELECT uniqExact(person) FROM "+sqlName(r.o.Database)+".identities").Scan(&n); err != nil {
+	if err := r.o.Conn.QueryRow(ctx, "SELECT uniqExact(person) FROM identities").Scan(&n); err != nil {
 		return 0, fmt.Errorf("count people: %w", err)
 	}
 	return int64(n), nil

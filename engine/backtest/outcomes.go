@@ -12,6 +12,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"nudge/engine/ledger"
+	"nudge/segments/plan"
 )
 
 // outcome is what became of one message: as the ledger has it of a message that was sent then too, else that the
@@ -100,7 +101,7 @@ func readOutcomes(ctx context.Context, conn driver.Conn, sends []*ledger.Decisio
 	for some := range slices.Chunk(sends, 2000) { // bounds the text of a query
 		var people, entries []string
 		for _, d := range some {
-			people, entries = append(people, strconv.FormatUint(uint64(d.Person), 10)), append(entries, sqlText(d.Entry))
+			people, entries = append(people, strconv.FormatUint(uint64(d.Person), 10)), append(entries, plan.Literal(d.Entry))
 		}
 		rows, err := conn.Query(ctx, "SELECT entry, channel, argMax(x.status, (seq, `index`)), toUnixTimestamp64Milli(argMax(x.at, (seq, `index`))) FROM deliveries AS x "+
 			"WHERE person IN ("+strings.Join(people, ", ")+") AND entry IN ("+strings.Join(entries, ", ")+") AND x.status NOT IN ('intent', 'retrying') GROUP BY entry, channel")

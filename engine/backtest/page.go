@@ -113,6 +113,15 @@ func (r *Result) Page(w io.Writer) error {
 	return nil
 }
 
+// WritePage writes the page to a file.
+func (r *Result) WritePage(path string) error {
+	w, err := createWhole(path)
+	if err != nil {
+		return err
+	}
+	return w.commit(r.Page(w.file))
+}
+
 // families are those that occur.
 func (r *Result) families() []family {
 	return slices.DeleteFunc(families(), func(f family) bool { return !slices.ContainsFunc(f.reasons, r.any) })

@@ -50,8 +50,7 @@ func newRow(d *ledger.Decision) *Row {
 
 // File takes rows in the format that its name ends in. It stands under its name when it is complete, behind Close.
 type File struct {
-	path   string
-	file   *os.File
+	whole
 	write  func(*Row) error
 	finish func() error
 }
@@ -69,11 +68,11 @@ func Create(path string) (*File, error) {
 	default:
 		return nil, fmt.Errorf("%s: the file's name ends in %s, which says its format", path, strings.Join(FileFormats(), ", "))
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), ".backtest-*")
+	w, err := createWhole(path)
 	if err != nil {
-		return nil, fmt.Errorf("make %s: %w", path, err)
+		return nil, err
 	}
-	f := &File{path: path, file: file}
+	f, file := &File{whole: w}, w.file
 	switch filepath.Ext(path) {
 	case ".csv":
 		f.csv(file)
@@ -129,24 +128,43 @@ func (f *File) Close() error {
 	if f.file == nil {
 		return nil
 	}
-	file := f.file
-	f.file = nil
+	return f.commit(f.finish())
+}
+
+// whole is a file that stands under its name when it is complete.
+type whole struct {
+	path string
+	file *os.File // beside it, nil when done
+}
+
+func createWhole(path string) (whole, error) {
+	file, err := os.CreateTemp(filepath.Dir(path), ".backtest-*")
+	if err != nil {
+		return whole{}, fmt.Errorf("make %s: %w", path, err)
+	}
+	return whole{path, file}, nil
+}
+
+// commit puts the file under its name, or drops it where writing it has failed.
+func (w *whole) commit(written error) error {
+	file := w.file
+	w.file = nil
 	const readable = 0o644
-	err := errors.Join(f.finish(), file.Chmod(readable), file.Close())
+	err := errors.Join(written, file.Chmod(readable), file.Close())
 	if err == nil {
-		err = os.Rename(file.Name(), f.path)
+		err = os.Rename(file.Name(), w.path)
 	}
 	if err != nil {
-		return fmt.Errorf("write %s: %w", f.path, errors.Join(err, os.Remove(file.Name())))
+		return fmt.Errorf("write %s: %w", w.path, errors.Join(err, os.Remove(file.Name())))
 	}
 	return nil
 }
 
 // Discard drops the file.
-func (f *File) Discard() {
-	if f.file != nil {
-		_ = f.file.Close()
-		_ = os.Remove(f.file.Name())
-		f.file = nil
+func (w *whole) Discard() {
+	if w.file != nil {
+		_ = w.file.Close()
+		_ = os.Remove(w.file.Name())
+		w.file = nil
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"nudge/engine/ledger"
 	"nudge/engine/workspace"
 	"nudge/events"
+	"nudge/events/clickhouse"
 	"nudge/segments"
 	"nudge/segments/plan"
 )
@@ -62,27 +63,27 @@ func openScratch(ctx context.Context, conn driver.Conn, database string, ws *wor
 	if err := dropStale(ctx, conn, prefix, now); err != nil {
 		return nil, err
 	}
-	s := &scratch{conn: conn, own: sqlName(database), name: sqlName(prefix + strconv.FormatInt(now, 10)), from: from, messages: messages}
+	s := &scratch{conn: conn, own: clickhouse.QuoteName(database), name: clickhouse.QuoteName(prefix + strconv.FormatInt(now, 10)), from: from, messages: messages}
 	ddl := []string{
 		"CREATE DATABASE " + s.name,
 		"CREATE TABLE " + s.name + ".dues (cond LowCardinality(String), at DateTime64(3, 'UTC'), person UInt64, value String, pos UInt64) ENGINE = MergeTree ORDER BY (cond, at, person, value)",
 	}
 	if messages {
 		var n uint64
-		err := conn.QueryRow(ctx, fmt.Sprintf("SELECT count() FROM %s.events WHERE kind = %d AND time >= %s", s.own, events.KindMessage, sqlInstant(from))).Scan(&n)
+		err := conn.QueryRow(ctx, fmt.Sprintf("SELECT count() FROM %s.events WHERE kind = %d AND time >= %s", s.own, events.KindMessage, plan.Instant(from))).Scan(&n)
 		if err != nil {
 			return nil, fmt.Errorf("look for messages of then: %w", err)
 		}
 		stored := "" // a filter costs a third of what a query does
 		if s.copies = n > 0; s.copies {
-			stored = fmt.Sprintf(" WHERE kind != %d OR time < %s", events.KindMessage, sqlInstant(from))
+			stored = fmt.Sprintf(" WHERE kind != %d OR time < %s", events.KindMessage, plan.Instant(from))
 		}
 		ddl = append(ddl,
 			"CREATE TABLE "+s.name+".messages ENGINE = MergeTree ORDER BY (person, time, pos) AS SELECT * FROM "+s.own+".events LIMIT 0",
 			fmt.Sprintf("CREATE VIEW %[1]s.events AS SELECT * FROM %[2]s.events%[3]s UNION ALL SELECT * FROM %[1]s.messages", s.name, s.own, stored))
 		if s.copies { // of messages that had been sent: they are opened in the time
 			ddl = append(ddl, fmt.Sprintf("INSERT INTO %s.messages SELECT * FROM %s.events WHERE kind = %d AND time >= %s AND strs['entry'] IN (SELECT entry FROM %s.decisions WHERE reason = 'send' AND at < %s)",
-				s.name, s.own, events.KindMessage, sqlInstant(from), s.own, sqlInstant(from)))
+				s.name, s.own, events.KindMessage, plan.Instant(from), s.own, plan.Instant(from)))
 		}
 	}
 	for _, sql := range ddl {
@@ -94,7 +95,7 @@ func openScratch(ctx context.Context, conn driver.Conn, database string, ws *wor
 }
 
 func dropStale(ctx context.Context, conn driver.Conn, prefix string, now int64) error {
-	rows, err := conn.Query(ctx, "SELECT name FROM system.databases WHERE startsWith(name, "+sqlText(prefix)+")")
+	rows, err := conn.Query(ctx, "SELECT name FROM system.databases WHERE startsWith(name, "+plan.Literal(prefix)+")")
 	if err != nil {
 		return fmt.Errorf("look for what other backtests have left: %w", err)
 	}
@@ -112,7 +113,7 @@ func dropStale(ctx context.Context, conn driver.Conn, prefix string, now int64) 
 		return fmt.Errorf("look for what other backtests have left: %w", err)
 	}
 	for _, name := range stale {
-		if err := conn.Exec(ctx, "DROP DATABASE IF EXISTS "+sqlName(name)); err != nil {
+		if err := conn.Exec(ctx, "DROP DATABASE IF EXISTS "+clickhouse.QuoteName(name)); err != nil {
 			return fmt.Errorf("drop what another backtest has left: %w", err)
 		}
 	}
@@ -153,10 +154,10 @@ func (s *scratch) copied(ctx context.Context, sends []*ledger.Decision) error {
 	for some := range slices.Chunk(sends, 2000) { // bounds the text of a query
 		var entries, people []string
 		for _, d := range some {
-			entries, people = append(entries, sqlText(d.Entry)), append(people, strconv.FormatUint(uint64(d.Person), 10))
+			entries, people = append(entries, plan.Literal(d.Entry)), append(people, strconv.FormatUint(uint64(d.Person), 10))
 		}
 		sql := fmt.Sprintf("INSERT INTO %s.messages SELECT * FROM %s.events WHERE kind = %d AND person IN (%s) AND time >= %s AND strs['entry'] IN (%s)",
-			s.name, s.own, events.KindMessage, strings.Join(people, ", "), sqlInstant(s.from), strings.Join(entries, ", "))
+			s.name, s.own, events.KindMessage, strings.Join(people, ", "), plan.Instant(s.from), strings.Join(entries, ", "))
 		if err := s.conn.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("copy what is stored of messages: %w", err)
 		}
@@ -203,8 +204,6 @@ func (s *scratch) took(ctx context.Context, told []outcome, pos events.Position)
 	return nil
 }
 
-func sqlName(name string) string { return "`" + strings.ReplaceAll(name, "`", "\\`") + "`" }
-
 // triggering is a planner whose `on:` rules hear what happened in a time, and not what arrived in it.
 type triggering struct {
 	*plan.Planner
@@ -217,7 +216,7 @@ func (t *triggering) Look(ctx context.Context, look segments.Look, fn func([]seg
 	if look.People != nil || look.Triggers != nil || len(look.Who) == 0 || look.Who[0].On() == nil {
 		return t.Planner.Look(ctx, look, fn) //nolint:wrapcheck // says what it was doing
 	}
-	rows, err := t.of.conn.Query(ctx, fmt.Sprintf("SELECT pos FROM %s WHERE %s AND time > %s AND time <= %s", t.of.events, t.of.triggers, sqlInstant(t.heard), sqlInstant(look.At)))
+	rows, err := t.of.conn.Query(ctx, fmt.Sprintf("SELECT pos FROM %s WHERE %s AND time > %s AND time <= %s", t.of.events, t.of.triggers, plan.Instant(t.heard), plan.Instant(look.At)))
 	if err != nil {
 		return fmt.Errorf("look for what `on:` rules hear: %w", err)
 	}

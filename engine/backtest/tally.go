@@ -110,12 +110,7 @@ type ruleTally struct {
 // person is what somebody was part of, by rule.
 type person struct {
 	entered, sent set
-	last          []sent // the newest message of each rule
-}
-
-type sent struct {
-	rule int
-	at   int64
+	last          []int // rules that have sent them something that takes room under caps, the newest last
 }
 
 type set []uint64
@@ -137,7 +132,6 @@ func (s set) each(fn func(i int)) {
 
 // entry is one that may get another answer.
 type entry struct {
-	rule   int
 	day    string
 	reason ledger.Reason
 	left   int // outcomes that have not come
@@ -178,7 +172,7 @@ func (t *tally) decided(d *ledger.Decision) {
 	i := t.index[d.Rule]
 	e := t.open[d.Entry]
 	if e == nil {
-		e = &entry{rule: i, day: time.UnixMilli(d.Entered).In(t.ws.Zone).Format(time.DateOnly)}
+		e = &entry{day: time.UnixMilli(d.Entered).In(t.ws.Zone).Format(time.DateOnly)}
 		t.open[d.Entry] = e
 		r.entries++
 		r.day(e.day).Entries++
@@ -206,8 +200,7 @@ func (t *tally) decided(d *ledger.Decision) {
 		if d.Category == rules.Transactional { // it takes no room under a cap
 			break
 		}
-		p.last = slices.DeleteFunc(p.last, func(s sent) bool { return s.rule == i })
-		p.last = append(p.last, sent{i, d.At})
+		p.last = append(slices.DeleteFunc(p.last, func(rule int) bool { return rule == i }), i)
 	default:
 	}
 	t.close(d.Entry, e, d.Open || d.Reason == ledger.Held)
@@ -220,7 +213,7 @@ func (t *tally) lostTo(p *person, d *ledger.Decision) Lost {
 	}
 	out := Lost{Cap: d.By}
 	if n := len(p.last); n > 0 {
-		out.To = t.rules[p.last[n-1].rule].name
+		out.To = t.rules[p.last[n-1]].name
 	}
 	return out
 }
@@ -259,12 +252,12 @@ func (r *ruleTally) day(day string) *Day {
 }
 
 // goals finds what followed the messages.
-func (t *tally) goals(ctx context.Context, history report.History, ws *workspace.Workspace) error {
+func (t *tally) goals(ctx context.Context, history report.History) error {
 	var touches []report.Touch
 	for _, r := range t.rules {
 		touches = append(touches, r.touches...)
 	}
-	return report.Credit(ctx, history, ws, touches, func(touch *report.Touch, first bool, value float64) { //nolint:wrapcheck // says what it was doing
+	return report.Credit(ctx, history, t.ws, touches, func(touch *report.Touch, first bool, value float64) { //nolint:wrapcheck // says what it was doing
 		r := t.rule(touch.Rule)
 		r.value += value
 		if first {

@@ -13,6 +13,7 @@ import (
 
 	"nudge/engine/workspace"
 	"nudge/events"
+	"nudge/segments/plan"
 )
 
 // never is later than everything.
@@ -28,7 +29,7 @@ type timeline interface {
 	// position is up to where the store has everything, of what is passed.
 	position() events.Position
 	// reached lists whom an address, a consent or a zone became known of between two passes.
-	reached(ctx context.Context, conn driver.Conn, database string, before, now moment) ([]events.PersonID, error)
+	reached(ctx context.Context, conn driver.Conn, before, now moment) ([]events.PersonID, error)
 	// zoneOrder is the column of zones and traits by which a zone becomes known, and how far it is.
 	zoneOrder() (column string, known func(now int64) int64)
 }
@@ -67,7 +68,10 @@ func readRecorded(ctx context.Context, conn driver.Conn, ws *workspace.Workspace
 	const late = int64(time.Hour / time.Millisecond) // after the begin of the time
 	var n, begin uint64
 	var first int64
-	err := conn.QueryRow(ctx, fmt.Sprintf("SELECT count(), toUnixTimestamp64Milli(min(t1)), maxIf(p1, t1 < %s) FROM ticks WHERE t1 <= %s", sqlInstant(from), sqlInstant(to))).Scan(&n, &first, &begin)
+	// A tick of an instant before the time may have run in it, where the instant had been missed: its position is no
+	// sign of where the time begins.
+	err := conn.QueryRow(ctx, fmt.Sprintf("WITH (SELECT minIf(p1, t1 >= %[1]s) FROM ticks WHERE t1 <= %[2]s) AS ran SELECT count(), toUnixTimestamp64Milli(min(t1)), maxIf(p1, t1 < %[1]s AND (ran = 0 OR p1 <= ran)) "+
+		"FROM ticks WHERE t1 <= %[2]s", plan.Instant(from), plan.Instant(to))).Scan(&n, &first, &begin)
 	if err != nil {
 		return nil, fmt.Errorf("read the ticks of then: %w", err)
 	}
@@ -78,7 +82,7 @@ func readRecorded(ctx context.Context, conn driver.Conn, ws *workspace.Workspace
 	r := &recorded{begin: events.Position(begin)}
 	// Ticks of one position ran in the order of their instants, arrivals first.
 	rows, err := conn.Query(ctx, fmt.Sprintf("SELECT toUnixTimestamp64Milli(t1) AS t, startsWith(id, 'a') AS arrival, p1, groupUniqArrayArray(rules) FROM ticks "+
-		"WHERE t1 >= %s AND t1 <= %s GROUP BY t, arrival, p1 ORDER BY p1, t, arrival DESC", sqlInstant(from-late), sqlInstant(to)))
+		"WHERE t1 >= %s AND t1 <= %s GROUP BY t, arrival, p1 ORDER BY p1, t, arrival DESC", plan.Instant(from-late), plan.Instant(to)))
 	if err != nil {
 		return nil, fmt.Errorf("read the ticks of then: %w", err)
 	}
@@ -132,7 +136,7 @@ func readRecorded(ctx context.Context, conn driver.Conn, ws *workspace.Workspace
 // received: for instants at which no tick ran.
 func (r *recorded) readBetween(ctx context.Context, conn driver.Conn, from, to int64) error {
 	rows, err := conn.Query(ctx, fmt.Sprintf("SELECT toInt64(toUnixTimestamp(toStartOfMinute(received_at)) + 60) * 1000 AS minute, max(pos) FROM events "+
-		"WHERE received_at >= %s AND received_at < %s GROUP BY minute ORDER BY minute", sqlInstant(from), sqlInstant(to)))
+		"WHERE received_at >= %s AND received_at < %s GROUP BY minute ORDER BY minute", plan.Instant(from), plan.Instant(to)))
 	if err != nil {
 		return fmt.Errorf("read when events were received: %w", err)
 	}
@@ -182,8 +186,8 @@ func (r *recorded) pass(now int64, all bool) (p passed) {
 
 func (r *recorded) position() events.Position { return max(r.begin, r.to) }
 
-func (r *recorded) reached(ctx context.Context, conn driver.Conn, database string, before, now moment) ([]events.PersonID, error) {
-	list, err := readReached(ctx, conn, database, fmt.Sprintf("pos > %d AND pos <= %d", uint64(before.pos), uint64(now.pos)))
+func (r *recorded) reached(ctx context.Context, conn driver.Conn, before, now moment) ([]events.PersonID, error) {
+	list, err := readReached(ctx, conn, fmt.Sprintf("pos > %d AND pos <= %d", uint64(before.pos), uint64(now.pos)))
 	out := make([]events.PersonID, len(list))
 	for i, x := range list {
 		out[i] = x.person
@@ -198,10 +202,10 @@ type reached struct {
 }
 
 // readReached lists by time of whom a row that meets a condition says how they are reached.
-func readReached(ctx context.Context, conn driver.Conn, database, condition string) ([]reached, error) {
+func readReached(ctx context.Context, conn driver.Conn, condition string) ([]reached, error) {
 	var parts []string
 	for _, from := range []string{"devices WHERE ", "consents WHERE ", "zones WHERE ", fmt.Sprintf("events WHERE event = '' AND kind = %d AND ", events.KindIdentify)} {
-		parts = append(parts, "SELECT toUnixTimestamp64Milli(time) AS t, person FROM "+database+"."+from+condition)
+		parts = append(parts, "SELECT toUnixTimestamp64Milli(time) AS t, person FROM "+from+condition)
 	}
 	rows, err := conn.Query(ctx, "SELECT DISTINCT t, person FROM ("+strings.Join(parts, " UNION ALL ")+") ORDER BY t, person")
 	if err != nil {
@@ -251,7 +255,7 @@ func newHappened(conn driver.Conn, table string, ws *workspace.Workspace, end ev
 	var names []string
 	for _, r := range ws.Rules {
 		if r.On != nil {
-			names = append(names, sqlText(r.On.Event))
+			names = append(names, plan.Literal(r.On.Event))
 		}
 	}
 	if len(names) > 0 {
@@ -288,7 +292,7 @@ func (h *happened) next(ctx context.Context) (int64, error) {
 		h.read = max(h.read, next-next%earFor)
 		to := h.read + ahead
 		rows, err := h.conn.Query(ctx, fmt.Sprintf("SELECT DISTINCT toInt64(toUnixTimestamp(toStartOfMinute(time)) + 60) * 1000 AS minute FROM %s WHERE %s AND time >= %s AND time < %s ORDER BY minute",
-			h.events, h.triggers, sqlInstant(h.read), sqlInstant(to)))
+			h.events, h.triggers, plan.Instant(h.read), plan.Instant(to)))
 		if err != nil {
 			return 0, fmt.Errorf("look for what `on:` rules hear: %w", err)
 		}
@@ -310,7 +314,7 @@ func (h *happened) next(ctx context.Context) (int64, error) {
 // nextTrigger is when the first of what is not read yet happened.
 func (h *happened) nextTrigger(ctx context.Context) (at int64, any bool, err error) {
 	var n uint64
-	err = h.conn.QueryRow(ctx, fmt.Sprintf("SELECT count(), toUnixTimestamp64Milli(min(time)) FROM %s WHERE %s AND time >= %s", h.events, h.triggers, sqlInstant(h.read))).Scan(&n, &at)
+	err = h.conn.QueryRow(ctx, fmt.Sprintf("SELECT count(), toUnixTimestamp64Milli(min(time)) FROM %s WHERE %s AND time >= %s", h.events, h.triggers, plan.Instant(h.read))).Scan(&n, &at)
 	if err != nil {
 		return 0, false, fmt.Errorf("look for what `on:` rules hear: %w", err)
 	}
@@ -326,11 +330,11 @@ func (h *happened) pass(now int64, _ bool) passed {
 }
 
 // reached reads a day ahead: a query for each step would cost more than all else.
-func (h *happened) reached(ctx context.Context, conn driver.Conn, database string, before, now moment) ([]events.PersonID, error) {
+func (h *happened) reached(ctx context.Context, conn driver.Conn, before, now moment) ([]events.PersonID, error) {
 	if now.at > h.readUpTo || before.at < h.readFrom {
 		h.readFrom, h.readUpTo = before.at, max(now.at, before.at+ahead)
 		var err error
-		if h.addressed, err = readReached(ctx, conn, database, fmt.Sprintf("time > %s AND time <= %s", sqlInstant(h.readFrom), sqlInstant(h.readUpTo))); err != nil {
+		if h.addressed, err = readReached(ctx, conn, fmt.Sprintf("time > %s AND time <= %s", plan.Instant(h.readFrom), plan.Instant(h.readUpTo))); err != nil {
 			return nil, err
 		}
 	}
@@ -347,13 +351,4 @@ func (h *happened) reached(ctx context.Context, conn driver.Conn, database strin
 
 func (h *happened) zoneOrder() (string, func(int64) int64) {
 	return "toUnixTimestamp64Milli(time)", func(now int64) int64 { return now }
-}
-
-// sqlInstant writes Unix milliseconds as a DateTime64.
-func sqlInstant(ms int64) string {
-	return fmt.Sprintf("fromUnixTimestamp64Milli(toInt64(%d), 'UTC')", ms)
-}
-
-func sqlText(s string) string {
-	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
 }

@@ -33,7 +33,7 @@ func (s *Store) SetCheckpoint(ctx context.Context, reader string, pos events.Pos
 // (traits), they are all there if the reader wrote them with one INSERT of at most a million rows:
 // into a table without partitions that is one part, which is stored whole or not at all.
 func (s *Store) PresentAbove(ctx context.Context, table string, pos events.Position) (map[events.Position]bool, error) {
-	rows, err := s.conn.Query(ctx, fmt.Sprintf("SELECT pos FROM %s WHERE pos > %d", quoteName(table), uint64(pos)))
+	rows, err := s.conn.Query(ctx, fmt.Sprintf("SELECT pos FROM %s WHERE pos > %d", QuoteName(table), uint64(pos)))
 	if err != nil {
 		return nil, fmt.Errorf("read what %s has above %s: %w", table, pos, err)
 	}

@@ -107,7 +107,7 @@ func (l Layout) words() template.FuncMap {
 			if l.Cluster == "" {
 				return ""
 			}
-			return " ON CLUSTER " + quoteName(l.Cluster)
+			return " ON CLUSTER " + QuoteName(l.Cluster)
 		},
 		// local is the name of the table that holds the rows of a sharded table.
 		"local": l.local,
@@ -131,7 +131,7 @@ func (l Layout) words() template.FuncMap {
 				return ""
 			}
 			return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s ON CLUSTER %s AS %s\nENGINE = Distributed(%s, currentDatabase(), '%s', intHash64(person))",
-				table, quoteName(l.Cluster), l.local(table), quote(l.Cluster), l.local(table))
+				table, QuoteName(l.Cluster), l.local(table), quote(l.Cluster), l.local(table))
 		},
 		// everywhere is the engine of a small table that every node has as a whole.
 		"everywhere": func(table string) string {
@@ -230,7 +230,7 @@ func (s *Store) Migrate(ctx context.Context, l Layout) error {
 	}
 	on := ""
 	if l.Cluster != "" {
-		on = " ON CLUSTER " + quoteName(l.Cluster)
+		on = " ON CLUSTER " + QuoteName(l.Cluster)
 	}
 	words := l.words()
 	engine := words["everywhere"].(func(string) string)("schema_migrations")
@@ -298,7 +298,7 @@ func (s *Store) retain(ctx context.Context, l Layout) error {
 	}
 	on := ""
 	if l.Cluster != "" {
-		on = " ON CLUSTER " + quoteName(l.Cluster)
+		on = " ON CLUSTER " + QuoteName(l.Cluster)
 	}
 	for _, table := range tables {
 		plain := strings.TrimSuffix(table.Name, "_local")
@@ -312,14 +312,14 @@ func (s *Store) retain(ctx context.Context, l Layout) error {
 			}
 			for _, column := range values.columns {
 				made := definition(table.Made, column)
-				changes = append(changes, l.retention(strings.Contains(made, " TTL "), made, values.since, "MODIFY COLUMN "+quoteName(column)+" "))
+				changes = append(changes, l.retention(strings.Contains(made, " TTL "), made, values.since, "MODIFY COLUMN "+QuoteName(column)+" "))
 			}
 		}
 		for _, change := range changes {
 			if change == "" {
 				continue
 			}
-			if err := s.conn.Exec(ctx, "ALTER TABLE "+quoteName(table.Name)+on+" "+change); err != nil {
+			if err := s.conn.Exec(ctx, "ALTER TABLE "+QuoteName(table.Name)+on+" "+change); err != nil {
 				return fmt.Errorf("migrate: retention of %s: %w", table.Name, err)
 			}
 		}
@@ -345,7 +345,7 @@ func (l Layout) retention(has bool, made, since, what string) string {
 
 // definition is what the text of a table says of a column.
 func definition(table, column string) string {
-	_, rest, _ := strings.Cut(table, quoteName(column)+" ")
+	_, rest, _ := strings.Cut(table, QuoteName(column)+" ")
 	for _, next := range []string{", `", ", INDEX ", ") ENGINE"} {
 		rest, _, _ = strings.Cut(rest, next)
 	}
@@ -356,6 +356,7 @@ func quote(s string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
 }
 
-func quoteName(s string) string {
+// QuoteName writes the name of a database or table as SQL has it.
+func QuoteName(s string) string {
 	return "`" + strings.NewReplacer(`\`, `\\`, "`", "\\`").Replace(s) + "`"
 }

@@ -29,7 +29,7 @@ func (s *Store) tune(ctx context.Context, l Layout) error {
 	}
 	on := ""
 	if l.Cluster != "" {
-		on = " ON CLUSTER " + quoteName(l.Cluster)
+		on = " ON CLUSTER " + QuoteName(l.Cluster)
 	}
 	for table, sharded := range tuned {
 		if sharded {

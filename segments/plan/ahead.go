@@ -323,16 +323,16 @@ func (m moment) crossedSQL(ask []needed) []string {
 	}
 	for _, r := range ranges {
 		between := func(column string) string {
-			return fmt.Sprintf("x.%[1]s >= %[2]s AND x.%[1]s <= %[3]s", column, instant(r.from), instant(r.to))
+			return fmt.Sprintf("x.%[1]s >= %[2]s AND x.%[1]s <= %[3]s", column, Instant(r.from), Instant(r.to))
 		}
 		names := make([]string, 0, len(byRange[r]))
 		for _, x := range byRange[r] {
-			names = append(names, literal(x.name))
+			names = append(names, Literal(x.name))
 		}
 		in := " IN (" + strings.Join(names, ", ") + ") AND "
 		switch r.of {
 		case ofApp:
-			if slices.Contains(names, literal("*")) {
+			if slices.Contains(names, Literal("*")) {
 				add("events", "x.kind IN (1, 3, 4) AND "+between("time"))
 			} else {
 				add("events", "x.event"+in+"x.kind IN (1, 3, 4) AND "+between("time"))

@@ -24,7 +24,7 @@ func (l *look) arrivedBounds(alias string, maxAge int64, triggers []events.Posit
 	// What is dated a little ahead is judged when it arrives: nothing would look at it again.
 	out := []string{fmt.Sprintf("%[1]s.pos > %[2]d AND %[1]s.pos <= %[3]d", alias, l.After, l.UpTo), "bitAnd(" + alias + ".flags, 1) = 0"}
 	if maxAge > 0 {
-		out = append(out, alias+".time > "+instant(l.At-maxAge))
+		out = append(out, alias+".time > "+Instant(l.At-maxAge))
 	}
 	return out
 }
@@ -96,7 +96,7 @@ func (l *look) arrivalsSQL(on *segments.On, triggers []events.Position, h *heard
 	from, person, bounds := l.moment.from("events", "e", people)
 	bounds = append(append(bounds, named([]source{onSource(on)})...), l.arrivedBounds("e", on.MaxAge, triggers)...)
 	if h != nil { // the order of a person's rows is by time: so theirs are found in it
-		bounds = append(bounds, "e.time >= "+instant(h.from), "e.time <= "+instant(h.to))
+		bounds = append(bounds, "e.time >= "+Instant(h.from), "e.time <= "+Instant(h.to))
 	}
 	value := "''"
 	if on.By != "" {

@@ -28,7 +28,7 @@ func BenchmarkLook(b *testing.B) {
 				map('price', (cityHash64(number, 5) %% 10000) / 100) AS m, map('gift', number %% 7 = 0),
 				concat('{"product_id":"', s['product_id'], '","category":"', s['category'], '","cart_id":"', s['cart_id'], '","price":', toString(m['price']), '}'),
 				'{"ip":"1.2.3.4","library":{"name":"analytics.js","version":"1"}}'
-			FROM numbers(%d, %d)`, max(n/10, 1), instant(t0), at, min(1_000_000, n-at)))
+			FROM numbers(%d, %d)`, max(n/10, 1), Instant(t0), at, min(1_000_000, n-at)))
 	}
 	w.exec("INSERT INTO identities (kind, id, person, pos, time) SELECT 'user', toString(person), person, person, min(time) FROM events GROUP BY person")
 	w.exec("OPTIMIZE TABLE events FINAL")

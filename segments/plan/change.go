@@ -324,9 +324,9 @@ func streamsFilter[T any](streams map[stream]T) string {
 		case ofAnything:
 			return "1"
 		case ofApp:
-			app = append(app, literal(s.name))
+			app = append(app, Literal(s.name))
 		case ofMessages:
-			ours = append(ours, literal(s.name))
+			ours = append(ours, Literal(s.name))
 		case ofIdentify:
 			ways = append(ways, "x.kind = 2")
 		default:
@@ -335,7 +335,7 @@ func streamsFilter[T any](streams map[stream]T) string {
 	slices.Sort(app)
 	slices.Sort(ours)
 	switch {
-	case slices.Contains(app, literal("*")):
+	case slices.Contains(app, Literal("*")):
 		ways = append(ways, "x.kind IN (1, 3, 4)")
 	case len(app) > 0:
 		ways = append(ways, "x.kind IN (1, 3, 4) AND x.event IN ("+strings.Join(app, ", ")+")")

@@ -17,13 +17,13 @@ import (
 func happened(event, message string) string {
 	switch {
 	case message == "*":
-		return all("kind = 7", "event = "+literal(event), "bitAnd(flags, 8) = 0")
+		return all("kind = 7", "event = "+Literal(event), "bitAnd(flags, 8) = 0")
 	case message != "":
-		return all("kind = 7", "event = "+literal(event), "bitAnd(flags, 8) = 0", "strs['rule'] = "+literal(message))
+		return all("kind = 7", "event = "+Literal(event), "bitAnd(flags, 8) = 0", "strs['rule'] = "+Literal(message))
 	case event == "*":
-		return all("kind IN (1, 3, 4)", "event != "+literal(events.LocationUpdated))
+		return all("kind IN (1, 3, 4)", "event != "+Literal(events.LocationUpdated))
 	}
-	return all("kind IN (1, 3, 4)", "event = "+literal(event))
+	return all("kind IN (1, 3, 4)", "event = "+Literal(event))
 }
 
 // counts is the condition under which a row counts for a feature.

@@ -186,7 +186,7 @@ func (f *fold) long(column string, isRead func(condition) bool) string {
 		if c.event == "*" {
 			return column
 		}
-		names = append(names, literal(c.event))
+		names = append(names, Literal(c.event))
 	}
 	if len(names) == 0 {
 		return "''"

@@ -25,7 +25,7 @@ func (p *Planner) Occurrences(ctx context.Context, people []events.PersonID, nam
 	m := p.moment(at, uint64(upTo), 0, canonical)
 	literals := make([]string, len(names))
 	for i, n := range names {
-		literals[i] = literal(n)
+		literals[i] = Literal(n)
 	}
 	out := map[events.PersonID][]segments.Occurrence{}
 	read := func(only []uint64) error {

@@ -180,7 +180,7 @@ func (a *asker) events(ctx context.Context) uint64 {
 	var rows uint64
 	database := "currentDatabase()"
 	if a.p.database != "" {
-		database = literal(strings.Trim(a.p.database, "`."))
+		database = Literal(strings.Trim(a.p.database, "`."))
 	}
 	sql := "SELECT sum(total_rows) FROM system.tables WHERE database = " + database + " AND name = 'events' AND engine LIKE '%MergeTree'"
 	err := a.run(ctx, sql, func(scan func(dest ...any) error) error {
@@ -271,8 +271,8 @@ func (m moment) table(name string) string {
 // The instants that a DateTime64(3) can hold, Unix ms: the years 1900 to 2299.
 const oldest, newest = -2208988800000, 10413791999999
 
-// instant writes Unix milliseconds as a DateTime64(3), clamped to what the store can hold.
-func instant(ms int64) string {
+// Instant writes Unix milliseconds as a DateTime64(3), clamped to what the store can hold.
+func Instant(ms int64) string {
 	return fmt.Sprintf("fromUnixTimestamp64Milli(toInt64(%d), 'UTC')", min(max(ms, oldest), newest))
 }
 
@@ -280,10 +280,10 @@ func instant(ms int64) string {
 func (m moment) bounds(alias string, after int64) []string {
 	out := []string{
 		fmt.Sprintf("%s.pos <= %d", alias, m.upTo),
-		fmt.Sprintf("%s.time <= %s", alias, instant(m.at)),
+		fmt.Sprintf("%s.time <= %s", alias, Instant(m.at)),
 	}
 	if after != math.MinInt64 {
-		out = append(out, fmt.Sprintf("%s.time > %s", alias, instant(after)))
+		out = append(out, fmt.Sprintf("%s.time > %s", alias, Instant(after)))
 	}
 	return out
 }

@@ -101,7 +101,7 @@ func leaf(p *segments.Pred, l, r value) string {
 	case segments.PredMatches, segments.PredNotMatches:
 		pattern, _ := p.R.Lit.(string)
 		// ClickHouse lets a dot match a newline unless told otherwise.
-		match := "match(" + l.str + ", " + literal("(?-s)"+pattern) + ")"
+		match := "match(" + l.str + ", " + Literal("(?-s)"+pattern) + ")"
 		if p.Op == segments.PredNotMatches {
 			match = "NOT " + match
 		}

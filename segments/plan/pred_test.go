@@ -253,7 +253,7 @@ func FuzzLiteral(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		var got string
 		var length uint64
-		err := a.query(context.Background(), "SELECT "+literal(s)+", length("+literal(s)+")", func(scan func(...any) error) error { return scan(&got, &length) })
+		err := a.query(context.Background(), "SELECT "+Literal(s)+", length("+Literal(s)+")", func(scan func(...any) error) error { return scan(&got, &length) })
 		require.NoError(t, err)
 		require.Equal(t, s, got)
 		require.Equal(t, uint64(len(s)), length)

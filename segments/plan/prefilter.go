@@ -120,7 +120,7 @@ func (p *prefilter) values(o *segments.Operand) ([]value, bool) {
 // trait is the newest token of a trait, ” when there is none.
 func (p *prefilter) trait(key string) string {
 	p.rows.trait(key)
-	return p.named("argMaxIf(trait, tp, kind = 255 AND event = " + literal(key) + ")")
+	return p.named("argMaxIf(trait, tp, kind = 255 AND event = " + Literal(key) + ")")
 }
 
 // jsonRoot is the value of a JSON token that is a document of its own, ” when there is none.

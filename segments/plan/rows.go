@@ -161,7 +161,7 @@ func named(sources []source) []string {
 			app = true
 		}
 		any = any || s.message == "" && s.event == "*"
-		if name := literal(s.event); !slices.Contains(names, name) {
+		if name := Literal(s.event); !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
@@ -213,7 +213,7 @@ func (m moment) personRows(need rowsNeeded, read map[string]bool, conds *conditi
 	if len(need.traits) > 0 {
 		keys := make([]string, len(need.traits))
 		for i, key := range need.traits {
-			keys[i] = literal(key)
+			keys[i] = Literal(key)
 		}
 		row("traits", "x", "toUnixTimestamp64Milli(x.time)", "x.key", "x.value", kindTrait, "x.key IN ("+strings.Join(keys, ", ")+")")
 	}

@@ -8,9 +8,9 @@ import (
 	"nudge/segments"
 )
 
-// literal writes a string as a ClickHouse literal. Every byte that is not plain printable ASCII is
+// Literal writes a string as a ClickHouse literal. Every byte that is not plain printable ASCII is
 // escaped, so that neither the server's parser nor anything between here and there can be misled.
-func literal(s string) string {
+func Literal(s string) string {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
 	b.Grow(len(s) + 2)
@@ -123,7 +123,7 @@ func never(condition string) string {
 func literalValue(lit any) value {
 	switch x := lit.(type) {
 	case string:
-		return value{str: literal(x), isStr: "1"}
+		return value{str: Literal(x), isStr: "1"}
 	case bool:
 		if x {
 			return value{bool: "true", isBool: "1"}
@@ -152,7 +152,7 @@ func number(x int64) value {
 
 // mapValue is a property by its path in the flattened maps.
 func mapValue(path, declared string) value {
-	k := literal(path)
+	k := Literal(path)
 	has := func(m string) string { return "mapContains(" + m + ", " + k + ")" }
 	get := func(m string) string { return m + "[" + k + "]" }
 	v := value{
@@ -203,7 +203,7 @@ func jsonValues(doc, path string) []value {
 	for _, keys := range splits(path) {
 		parts := []string{doc}
 		for _, key := range keys {
-			parts = append(parts, literal(key))
+			parts = append(parts, Literal(key))
 		}
 		args := strings.Join(parts, ", ")
 		kind := "toString(JSONType(" + args + "))"
