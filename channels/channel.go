@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"time"
 )
 
@@ -64,6 +65,12 @@ type Tester interface {
 	Test(ctx context.Context) error
 }
 
+// Served is implemented by channels that need something of ours to be fetched, as browsers fetch
+// the scripts for their pushes. The handler answers the paths under /web/ of nudge's own endpoint.
+type Served interface {
+	Handler() http.Handler
+}
+
 // Class says what a failed attempt means; it is a metric label and a report column.
 type Class string
 
@@ -91,7 +98,10 @@ type DeliveryError struct {
 	// Since is when, by the provider, a dead address died (APNs says it with 410); zero if it does
 	// not say. A device that was seen after it has come back and is not to be retired.
 	Since time.Time
-	Err   error
+	// OptedOut says that the person has told the provider to send them no more (STOP to a text message): the
+	// sender records it as a consent withdrawn for the channel.
+	OptedOut bool
+	Err      error
 }
 
 // Error implements error.
@@ -139,8 +149,20 @@ type Spec struct {
 	Needs string
 	// Platforms of device tokens that the adapter serves, for Kind "push".
 	Platforms []string
-	// MaxPayload is the provider's limit in bytes, 0 for none.
-	MaxPayload  int
+	// Takes tells by its form whether a token is one of this adapter's, where several serve the same
+	// platform; nil takes all. Tokens in rule tests have no form, so it does not decide who can be
+	// reached, only which adapter sends.
+	Takes func(token string) bool
+	// MaxPayload is the most of a message that the provider takes, in Unit; 0 for no limit.
+	MaxPayload int
+	// LimitField is the config's whole number that stands for MaxPayload where it is given, "" for a limit that
+	// is the provider's alone; its default is MaxPayload.
+	LimitField string
+	// Unit is what MaxPayload counts, where it is not bytes: "segments" of an SMS.
+	Unit string
+	// Measure is how much of MaxPayload a message takes, counted as the provider does on what Send makes of
+	// it, whatever the address. An error is the one with which Send would refuse it. Required with MaxPayload.
+	Measure     func(*Message) (int, error)
 	Batch       int // at least 1
 	Concurrency int // Send calls at once
 	Repeat      Repeat
@@ -162,6 +184,8 @@ type Answer struct {
 	Code   string // the provider's reason, "" for any other with this status
 	Class  Class  // "" means accepted
 	About  string
+	// OptedOut is DeliveryError.OptedOut.
+	OptedOut bool
 }
 
 // Options is what a constructor gets.

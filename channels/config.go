@@ -36,6 +36,14 @@ func (spec Spec) Check(config map[string]any) Problems {
 	return check(spec.Config, config, written)
 }
 
+// With is the spec of an adapter with a config as written: its limit is the config's.
+func (spec Spec) With(config map[string]any) Spec {
+	if n, ok := number(config[spec.LimitField]); ok && spec.LimitField != "" && n >= 1 && n == float64(int(n)) {
+		spec.MaxPayload = int(n)
+	}
+	return spec
+}
+
 // Sources is where Resolve finds secrets.
 type Sources struct {
 	Env  func(name string) (string, bool)

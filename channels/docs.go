@@ -2,6 +2,7 @@ package channels
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"strconv"
@@ -19,7 +20,7 @@ func WriteDocs(w io.Writer, set Set) error {
 			kind += ", or any other"
 		}
 		fmt.Fprintf(&out, "| [`%s`](#%s) | %s | %s | %s | %s | %s |\n",
-			spec.Name, spec.Name, kind, reach(spec), atOnce(spec), limit(spec.MaxPayload), repeat(spec.Repeat))
+			spec.Name, spec.Name, kind, reach(spec), atOnce(spec), limit(spec), repeat(spec.Repeat))
 	}
 	for _, spec := range set.List() {
 		writeAdapter(&out, spec)
@@ -36,12 +37,13 @@ const docsHead = `# Channels
 <!-- Written from the adapters' specs by: go test ./channels/all -update -->
 
 A channel is how a message reaches a person. A rule names a kind (` + "`push`, `webhook`" + `, …); nudge.yaml says
-which adapters serve it, and the device decides between those of one kind (iOS by ` + "`apns`" + `, Android and
-browsers by ` + "`fcm`" + `). One ` + "`push`" + ` in a rule serves them all: an adapter passes over fields that its
+which adapters serve it, and the device decides between those of one kind (iOS by ` + "`apns`" + `, Android by ` + "`fcm`" + `,
+browsers by ` + "`webpush`" + ` or, where the Firebase SDK registered them, by ` + "`fcm`" + `). One ` + "`push`" + ` in a rule serves them all: an adapter passes over fields that its
 platform does not have.
 
 Secrets never stand in a file of the workspace: a secret field is ` + "`{env: NAME}` or `{file: PATH}`" + `. They
-are not logged, and neither they nor whole device tokens are ever part of an error.
+are not logged, and neither they nor whole device tokens and addresses are ever part of an error. What
+to set up for e-mail, in nudge.yaml and in DNS: [e-mail](email.md).
 
 What an answer of a provider means:
 
@@ -49,7 +51,7 @@ What an answer of a provider means:
 | --- | --- | --- |
 | ` + "`temporary`" + ` | the network, a timeout, an error at the provider | tried again with backoff; Retry-After is honoured |
 | ` + "`rate_limit`" + ` | too fast | tried again after Retry-After |
-| ` + "`address`" + ` | the address is dead | it is retired and never tried again |
+| ` + "`address`" + ` | the address is dead | never tried again, and a device's token is retired; a number stays in its trait, and the next message tries it |
 | ` + "`message`" + ` | the provider refuses this message | never tried again |
 | ` + "`credentials`" + ` | our set-up is wrong | tried again slowly; the breaker opens |
 | ` + "`cancelled`" + ` | given up by us; the provider may have accepted it | tried again: the id is the same |
@@ -80,7 +82,11 @@ func writeAdapter(out *bytes.Buffer, spec Spec) {
 		if a.Code != "" {
 			code = "`" + a.Code + "`"
 		}
-		fmt.Fprintf(out, "| %s | %s | %s | %s |\n", status, code, class, cell(a.About))
+		about := a.About
+		if a.OptedOut {
+			about += "; their consent for the channel is recorded as withdrawn"
+		}
+		fmt.Fprintf(out, "| %s | %s | %s | %s |\n", status, code, class, cell(about))
 	}
 }
 
@@ -123,11 +129,15 @@ func atOnce(spec Spec) string {
 }
 
 // limit words a payload limit.
-func limit(bytes int) string {
-	if bytes == 0 {
+func limit(spec Spec) string {
+	if spec.MaxPayload == 0 {
 		return "–"
 	}
-	return strconv.Itoa(bytes) + " bytes"
+	limit := strconv.Itoa(spec.MaxPayload) + " " + cmp.Or(spec.Unit, "bytes")
+	if spec.LimitField != "" {
+		limit += ", or `" + spec.LimitField + "`"
+	}
+	return limit
 }
 
 // repeat words what a repeat does.

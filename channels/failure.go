@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -107,6 +108,11 @@ func Classify(table []Answer, status int, code string) Class {
 		}
 	}
 	return best
+}
+
+// OptedOut says whether a provider's table has the code for people who want no more.
+func OptedOut(table []Answer, code string) bool {
+	return code != "" && slices.ContainsFunc(table, func(a Answer) bool { return a.OptedOut && a.Code == code })
 }
 
 // RetryAfter reads a Retry-After header: seconds or an HTTP date; 0 where there is none, none that

@@ -36,6 +36,9 @@ func PushFields(names ...string) []Field {
 		{Name: "channel_id", Type: "string", Template: true, Example: "offers", About: "the app's notification channel (Android)"},
 		{Name: "click_action", Type: "string", Template: true, Example: "OPEN_CART", About: "the activity that a tap opens (Android)"},
 		{Name: "icon", Type: "string", Template: true, Example: "ic_cart", About: "a drawable (Android) or an image's URL (web)"},
+		{Name: "badge_icon", Type: "string", Template: true, Example: "https://shop.example/badge.png", About: "the small image of one colour that stands for the site where there is little room (web)"},
+		{Name: "require_interaction", Type: "bool", Example: "true", About: "stays until the person does something with it (web)"},
+		{Name: "urgency", Type: "string", Example: "low", About: "very-low, low, normal or high: whether a device that saves power is woken; by default normal, and high for transactional messages (web)"},
 		{Name: "color", Type: "string", Template: true, Example: "#ff6600", About: "accent colour as #rrggbb (Android)"},
 	}
 	var fields []Field

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"nudge/internal/suggest"
@@ -114,6 +115,12 @@ func (spec Spec) wellFormed() error {
 		return errors.New("it has no constructor")
 	case spec.Batch < 1 || spec.Concurrency < 1:
 		return fmt.Errorf("batch (%d) and concurrency (%d) must be at least 1", spec.Batch, spec.Concurrency)
+	case spec.MaxPayload > 0 && spec.Measure == nil:
+		return errors.New("it has a limit, and does not measure messages")
+	case spec.LimitField != "" && !slices.ContainsFunc(spec.Config, func(f Field) bool {
+		return f.Name == spec.LimitField && f.Type == "int" && f.Default == strconv.Itoa(spec.MaxPayload)
+	}):
+		return fmt.Errorf("the limit's field %q is no int of the config whose default is %d", spec.LimitField, spec.MaxPayload)
 	case spec.Repeat != RepeatHarmless && spec.Repeat != RepeatDoubles:
 		return fmt.Errorf("repeat must be %q or %q, not %q", RepeatHarmless, RepeatDoubles, spec.Repeat)
 	}

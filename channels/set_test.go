@@ -64,12 +64,17 @@ func TestSet(t *testing.T) {
 
 func TestSetRefusesMalformedSpecs(t *testing.T) {
 	for name, mend := range map[string]func(*channels.Spec){
-		"the name must match":    func(s *channels.Spec) { s.Name = "Web Push" },
-		"it has no kind":         func(s *channels.Spec) { s.Kind = "" },
-		"it has no constructor":  func(s *channels.Spec) { s.New = nil },
-		"must be at least 1":     func(s *channels.Spec) { s.Batch = 0 },
-		"repeat must be":         func(s *channels.Spec) { s.Repeat = "" },
-		`type "text" is none of`: func(s *channels.Spec) { s.Config = []channels.Field{{Name: "a", Type: "text"}} },
+		"the name must match":   func(s *channels.Spec) { s.Name = "Web Push" },
+		"it has no kind":        func(s *channels.Spec) { s.Kind = "" },
+		"it has no constructor": func(s *channels.Spec) { s.New = nil },
+		"must be at least 1":    func(s *channels.Spec) { s.Batch = 0 },
+		"repeat must be":        func(s *channels.Spec) { s.Repeat = "" },
+		"does not measure":      func(s *channels.Spec) { s.MaxPayload = 4 },
+		`field "connections" is no int of the config whose default is 3`: func(s *channels.Spec) {
+			s.MaxPayload, s.LimitField, s.Measure = 3, "connections", func(*channels.Message) (int, error) { return 0, nil }
+		},
+		`field "timeout" is no int`: func(s *channels.Spec) { s.LimitField = "timeout" },
+		`type "text" is none of`:    func(s *channels.Spec) { s.Config = []channels.Field{{Name: "a", Type: "text"}} },
 		`field "a": malformed or`: func(s *channels.Spec) {
 			s.Message = []channels.Field{{Name: "a", Type: "int"}, {Name: "a", Type: "int"}}
 		},
@@ -79,6 +84,27 @@ func TestSetRefusesMalformedSpecs(t *testing.T) {
 			s := spec("apns")
 			mend(&s)
 			require.ErrorContains(t, set.Add(s), name)
+		})
+	}
+}
+
+func TestTheConfigSetsTheLimit(t *testing.T) {
+	limited := spec("texts")
+	limited.MaxPayload, limited.LimitField = 4, "connections"
+	for name, c := range map[string]struct {
+		spec   channels.Spec
+		config map[string]any
+		want   int
+	}{
+		"not given":            {limited, map[string]any{}, 4},
+		"given":                {limited, map[string]any{"connections": int64(7)}, 7},
+		"not a number":         {limited, map[string]any{"connections": "many"}, 4},
+		"not a whole one":      {limited, map[string]any{"connections": 1.5}, 4},
+		"no limit at all":      {limited, map[string]any{"connections": 0}, 4},
+		"the provider's alone": {spec("texts"), map[string]any{"connections": 7, "": 7}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, c.want, c.spec.With(c.config).MaxPayload)
 		})
 	}
 }

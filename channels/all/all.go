@@ -6,10 +6,15 @@ import (
 
 	"nudge/channels"
 	"nudge/channels/apns"
+	"nudge/channels/chat"
+	"nudge/channels/email"
 	"nudge/channels/fcm"
 	"nudge/channels/file"
+	"nudge/channels/sns"
 	"nudge/channels/stdout"
+	"nudge/channels/twilio"
 	"nudge/channels/webhook"
+	"nudge/channels/webpush"
 )
 
 // Set returns a new set of all adapters.
@@ -17,10 +22,15 @@ func Set() (channels.Set, error) {
 	var set channels.Set
 	for _, spec := range []channels.Spec{
 		apns.Spec(),
+		chat.Spec(),
+		email.Spec(),
 		fcm.Spec(),
 		file.Spec(),
+		sns.Spec(),
 		stdout.Spec(),
+		twilio.Spec(),
 		webhook.Spec(),
+		webpush.Spec(),
 	} {
 		if err := set.Add(spec); err != nil {
 			return channels.Set{}, fmt.Errorf("listing the channel adapters: %w", err)

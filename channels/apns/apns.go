@@ -57,6 +57,7 @@ func Spec() channels.Spec {
 		Needs:       "token",
 		Platforms:   []string{"ios"},
 		MaxPayload:  maxPayload,
+		Measure:     measure,
 		Batch:       batch,
 		Concurrency: concurrency,
 		Repeat:      channels.RepeatHarmless,

@@ -1,7 +1,6 @@
 package apns_test
 
 import (
-	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -59,39 +57,9 @@ func benchAdapter(b *testing.B, delay time.Duration) {
 	channel, err := spec.New(channels.Options{Config: raw, Now: time.Now})
 	require.NoError(b, err)
 	defer func() { require.NoError(b, channel.(channels.Closer).Close()) }()
-	batch := make([]channels.Message, spec.Batch)
-	for i := range batch {
-		batch[i] = channeltest.Message(i)
-	}
-	for _, r := range channel.Send(b.Context(), batch) { // connections stand
-		require.NoError(b, r.Err)
-	}
-	var left atomic.Int64
-	left.Store(int64(b.N))
-	b.ReportAllocs()
-	cpu := cpuTime()
-	b.ResetTimer()
-	var group sync.WaitGroup
-	for range spec.Concurrency {
-		group.Go(func() {
-			for {
-				n := min(left.Add(-int64(len(batch)))+int64(len(batch)), int64(len(batch)))
-				if n <= 0 {
-					return
-				}
-				for _, r := range channel.Send(context.Background(), batch[:n]) {
-					if r.Err != nil {
-						b.Error(r.Err)
-						return
-					}
-				}
-			}
-		})
-	}
-	group.Wait()
-	b.StopTimer()
-	report(b, cpu, s)
-	require.EqualValues(b, b.N+len(batch), s.Accepted())
+	channeltest.Bench(b, spec, channel, channeltest.Message)
+	b.ReportMetric(float64(s.Connections()), "connections")
+	require.EqualValues(b, b.N+spec.Batch, s.Accepted())
 }
 
 func benchLibrary(b *testing.B, delay time.Duration) {
@@ -119,7 +87,7 @@ func benchLibrary(b *testing.B, delay time.Duration) {
 	var left atomic.Int64
 	left.Store(int64(b.N))
 	b.ReportAllocs()
-	cpu := cpuTime()
+	cpu := channeltest.CPUTime()
 	b.ResetTimer()
 	var group sync.WaitGroup
 	for range workers {
@@ -147,16 +115,6 @@ func trust(client *apns2.Client, s *apnsd.Server) {
 // report gives pushes a second and the CPU of both sides a push.
 func report(b *testing.B, before time.Duration, s *apnsd.Server) {
 	b.Helper()
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pushes/s")
-	b.ReportMetric(float64((cpuTime()-before).Microseconds())/float64(b.N), "cpu-µs/push")
+	channeltest.ReportRate(b, before)
 	b.ReportMetric(float64(s.Connections()), "connections")
-}
-
-// cpuTime is what this process has used.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

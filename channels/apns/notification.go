@@ -89,6 +89,12 @@ func (c *channel) notification(m *channels.Message) (*apns2.Notification, error)
 	return n, nil
 }
 
+// measure is how many bytes of Apple's limit a message takes.
+func measure(m *channels.Message) (int, error) {
+	b, err := body(m)
+	return len(b), err
+}
+
 // body makes the payload.
 func body(m *channels.Message) ([]byte, error) {
 	var p payload

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -34,6 +35,9 @@ type Kit struct {
 	// Cases is the retry table: the provider's answers and what each must mean. nil for adapters
 	// without a provider.
 	Cases []Case
+	// Statuses are what the provider says instead, where it does not speak HTTP: its own for each of
+	// HTTP's 400, 403, 500, 502 and 503. The tests of Retry-After are HTTP's alone.
+	Statuses map[int]int
 	// Patience is what RetryAfter must be after a 429 that does not say; 0 leaves it to the sender.
 	Patience time.Duration
 }
@@ -69,6 +73,9 @@ func (k Kit) Run(t *testing.T) {
 	t.Run("empty batch", k.testEmpty)
 	t.Run("cancelled before", k.testCancelledBefore)
 	t.Run("concurrency", k.testConcurrency)
+	if k.Spec.MaxPayload > 0 && k.Spec.Unit == "" {
+		t.Run("measures", k.testMeasure)
+	}
 	if k.Cases == nil {
 		return
 	}
@@ -76,7 +83,9 @@ func (k Kit) Run(t *testing.T) {
 	t.Run("answers have cases", k.testTableIsWhole)
 	t.Run("partial failures", k.testPartial)
 	t.Run("stable key", k.testStableKey)
-	t.Run("retry after", k.testRetryAfter)
+	if k.Statuses == nil {
+		t.Run("retry after", k.testRetryAfter)
+	}
 	t.Run("cancel mid-send", k.testCancelMidSend)
 	t.Run("timeout", k.testTimeout)
 	t.Run("deadline", k.testDeadline)
@@ -87,6 +96,14 @@ func (k Kit) Run(t *testing.T) {
 	t.Run("nobody there", k.testNobody)
 	t.Run("no secret in errors", k.testSecrets)
 	t.Run("never retries by itself", k.testNoRetry)
+}
+
+// fault is one that the kit names by HTTP's status, in the provider's own words.
+func (k Kit) fault(f provider.Fault) provider.Fault {
+	if own, ok := k.Statuses[f.Status]; ok {
+		f.Status = own
+	}
+	return f
 }
 
 // bench is one adapter opened against one provider.
@@ -198,6 +215,30 @@ func (k Kit) testConfig(t *testing.T) {
 	require.NoError(t, err)
 	_, err = k.Spec.New(channels.Options{Config: raw, Stdout: io.Discard, Now: time.Now, Dir: t.TempDir()})
 	require.ErrorContains(t, err, "surely_not_a_field is not a field")
+}
+
+// testMeasure holds what the spec measures and what Send takes together: the limit is sent, a byte more is refused.
+func (k Kit) testMeasure(t *testing.T) {
+	b := k.open(t, nil)
+	m := k.Message(1)
+	i := slices.IndexFunc(k.Spec.Message, func(f channels.Field) bool { return f.Type == "string" && f.Template && m.Text(f.Name) != "" })
+	require.GreaterOrEqual(t, i, 0, "no text to lengthen")
+	name := k.Spec.Message[i].Name
+	short, err := k.Spec.Measure(&m)
+	require.NoError(t, err)
+	m.Fields = maps.Clone(m.Fields)
+	m.Fields[name] = m.Text(name) + strings.Repeat("x", k.Spec.MaxPayload-short)
+	size, err := k.Spec.Measure(&m)
+	require.NoError(t, err)
+	require.Equal(t, k.Spec.MaxPayload, size)
+	require.Empty(t, class(b.send(t, m)[0]))
+	m.Fields[name] = m.Text(name) + "x"
+	require.Equal(t, channels.ClassMessage, class(b.send(t, m)[0]))
+	nowhere := m
+	nowhere.Address = channels.Address{}
+	size, err = k.Spec.Measure(&nowhere)
+	require.NoError(t, err)
+	require.Equal(t, k.Spec.MaxPayload+1, size, "an address makes a message longer")
 }
 
 func (k Kit) testOrder(t *testing.T) {

@@ -25,11 +25,11 @@ func (k Kit) testSecrets(t *testing.T) {
 		"hang":     {Hang: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b.Log.Script(func(provider.Request) provider.Fault { return fault })
+			b.Log.Script(func(provider.Request) provider.Fault { return k.fault(fault) })
 			m := k.Message(7)
 			r := b.send(t, m)[0]
 			require.Error(t, r.Err)
-			requireSilent(t, r.Err, append(slices.Clone(secrets), m.Address.Token, m.Signed)...)
+			requireSilent(t, r.Err, append(slices.Clone(secrets), m.Address.Token, m.Address.Email, m.Address.Phone, m.Signed)...)
 		})
 	}
 	t.Run("cancelled", func(t *testing.T) {
@@ -40,7 +40,7 @@ func (k Kit) testSecrets(t *testing.T) {
 		go func() { done <- b.channel.Send(ctx, []channels.Message{m}) }()
 		await(t, b.Log.Hung())
 		cancel()
-		requireSilent(t, await(t, done)[0].Err, append(slices.Clone(secrets), m.Address.Token, m.Signed)...)
+		requireSilent(t, await(t, done)[0].Err, append(slices.Clone(secrets), m.Address.Token, m.Address.Email, m.Address.Phone, m.Signed)...)
 	})
 	t.Run("the channel itself", func(t *testing.T) {
 		// No log line that prints a config may show it either.

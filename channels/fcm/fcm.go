@@ -57,7 +57,9 @@ func Spec() channels.Spec {
 			"collapse", "silent", "ttl", "channel_id", "click_action", "icon", "color"),
 		Needs:       "token",
 		Platforms:   []string{"android", "web"},
+		Takes:       isRegistration,
 		MaxPayload:  maxPayload,
+		Measure:     measure,
 		Batch:       batch,
 		Concurrency: concurrency,
 		Repeat:      channels.RepeatHarmless,
@@ -65,6 +67,12 @@ func Spec() channels.Spec {
 		Tried:       "Tried against a local server that follows Google's documentation (HTTP/2, OAuth service accounts, the v1 API's validation, limits and error codes). Not tried against Google's servers: that takes a Firebase project.",
 		New:         open,
 	}
+}
+
+// isRegistration says whether a token may be Google's: it is not the base64url of a JSON object,
+// which a browser's own subscription is.
+func isRegistration(token string) bool {
+	return !strings.HasPrefix(token, "eyJ") || strings.Contains(token, ":")
 }
 
 // settings is the config.

@@ -28,6 +28,28 @@ func build(m *channels.Message) (*messaging.Message, error) {
 	if m.Address.Token == "" || len(m.Address.Token) > 4096 || strings.ContainsAny(m.Address.Token, " \t\r\n") {
 		return nil, refuse(channels.ClassAddress, "INVALID_ARGUMENT", "%s is not a registration token", channels.ShortToken(m.Address.Token))
 	}
+	out, err := content(m)
+	if err != nil {
+		return nil, err
+	}
+	if size := sizeOf(out); size > maxPayload {
+		return nil, refuse(channels.ClassMessage, "INVALID_ARGUMENT", "the payload has %d bytes, Google takes %d: shorten the texts or the data", size, maxPayload)
+	}
+	out.Token = m.Address.Token
+	return out, nil
+}
+
+// measure is how many bytes of Google's limit a message takes.
+func measure(m *channels.Message) (int, error) {
+	out, err := content(m)
+	if err != nil {
+		return 0, err
+	}
+	return sizeOf(out), nil
+}
+
+// content is what is sent, but for whom it goes to.
+func content(m *channels.Message) (*messaging.Message, error) {
 	ttl, err := m.Lifetime()
 	if err != nil {
 		return nil, err
@@ -41,7 +63,7 @@ func build(m *channels.Message) (*messaging.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &messaging.Message{Token: m.Address.Token, Data: data}
+	out := &messaging.Message{Data: data}
 	if m.Address.Platform == "web" {
 		out.Webpush, err = webpush(m, actions, ttl)
 	} else {
@@ -55,9 +77,6 @@ func build(m *channels.Message) (*messaging.Message, error) {
 		if *out.Notification == (messaging.Notification{}) {
 			return nil, refuse(channels.ClassMessage, "INVALID_ARGUMENT", "there is nothing to show: give a title, a body or an image, or say silent: true")
 		}
-	}
-	if size := sizeOf(out); size > maxPayload {
-		return nil, refuse(channels.ClassMessage, "INVALID_ARGUMENT", "the payload has %d bytes, Google takes %d: shorten the texts or the data", size, maxPayload)
 	}
 	return out, nil
 }

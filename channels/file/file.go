@@ -38,14 +38,14 @@ func Spec() channels.Spec {
 
 // Line is one message in the file.
 type Line struct {
-	At      time.Time         `json:"at"`
-	Key     string            `json:"key"`
-	Address Address           `json:"address"`
-	Fields  map[string]any    `json:"fields"`
-	About   map[string]string `json:"about,omitempty"`
-	Signed  string            `json:"message_id,omitempty"`
-	TTL     float64           `json:"ttl_seconds,omitempty"`
-	Urgent  bool              `json:"urgent,omitempty"`
+	At      time.Time         `json:"at"`                    // when it was written
+	Key     string            `json:"key"`                   // the same of a message that is written again
+	Address Address           `json:"address"`               // whom it is for
+	Fields  map[string]any    `json:"fields"`                // of the message, by their names
+	About   map[string]string `json:"about,omitempty"`       // rule, entry and the like, by name
+	Signed  string            `json:"message_id,omitempty"`  // with which the app reports an open or a click
+	TTL     float64           `json:"ttl_seconds,omitempty"` // how long it is worth something
+	Urgent  bool              `json:"urgent,omitempty"`      // it is not to be held back to spare a battery
 }
 
 // Address is channels.Address as JSON.

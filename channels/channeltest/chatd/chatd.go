@@ -1,0 +1,150 @@
+// Package chatd is a local server that answers as Slack, Discord, Telegram, Teams, ntfy, Gotify and
+// Mattermost document it.
+package chatd
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"time"
+
+	"nudge/channels/channeltest/provider"
+)
+
+// Config is a server's set-up.
+type Config struct {
+	// Service is which one it is: one of Services.
+	Service string
+	Now     func() time.Time
+}
+
+// Server is a service on this machine. Its Log has every post; the services give messages no ids of the
+// sender's, so it knows one by the #word that its text holds.
+type Server struct {
+	*provider.Log
+	CA      *provider.CA
+	config  Config
+	service service
+	http    *httptest.Server
+}
+
+// service is what differs between them.
+type service struct {
+	// url is the service URL; own says that it leads to the server by itself.
+	url func(s *Server) string
+	own bool
+	// path is where posts go.
+	path string
+	// post judges a post, whose body is JSON.
+	post func(r *http.Request, body map[string]any) provider.Answer
+	// ask judges every other request.
+	ask func(r *http.Request) provider.Answer
+	// refuse is the service's error with a status and a reason of its own.
+	refuse func(status int, code string) provider.Answer
+}
+
+// Services are the names of the services, sorted.
+func Services() []string {
+	return []string{"discord", "gotify", "mattermost", "ntfy", "slack", "slack-bot", "teams", "telegram"}
+}
+
+// services are the services by name.
+func services() map[string]service {
+	return map[string]service{
+		"discord": discord(), "gotify": gotify(), "mattermost": mattermost(), "ntfy": ntfy(),
+		"slack": slack(), "slack-bot": slackBot(), "teams": teams(), "telegram": telegram(),
+	}
+}
+
+// Start begins to serve over TLS.
+func Start(c Config) (*Server, error) {
+	svc, ok := services()[c.Service]
+	if !ok {
+		return nil, fmt.Errorf("there is no local server for %q", c.Service)
+	}
+	ca, err := provider.NewCA(c.Now())
+	if err != nil {
+		return nil, err
+	}
+	cert, err := ca.Server()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Log: provider.NewLog(), CA: ca, config: c, service: svc}
+	s.http = httptest.NewUnstartedServer(s)
+	s.http.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	s.http.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that go away are expected
+	s.http.StartTLS()
+	return s, nil
+}
+
+// Settings is a config for the adapter, secrets resolved.
+func (s *Server) Settings() map[string]any {
+	config := map[string]any{"url": s.service.url(s), "ca": string(s.CA.PEM)}
+	if !s.service.own {
+		config["host"] = s.http.URL
+	}
+	return config
+}
+
+// address is host and port.
+func (s *Server) address() string { return strings.TrimPrefix(s.http.URL, "https://") }
+
+// Close ends the server and its connections.
+func (s *Server) Close() {
+	s.http.CloseClientConnections()
+	s.http.Close()
+}
+
+// word is how a message is known.
+var word = regexp.MustCompile(`#([^\s"\\*]+)`)
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := func(body []byte) string {
+		if found := word.FindSubmatch(body); found != nil {
+			return string(found[1])
+		}
+		return ""
+	}
+	none := func([]byte) string { return "" }
+	s.Serve(w, r, s.config.Now(), id, none, func(body []byte) provider.Answer { return s.judge(r, body) }, s.service.refuse)
+}
+
+// judge is what the service does with a request.
+func (s *Server) judge(r *http.Request, raw []byte) provider.Answer {
+	if r.Method != http.MethodPost || r.URL.Path != s.service.path {
+		return s.service.ask(r)
+	}
+	var body map[string]any
+	if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") || json.Unmarshal(raw, &body) != nil {
+		return s.service.refuse(http.StatusBadRequest, "")
+	}
+	return s.service.post(r, body)
+}
+
+// answer is one with a JSON body.
+func answer(status int, code string, body any) provider.Answer {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return provider.Answer{Status: http.StatusInternalServerError}
+	}
+	return provider.Answer{Status: status, Code: code, Header: http.Header{"Content-Type": {"application/json"}}, Body: raw}
+}
+
+// plain is one with a text.
+func plain(status int, code, text string) provider.Answer {
+	return provider.Answer{Status: status, Code: code, Header: http.Header{"Content-Type": {"text/plain"}}, Body: []byte(text)}
+}
+
+// text is a field of a body that is one.
+func text(body map[string]any, name string) string {
+	value, _ := body[name].(string)
+	return value
+}

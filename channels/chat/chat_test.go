@@ -1,0 +1,373 @@
+package chat_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"nudge/channels"
+	"nudge/channels/channeltest"
+	"nudge/channels/channeltest/chatd"
+	"nudge/channels/channeltest/provider"
+	"nudge/channels/chat"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// start begins a local service and returns a config for it.
+func start(t testing.TB, service string, now func() time.Time) (*chatd.Server, map[string]any) {
+	t.Helper()
+	server, err := chatd.Start(chatd.Config{Service: service, Now: now})
+	require.NoError(t, err)
+	t.Cleanup(server.Close)
+	return server, server.Settings()
+}
+
+func open(t testing.TB, config map[string]any) channels.Channel {
+	t.Helper()
+	raw, err := json.Marshal(config)
+	require.NoError(t, err)
+	channel, err := chat.Spec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, channel.(channels.Closer).Close()) })
+	return channel
+}
+
+// message is one whose text holds the word by which the local server knows it.
+func message(i int) channels.Message {
+	m := channeltest.Message(i)
+	m.Fields["body"] = "They have left a full cart. #" + m.Key
+	return m
+}
+
+// labels are how the table of answers names the services.
+var labels = map[string]string{
+	"discord": "Discord", "gotify": "Gotify", "mattermost": "Mattermost", "ntfy": "ntfy",
+	"slack": "Slack", "slack-bot": "Slack", "teams": "Teams", "telegram": "Telegram",
+}
+
+// answersOf are the lines of the table that a service gives, those of every service among them.
+func answersOf(service string) []channels.Answer {
+	var out []channels.Answer
+	for _, a := range chat.Spec().Answers {
+		of, _, named := strings.Cut(a.About, ": ")
+		for _, label := range labels {
+			if named && of == label && label != labels[service] {
+				named, of = false, "another"
+			}
+		}
+		if of != "another" {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func TestConformance(t *testing.T) {
+	for _, service := range chatd.Services() {
+		t.Run(service, func(t *testing.T) {
+			patience := time.Duration(chatd.PatienceOf(service)) * time.Millisecond
+			one := func(status int, code string, class channels.Class) channeltest.Case {
+				c := channeltest.Case{Name: fmt.Sprintf("%d %s", status, code), Fault: provider.Fault{Status: status, Code: code}, Class: class}
+				if status == http.StatusTooManyRequests {
+					c.After = patience
+				}
+				return c
+			}
+			var cases []channeltest.Case
+			for _, a := range answersOf(service) {
+				c := one(a.Status, a.Code, a.Class)
+				c.Code = a.Code
+				if a.Status == 0 { // Slack's words: a bot gets them with 200, a webhook with one or another status
+					c.Fault.Status = http.StatusForbidden
+					if service == "slack-bot" {
+						c.Fault.Status = http.StatusOK
+						c.Fault.Body = fmt.Appendf(nil, `{"ok":false,"error":%q}`, a.Code)
+					}
+				}
+				cases = append(cases, c)
+			}
+			for status, class := range map[int]channels.Class{
+				302: channels.ClassCredential, 307: channels.ClassCredential, 402: channels.ClassMessage, 406: channels.ClassMessage,
+				422: channels.ClassMessage, 425: channels.ClassTemporary, 502: channels.ClassTemporary, 503: channels.ClassTemporary, 504: channels.ClassTemporary,
+			} {
+				cases = append(cases, one(status, "", class))
+			}
+			later := one(503, "", channels.ClassTemporary)
+			later.Name, later.After, later.Fault.Header = "503 with Retry-After", 30*time.Second, http.Header{"Retry-After": {"30"}}
+			page := one(404, "", channels.ClassCredential)
+			page.Name, page.Code, page.Fault.Body = "404 page", "404", []byte("<html>Not here</html>")
+			cases = append(cases, later, page)
+			spec := chat.Spec()
+			spec.Answers = answersOf(service)
+			channeltest.Kit{
+				Spec: spec,
+				Start: func(t *testing.T, now func() time.Time) channeltest.Provider {
+					server, config := start(t, service, now)
+					return channeltest.Provider{Config: config, Log: server.Log, Stop: server.Close}
+				},
+				Message:  message,
+				ID:       func(key string) string { return key },
+				Cases:    cases,
+				Patience: patience,
+			}.Run(t)
+		})
+	}
+}
+
+func TestAnswersNameTheirService(t *testing.T) {
+	seen := map[string]bool{}
+	for _, a := range chat.Spec().Answers {
+		of, _, named := strings.Cut(a.About, ": ")
+		if a.Code != "" {
+			require.True(t, named && slices.Contains(slices.Collect(maps.Values(labels)), of), "%d %s", a.Status, a.Code)
+		}
+		line := fmt.Sprint(a.Status, a.Code)
+		require.False(t, seen[line], "%s is there twice", line)
+		seen[line] = true
+	}
+}
+
+// full is a message with everything.
+func full() channels.Message {
+	return channels.Message{Key: "k1", Fields: map[string]any{
+		"title": "Ann <b> & \n Bo have @everyone 😀", "body": "Line 1 <!channel>\nLine 2 @all", "link": "https://crm.shop.example/?a=1&b=2",
+		"priority": "urgent", "data": map[string]any{"plan": "pro", "seats": 3.0}, "cart": "17", "actions": []any{map[string]any{"id": "a", "title": "A"}}, "html": "<p>no</p>",
+	}}
+}
+
+func TestPosts(t *testing.T) {
+	for service, want := range map[string]string{
+		"slack":     `{"text":"*Ann &lt;b&gt; &amp; Bo have @everyone 😀*\nLine 1 &lt;!channel&gt;\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3\n<https://crm.shop.example/?a=1&amp;b=2>"}`,
+		"slack-bot": `{"channel":"C0000TEST","text":"*Ann &lt;b&gt; &amp; Bo have @everyone 😀*\nLine 1 &lt;!channel&gt;\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3\n<https://crm.shop.example/?a=1&amp;b=2>"}`,
+		"discord":   `{"content":"**Ann <b> & Bo have @everyone 😀**\nLine 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3\nhttps://crm.shop.example/?a=1&b=2","allowed_mentions":{"parse":[]}}`,
+		"telegram": `{"chat_id":-1001234567890,"message_thread_id":17,"text":"Ann <b> & Bo have @everyone 😀\nLine 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3\nhttps://crm.shop.example/?a=1&b=2",
+			"entities":[{"type":"bold","offset":0,"length":30}]}`,
+		"teams": `{"type":"message","attachments":[{"contentType":"application/vnd.microsoft.card.adaptive","contentUrl":null,"content":{
+			"$schema":"http://adaptivecards.io/schemas/adaptive-card.json","type":"AdaptiveCard","version":"1.4","body":[
+				{"type":"TextBlock","text":"Ann <b> & Bo have @everyone 😀","wrap":true,"weight":"Bolder","size":"Medium"},
+				{"type":"TextBlock","text":"Line 1 <!channel>\n\nLine 2 @all","wrap":true},
+				{"type":"FactSet","facts":[{"title":"cart","value":"17"},{"title":"plan","value":"pro"},{"title":"seats","value":"3"}]}],
+			"actions":[{"type":"Action.OpenUrl","title":"Open","url":"https://crm.shop.example/?a=1&b=2"}]}}]}`,
+		"ntfy": `{"topic":"team-alerts","title":"Ann <b> & Bo have @everyone 😀","message":"Line 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3","click":"https://crm.shop.example/?a=1&b=2","priority":5}`,
+		"gotify": `{"title":"Ann <b> & Bo have @everyone 😀","message":"Line 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3","priority":10,
+			"extras":{"client::notification":{"click":{"url":"https://crm.shop.example/?a=1&b=2"}}}}`,
+		"mattermost": `{"channel":"alerts","username":"nudge","priority":{"priority":"urgent"},
+			"text":"**Ann <b> & Bo have @everyone 😀**\nLine 1 <!channel>\nLine 2 @` + "\u200b" + `all\ncart: 17\nplan: pro\nseats: 3\nhttps://crm.shop.example/?a=1&b=2"}`,
+	} {
+		t.Run(service, func(t *testing.T) {
+			server, config := start(t, service, time.Now)
+			require.NoError(t, open(t, config).Send(t.Context(), []channels.Message{full()})[0].Err)
+			require.JSONEq(t, want, string(server.Received()[0].Body))
+		})
+	}
+}
+
+func TestProviderIDs(t *testing.T) {
+	for service, want := range map[string]string{
+		"slack": "", "slack-bot": "1503435956.000247", "discord": "1234567890123456789", "telegram": "365", "teams": "", "ntfy": "sPs71M8A2T", "gotify": "25", "mattermost": "",
+	} {
+		_, config := start(t, service, time.Now)
+		require.Equal(t, channels.Result{ProviderID: want}, open(t, config).Send(t.Context(), []channels.Message{full()})[0], service)
+	}
+}
+
+func TestMessages(t *testing.T) {
+	for _, c := range []struct {
+		name, service string
+		fields        map[string]any
+		urgent        bool
+		want, code    string
+	}{
+		{"a title alone", "ntfy", map[string]any{"title": "Hi"}, false, `{"topic":"team-alerts","message":"Hi","priority":3}`, ""},
+		{"a link alone", "gotify", map[string]any{"link": "https://x.example"}, false, `{"message":"https://x.example","extras":{"client::notification":{"click":{"url":"https://x.example"}}}}`, ""},
+		{"a link alone as a card", "teams", map[string]any{"link": "https://x.example"}, false, `{"type":"message","attachments":[{"contentType":"application/vnd.microsoft.card.adaptive","contentUrl":null,"content":{
+			"$schema":"http://adaptivecards.io/schemas/adaptive-card.json","type":"AdaptiveCard","version":"1.4","body":[{"type":"TextBlock","text":"https://x.example","wrap":true}],
+			"actions":[{"type":"Action.OpenUrl","title":"Open","url":"https://x.example"}]}}]}`, ""},
+		{"an e-mail", "slack", map[string]any{"subject": "Hi", "text": "Text", "html": "<p>Text</p>"}, false, `{"text":"*Hi*\nText"}`, ""},
+		{"low has no sound", "discord", map[string]any{"body": "Hi", "priority": "low"}, false, `{"content":"Hi","flags":4096,"allowed_mentions":{"parse":[]}}`, ""},
+		{"low has no sound at Telegram", "telegram", map[string]any{"body": "Hi", "priority": "low"}, false, `{"chat_id":-1001234567890,"message_thread_id":17,"text":"Hi","disable_notification":true}`, ""},
+		{"an urgent rule is high", "ntfy", map[string]any{"body": "Hi"}, true, `{"topic":"team-alerts","message":"Hi","priority":4}`, ""},
+		{"the field says more than the rule", "ntfy", map[string]any{"body": "Hi", "priority": "low"}, true, `{"topic":"team-alerts","message":"Hi","priority":2}`, ""},
+		{"high", "mattermost", map[string]any{"body": "Hi", "priority": "high"}, false, `{"channel":"alerts","username":"nudge","priority":{"priority":"important"},"text":"Hi"}`, ""},
+		{"no such priority", "ntfy", map[string]any{"body": "Hi", "priority": "5"}, false, "", "field"},
+		{"data that is none", "ntfy", map[string]any{"body": "Hi", "data": "x"}, false, "", "field"},
+		{"nothing", "slack", map[string]any{"title": " ", "sound": ""}, false, "", "empty"},
+		{"2000 characters", "discord", map[string]any{"body": strings.Repeat("ä", 2000)}, false, `{"content":"` + strings.Repeat("ä", 2000) + `","allowed_mentions":{"parse":[]}}`, ""},
+		{"2001 characters", "discord", map[string]any{"body": strings.Repeat("ä", 2001)}, false, "", "too_long"},
+		{"4097 characters", "telegram", map[string]any{"body": strings.Repeat("ä", 4097)}, false, "", "too_long"},
+		{"4098 bytes", "ntfy", map[string]any{"body": strings.Repeat("ä", 2049)}, false, "", "too_long"},
+		{"16384 characters", "mattermost", map[string]any{"body": strings.Repeat("x", 16384)}, false, "", "too_long"},
+		{"40001 characters", "slack", map[string]any{"body": strings.Repeat("x", 40001)}, false, "", "too_long"},
+		{"28 KB", "teams", map[string]any{"body": strings.Repeat("x", 28<<10)}, false, "", "too_long"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			server, config := start(t, c.service, time.Now)
+			r := open(t, config).Send(t.Context(), []channels.Message{{Key: "k", Fields: c.fields, Urgent: c.urgent}})[0]
+			if c.code != "" {
+				failure := channels.AsDelivery(r.Err)
+				require.Equal(t, c.code, failure.Code)
+				require.Equal(t, channels.ClassMessage, failure.Class)
+				require.Zero(t, server.Requests(), "it is refused before it is sent")
+				return
+			}
+			require.NoError(t, r.Err)
+			require.JSONEq(t, c.want, string(server.Received()[0].Body))
+		})
+	}
+}
+
+func TestNoTextCallsAnybody(t *testing.T) {
+	for service, calls := range map[string]*regexp.Regexp{
+		"slack":      regexp.MustCompile(`<[^h]`), // <!channel>, <@U123>, <#C123>
+		"mattermost": regexp.MustCompile(`(?i)@(all|channel|here)\b`),
+	} {
+		t.Run(service, func(t *testing.T) {
+			server, config := start(t, service, time.Now)
+			channel := open(t, config)
+			words := rapid.SampledFrom([]string{"<", ">", "&", "!", "@", "@all", "@Here", "channel", "<!channel>", "<@U1>", "&lt;", "|", "*", "\n", " ", "x", "ä", "\u200b"})
+			text := rapid.Map(rapid.SliceOfN(words, 0, 12), func(parts []string) string { return strings.Join(parts, "") })
+			rapid.Check(t, func(t *rapid.T) {
+				server.Reset()
+				fields := map[string]any{"title": text.Draw(t, "title"), "body": "." + text.Draw(t, "body"), "team": text.Draw(t, "fact"), "link": "https://x.example/?" + text.Draw(t, "link")}
+				r := channel.Send(context.Background(), []channels.Message{{Key: "k", Fields: fields}})[0]
+				require.NoError(t, r.Err)
+				var body struct {
+					Text string `json:"text"`
+				}
+				require.NoError(t, json.Unmarshal(server.Received()[0].Body, &body))
+				require.NotRegexp(t, calls, body.Text)
+			})
+		})
+	}
+}
+
+func TestURLs(t *testing.T) {
+	const token = "madeUpSecret-17"
+	for _, c := range []struct{ name, url, want string }{
+		{"slack's own", "https://hooks.slack.com/services/T1/B1/madeUpSecret", "Slack (hooks.slack.com)"},
+		{"slack's own, of a government", "https://hooks.slack-gov.com/services/T1/B1/madeUpSecret", "Slack (hooks.slack-gov.com)"},
+		{"slack's hook", "slack://hook:T1-B1-madeUpSecret@webhook", "Slack (hooks.slack.com)"},
+		{"slack's short form", "slack://T1/B1/madeUpSecret", "Slack (hooks.slack.com)"},
+		{"slack's short form with a name", "slack://my-bot@T1/B1/madeUpSecret", "Slack (hooks.slack.com)"},
+		{"slack's bot", "slack://xoxb:1-2-madeUpSecret@C1", "Slack (slack.com)"},
+		{"slack's bot in one", "slack://xoxb-1-2-madeUpSecret@C1", "Slack (slack.com)"},
+		{"discord's own", "https://discord.com/api/webhooks/123456/" + token, "Discord (discord.com)"},
+		{"discord's own, with a version", "https://canary.discord.com/api/v10/webhooks/123456/" + token + "?thread_id=654321", "Discord (discord.com)"},
+		{"discord", "discord://" + token + "@123456", "Discord (discord.com)"},
+		{"telegram", "telegram://123456:" + token + "@telegram?chats=@alerts", "Telegram (api.telegram.org)"},
+		{"telegram's channels", "telegram://123456:" + token + "@telegram?channels=-17:3", "Telegram (api.telegram.org)"},
+		{"teams", "https://prod-1.westeurope.logic.azure.com:443/workflows/1/triggers/manual/paths/invoke?sp=x&sig=" + token, "Teams (prod-1.westeurope.logic.azure.com:443)"},
+		{"teams at power platform", "https://default1.e0.environment.api.powerplatform.com/powerautomate/automations/direct/workflows/1/triggers/manual/paths/invoke?sig=" + token, "Teams (default1.e0.environment.api.powerplatform.com)"},
+		{"ntfy", "ntfy://ntfy.sh/" + token, "ntfy (ntfy.sh)"},
+		{"ntfy's own", "https://ntfy.sh/" + token, "ntfy (ntfy.sh)"},
+		{"ntfy by token", "ntfy://:" + token + "@push.shop.example:8080/sub/alerts?disabletls=yes", "ntfy (push.shop.example:8080)"},
+		{"gotify", "gotify://push.shop.example/sub/" + token, "Gotify (push.shop.example)"},
+		{"mattermost", "mattermost://chat.shop.example/" + token, "Mattermost (chat.shop.example)"},
+
+		{"nothing", "madeUpSecret-17", "url is of no service that this adapter knows"},
+		{"no URL", "slack://madeUpSecret-17%zz", "url is not a URL"},
+		{"another service", "pushover://shoutrrr:madeUpSecret-17@user", "url is of no service that this adapter knows"},
+		{"another host", "https://chat.shop.example/hooks/madeUpSecret-17", "url is of no service that this adapter knows"},
+		{"a host that only ends alike", "https://evildiscord.com/api/webhooks/123456/madeUpSecret-17", "url is of no service that this adapter knows"},
+		{"slack's workflow", "https://hooks.slack.com/triggers/T1/1/madeUpSecret-17", "url is not the URL of an incoming webhook of Slack"},
+		{"two parts of slack", "slack://T1/madeUpSecret", "url does not have the three parts of a Slack webhook"},
+		{"a bot without a channel", "slack://xoxb:1-2-madeUpSecret-17@", "url does not name the channel of Slack"},
+		{"a parameter", "slack://T1/B1/madeUpSecret?madeUpSecret-17=1", "url has parameters, and none is known for this service"},
+		{"another parameter", "discord://" + token + "@123456?madeUpSecret-17", "url has other parameters than thread_id, wait"},
+		{"no id", "discord://madeUpSecret-17@name", "url does not have the id and the token of a Discord webhook"},
+		{"no thread", "discord://madeUpSecret-17@123456?thread_id=x", "url has a thread_id that is none"},
+		{"no token of telegram", "telegram://madeUpSecret-17@telegram?chats=1", "url does not have the token of a Telegram bot"},
+		{"no chat", "telegram://123456:madeUpSecret-17@telegram", "url does not name a chat of Telegram"},
+		{"several chats", "telegram://123456:madeUpSecret-17@telegram?chats=@a,@b", "url names several chats"},
+		{"an old connector", "https://shop.webhook.office.com/webhookb2/madeUpSecret-17", "url is of an Office connector, which Microsoft has retired"},
+		{"an old connector as a service", "teams://madeUpSecret-17@tenant/a/b/c?host=x", "url is of an Office connector, which Microsoft has retired"},
+		{"no signature", "https://prod-1.westeurope.logic.azure.com/workflows/madeUpSecret-17", "url is not the whole URL of a Teams workflow"},
+		{"no topic", "ntfy://madeUpSecret-17", "url does not name a topic of ntfy"},
+		{"no host", "gotify:///madeUpSecret-17", "url names no host"},
+		{"no token of gotify", "gotify://push.shop.example", "url does not have the token of a Gotify application"},
+		{"too much", "mattermost://x.example/a/b/madeUpSecret-17", "url does not have the token of a Mattermost webhook"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			raw, err := json.Marshal(map[string]any{"url": c.url, "timeout": "1ns"})
+			require.NoError(t, err)
+			channel, err := chat.Spec().New(channels.Options{Config: raw, Now: time.Now})
+			if strings.HasPrefix(c.want, "url ") {
+				require.ErrorContains(t, err, c.want)
+				require.NotContains(t, err.Error(), "madeUpSecret")
+				return
+			}
+			require.NoError(t, err)
+			// The timeout lets nothing leave this machine.
+			err = channel.Send(t.Context(), []channels.Message{message(1)})[0].Err
+			require.ErrorContains(t, err, "posting to "+c.want+": ")
+			require.NotContains(t, err.Error(), "madeUpSecret")
+		})
+	}
+}
+
+func TestConfigRefusals(t *testing.T) {
+	for _, c := range []struct{ name, config, want string }{
+		{"no url", `{}`, "url is missing"},
+		{"a host that is none", `{"url":"slack://T1/B1/x1","host":"127.0.0.1"}`, "host is not an http or https URL of a host"},
+		{"a host with a path", `{"url":"slack://T1/B1/x1","host":"https://127.0.0.1/x"}`, "host is not an http or https URL of a host"},
+		{"a bad duration", `{"url":"slack://T1/B1/x1","timeout":"30"}`, "timeout is not a duration"},
+		{"no such ca", `{"url":"slack://T1/B1/x1","ca":"nowhere.pem"}`, "ca cannot be read"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := chat.Spec().New(channels.Options{Config: []byte(c.config), Now: time.Now, Dir: t.TempDir()})
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+func TestTest(t *testing.T) {
+	for _, service := range chatd.Services() {
+		t.Run(service, func(t *testing.T) {
+			server, config := start(t, service, time.Now)
+			require.NoError(t, open(t, config).(channels.Tester).Test(t.Context()))
+			require.Len(t, server.Received(), 1)
+			for _, r := range server.Received() {
+				require.False(t, r.Accepted && strings.Trim(string(r.Body), "{}") != "", "a post was accepted: %s", r.Body)
+			}
+			wrong := maps.Clone(config)
+			wrong["url"] = strings.ReplaceAll(wrong["url"].(string), "madeUp", "wrongUp")
+			err := open(t, wrong).(channels.Tester).Test(t.Context())
+			if service == "teams" || service == "mattermost" {
+				require.NoError(t, err, "nothing but the host can be asked")
+			} else {
+				require.ErrorContains(t, err, "asking "+labels[service])
+				require.ErrorContains(t, err, "credentials")
+				require.NotContains(t, err.Error(), "wrongUp")
+			}
+			server.Close()
+			require.ErrorContains(t, open(t, config).(channels.Tester).Test(t.Context()), "asking "+labels[service])
+		})
+	}
+}
+
+func TestAServiceThatQuotesItsSecret(t *testing.T) {
+	for _, service := range chatd.Services() {
+		t.Run(service, func(t *testing.T) {
+			server, config := start(t, service, time.Now)
+			server.Script(func(provider.Request) provider.Fault { return provider.Fault{Status: 403, Echo: true} })
+			err := open(t, config).Send(t.Context(), []channels.Message{message(1)})[0].Err
+			require.Equal(t, channels.ClassCredential, channels.AsDelivery(err).Class)
+			require.NotContains(t, strings.ToLower(err.Error()), "madeup")
+		})
+	}
+	server, config := start(t, "slack", time.Now)
+	server.Script(func(provider.Request) provider.Fault {
+		return provider.Fault{Status: 403, Body: []byte("madeUpHookSecret00000000")}
+	})
+	err := open(t, config).Send(t.Context(), []channels.Message{message(1)})[0].Err
+	require.EqualError(t, err, "credentials (403): posting to Slack ("+strings.TrimPrefix(config["host"].(string), "https://")+"): it answered 403 ***")
+}

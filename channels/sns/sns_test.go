@@ -1,0 +1,320 @@
+package sns_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"nudge/channels"
+	"nudge/channels/channeltest"
+	"nudge/channels/channeltest/provider"
+	"nudge/channels/channeltest/snsd"
+	"nudge/channels/sns"
+
+	"github.com/stretchr/testify/require"
+)
+
+// start begins a local SNS and returns a config for it.
+func start(t testing.TB, now func() time.Time) (*snsd.Server, map[string]any) {
+	t.Helper()
+	server, err := snsd.Start(now)
+	require.NoError(t, err)
+	t.Cleanup(server.Close)
+	return server, map[string]any{
+		"region": snsd.Region, "access_key_id": snsd.AccessKey, "secret_access_key": snsd.SecretKey,
+		"session_token": "session-token-of-a-temporary-key", "endpoint": server.Endpoint(), "ca": string(server.CA.PEM),
+	}
+}
+
+// number is the i-th person's.
+func number(i int) string { return fmt.Sprintf("+1415555%04d", i+1) }
+
+// message is the i-th of a series.
+func message(i int) channels.Message {
+	m := channeltest.Message(i)
+	m.Address = channels.Address{UserID: m.Address.UserID, Phone: number(i)}
+	m.Fields = map[string]any{"text": "Your shoes are still in your cart: https://shop.example/cart"}
+	return m
+}
+
+// idOf is how SNS's log knows a message of the series: by its number, which is all that it has.
+func idOf(key string) string {
+	var i, cart int
+	if _, err := fmt.Sscanf(key, "cart-abandoned/person-%d/cart-%d/push/device-1", &i, &cart); err != nil {
+		return key
+	}
+	return number(i)
+}
+
+func TestConformance(t *testing.T) {
+	var cases []channeltest.Case
+	byClass := map[channels.Class]int{
+		channels.ClassMessage: 400, channels.ClassAddress: 400, channels.ClassCredential: 403, channels.ClassRateLimit: 400, channels.ClassTemporary: 500,
+	}
+	for _, a := range sns.Spec().Answers {
+		if a.Class != "" && a.Code != "" {
+			cases = append(cases, channeltest.Case{Name: a.Code, Fault: provider.Fault{Status: byClass[a.Class], Code: a.Code}, Class: a.Class, Code: a.Code})
+		}
+	}
+	page := []byte("<html>no</html>")
+	for status, class := range map[int]channels.Class{
+		302: channels.ClassCredential, 400: channels.ClassMessage, 403: channels.ClassCredential, 404: channels.ClassCredential,
+		408: channels.ClassTemporary, 429: channels.ClassRateLimit, 500: channels.ClassTemporary, 502: channels.ClassTemporary, 503: channels.ClassTemporary,
+	} {
+		cases = append(cases, channeltest.Case{
+			Name: fmt.Sprintf("%d page", status), Fault: provider.Fault{Status: status, Body: page}, Class: class, Code: strconv.Itoa(status),
+		})
+	}
+	complaint := func(message string) provider.Fault {
+		return provider.Fault{Status: 400, Body: []byte(`<ErrorResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><Error><Type>Sender</Type><Code>InvalidParameter</Code><Message>` +
+			message + `</Message></Error><RequestId>1</RequestId></ErrorResponse>`)}
+	}
+	cases = append(cases,
+		channeltest.Case{
+			Name: "429 Throttled with Retry-After", Class: channels.ClassRateLimit, Code: "Throttled", After: 7 * time.Second,
+			Fault: provider.Fault{Status: 429, Code: "Throttled", Header: http.Header{"Retry-After": {"7"}}},
+		},
+		channeltest.Case{
+			Name: "503 with Retry-After", Class: channels.ClassTemporary, After: 7 * time.Second,
+			Fault: provider.Fault{Status: 503, Code: "ServiceUnavailable", Header: http.Header{"Retry-After": {"7"}}},
+		},
+		channeltest.Case{
+			Name: "about the number", Class: channels.ClassAddress, Code: "InvalidParameter",
+			Fault: complaint("Invalid parameter: PhoneNumber Reason: +14155550100 is not valid to publish to"),
+		},
+		channeltest.Case{
+			Name: "opted out, in words", Class: channels.ClassAddress, Code: "InvalidParameter",
+			Fault: complaint("Invalid parameter: the phone number is Opted Out"),
+		},
+		channeltest.Case{Name: "about something else", Class: channels.ClassMessage, Code: "InvalidParameter", Fault: complaint("Invalid parameter: Message too long")},
+		channeltest.Case{Name: "a code of tomorrow", Fault: provider.Fault{Status: 400, Code: "Sunspots"}, Class: channels.ClassMessage, Code: "Sunspots"},
+	)
+	channeltest.Kit{
+		Spec: sns.Spec(),
+		Start: func(t *testing.T, now func() time.Time) channeltest.Provider {
+			server, config := start(t, now)
+			return channeltest.Provider{Config: config, Log: server.Log, Stop: server.Close}
+		},
+		Message: message,
+		ID:      idOf,
+		Cases:   cases,
+	}.Run(t)
+}
+
+// TestTableMeansWhatItSays has the classes that the table must not lose, by hand: the cases above are made of it.
+func TestTableMeansWhatItSays(t *testing.T) {
+	for code, want := range map[string]channels.Class{
+		"InvalidParameter": channels.ClassMessage, "OptedOut": channels.ClassAddress, "Throttled": channels.ClassRateLimit, "Throttling": channels.ClassRateLimit,
+		"AuthorizationError": channels.ClassCredential, "SignatureDoesNotMatch": channels.ClassCredential, "InternalError": channels.ClassTemporary,
+	} {
+		require.Equal(t, want, channels.Classify(sns.Spec().Answers, 400, code), code)
+		require.Equal(t, code == "OptedOut", channels.OptedOut(sns.Spec().Answers, code), code)
+	}
+}
+
+func open(t testing.TB, config map[string]any) channels.Channel {
+	t.Helper()
+	raw, err := json.Marshal(config)
+	require.NoError(t, err)
+	channel, err := sns.Spec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, channel.(channels.Closer).Close()) })
+	return channel
+}
+
+// with is a config with some fields changed, without those that are nil.
+func with(config, changes map[string]any) map[string]any {
+	out := maps.Clone(config)
+	maps.Copy(out, changes)
+	maps.DeleteFunc(out, func(_ string, v any) bool { return v == nil })
+	return out
+}
+
+func TestWhatSNSGets(t *testing.T) {
+	server, config := start(t, time.Now)
+	attribute := func(i int, name, value string) string {
+		entry := fmt.Sprintf("&MessageAttributes.entry.%d.", i)
+		return entry + "Name=" + name + entry + "Value.DataType=String" + entry + "Value.StringValue=" + url.QueryEscape(value)
+	}
+	for _, c := range []struct {
+		name   string
+		config map[string]any
+		m      channels.Message
+		text   string
+		want   string
+	}{
+		{"promotional", nil, channels.Message{Fields: map[string]any{"text": "Hi\n"}}, "Hi", attribute(1, "AWS.SNS.SMS.SMSType", "Promotional")},
+		{
+			"by its category", nil,
+			channels.Message{Fields: map[string]any{"text": "Grüße 🎉"}, About: map[string]string{"category": "transactional"}},
+			"Grüße 🎉", attribute(1, "AWS.SNS.SMS.SMSType", "Transactional"),
+		},
+		{
+			"by the config",
+			map[string]any{"sms_type": "promotional", "from": "Shop"},
+			channels.Message{Fields: map[string]any{"text": "Hi"}, About: map[string]string{"category": "transactional"}},
+			"Hi", attribute(1, "AWS.SNS.SMS.SMSType", "Promotional") + attribute(2, "AWS.SNS.SMS.SenderID", "Shop"),
+		},
+		{
+			"the message's own sender",
+			map[string]any{"from": "Shop"},
+			channels.Message{Fields: map[string]any{"text": "Hi", "from": "+14155550000"}},
+			"Hi", attribute(1, "AWS.MM.SMS.OriginationNumber", "+14155550000") + attribute(2, "AWS.SNS.SMS.SMSType", "Promotional"),
+		},
+		{"a key without a session", map[string]any{"session_token": nil}, channels.Message{Fields: map[string]any{"text": "Hi"}}, "Hi", attribute(1, "AWS.SNS.SMS.SMSType", "Promotional")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := len(server.Received())
+			c.m.Key, c.m.Address.Phone = "k", "+1 (415) 555-0100"
+			r := open(t, with(config, c.config)).Send(t.Context(), []channels.Message{c.m})[0]
+			require.NoError(t, r.Err)
+			require.Regexp(t, `^[0-9a-f-]{36}$`, r.ProviderID)
+			want, err := url.ParseQuery("Action=Publish&Version=2010-03-31&PhoneNumber=%2B14155550100" + c.want)
+			require.NoError(t, err)
+			want.Set("Message", c.text)
+			got, err := url.ParseQuery(string(server.Received()[before].Body))
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+		})
+	}
+}
+
+func TestRefusedBeforeSending(t *testing.T) {
+	server, config := start(t, time.Now)
+	for _, c := range []struct {
+		name, phone string
+		fields      map[string]any
+		class       channels.Class
+		code        string
+	}{
+		{"no number", "", map[string]any{"text": "x"}, channels.ClassAddress, "not_e164"},
+		{"a number without its country", "0415 555 0100", map[string]any{"text": "x"}, channels.ClassAddress, "not_e164"},
+		{"no text", "+14155550100", map[string]any{"text": " "}, channels.ClassMessage, "field"},
+		{"too long", "+14155550100", map[string]any{"text": strings.Repeat("x", 307)}, channels.ClassMessage, "too_long"},
+		{"a sender that is too long", "+14155550100", map[string]any{"text": "x", "from": "TheShopOfShops"}, channels.ClassMessage, "field"},
+		{"a sender without a letter", "+14155550100", map[string]any{"text": "x", "from": "12345"}, channels.ClassMessage, "field"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			channel := open(t, with(config, map[string]any{"max_segments": 2}))
+			m := channels.Message{Key: "k", Address: channels.Address{Phone: c.phone}, Fields: c.fields}
+			failure := channels.AsDelivery(channel.Send(t.Context(), []channels.Message{m})[0].Err)
+			require.Equal(t, c.class, failure.Class, "%v", failure)
+			require.Equal(t, c.code, failure.Code)
+		})
+	}
+	require.Zero(t, server.Requests())
+}
+
+func TestWhoHasOptedOut(t *testing.T) {
+	server, config := start(t, time.Now)
+	m := message(1)
+	server.OptOut(m.Address.Phone)
+	failure := channels.AsDelivery(open(t, config).Send(t.Context(), []channels.Message{m})[0].Err)
+	require.Equal(t, channels.ClassAddress, failure.Class)
+	require.True(t, failure.OptedOut)
+	require.EqualError(t, failure, "address (OptedOut): texting +14…02: refused by SNS: The phone number *** is opted out")
+}
+
+func TestKeys(t *testing.T) {
+	server, config := start(t, time.Now)
+	machine := map[string]any{"access_key_id": nil, "secret_access_key": nil, "session_token": nil}
+	send := func(changes map[string]any) *channels.DeliveryError {
+		err := open(t, with(config, changes)).Send(t.Context(), []channels.Message{message(1)})[0].Err
+		if err == nil {
+			return nil
+		}
+		return channels.AsDelivery(err)
+	}
+	for name, c := range map[string]struct {
+		changes map[string]any
+		code    string
+	}{
+		"a wrong secret": {map[string]any{"secret_access_key": "wrong-secret-0123456789"}, "SignatureDoesNotMatch"},
+		"no such key":    {map[string]any{"access_key_id": "AKIAIOSFODNN7STRANGE"}, "InvalidClientTokenId"},
+		"another region": {map[string]any{"region": "us-east-1"}, "SignatureDoesNotMatch"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			failure := send(c.changes)
+			require.Equal(t, channels.ClassCredential, failure.Class)
+			require.Equal(t, c.code, failure.Code)
+		})
+	}
+	for _, name := range []string{"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"} {
+		t.Setenv(name, filepath.Join(t.TempDir(), "none"))
+	}
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	t.Run("none on the machine", func(t *testing.T) {
+		for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_WEB_IDENTITY_TOKEN_FILE"} {
+			t.Setenv(name, "")
+		}
+		before := server.Requests()
+		failure := send(machine)
+		require.Equal(t, channels.ClassCredential, failure.Class)
+		require.Equal(t, "credentials", failure.Code)
+		require.Equal(t, before, server.Requests())
+	})
+	t.Run("the machine's", func(t *testing.T) {
+		t.Setenv("AWS_ACCESS_KEY_ID", snsd.AccessKey)
+		t.Setenv("AWS_SECRET_ACCESS_KEY", snsd.SecretKey)
+		t.Setenv("AWS_SESSION_TOKEN", "session-token-of-the-machine")
+		require.Nil(t, send(machine))
+		server.Script(func(provider.Request) provider.Fault { return provider.Fault{Status: 400, Echo: true} })
+		require.NotContains(t, send(machine).Error(), "session-token")
+	})
+}
+
+func TestTest(t *testing.T) {
+	server, config := start(t, time.Now)
+	test := func(changes map[string]any) error {
+		return open(t, with(config, changes)).(channels.Tester).Test(t.Context())
+	}
+	require.NoError(t, test(nil))
+	require.ErrorContains(t, test(map[string]any{"secret_access_key": "wrong-secret-0123456789"}), "SignatureDoesNotMatch")
+	require.Zero(t, server.Accepted())
+	for _, r := range server.Received() {
+		require.NotContains(t, string(r.Body), "PhoneNumber")
+		require.NotContains(t, string(r.Body), "Arn")
+	}
+	server.Script(func(provider.Request) provider.Fault { return provider.Fault{Status: 503, Code: "ServiceUnavailable"} })
+	require.ErrorContains(t, test(nil), "ServiceUnavailable")
+	server.Close()
+	err := test(nil)
+	require.ErrorContains(t, err, "asking 127.0.0.1")
+	require.NotContains(t, err.Error(), snsd.SecretKey)
+}
+
+func TestConfigRefusals(t *testing.T) {
+	good := map[string]any{"region": "eu-central-1", "access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": "hunter2hunter2"}
+	for _, c := range []struct {
+		name string
+		with map[string]any
+		want string
+	}{
+		{"no region", map[string]any{"region": nil}, "region is missing"},
+		{"a region that is another host", map[string]any{"region": "evil.example/"}, "region is not a region"},
+		{"a key without its secret", map[string]any{"secret_access_key": nil}, "secret_access_key is missing"},
+		{"a secret without its key", map[string]any{"access_key_id": nil}, "access_key_id is missing"},
+		{"a session without its key", map[string]any{"access_key_id": nil, "secret_access_key": nil, "session_token": "hunter2hunter2"}, "access_key_id is missing"},
+		{"a type that is none", map[string]any{"sms_type": "spam"}, "sms_type is none of by_category, promotional, transactional"},
+		{"a sender that is none", map[string]any{"from": "The Shop"}, "from is not a sender"},
+		{"no segments", map[string]any{"max_segments": 0}, "max_segments is not 1 to 10"},
+		{"no connections", map[string]any{"connections": 0}, "connections is below 1"},
+		{"an endpoint without TLS", map[string]any{"endpoint": "http://x.example"}, "endpoint is not an https URL"},
+		{"no such ca", map[string]any{"ca": "nowhere.pem"}, "ca cannot be read"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			raw, err := json.Marshal(with(good, c.with))
+			require.NoError(t, err)
+			_, err = sns.Spec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
+			require.ErrorContains(t, err, c.want)
+			require.NotContains(t, err.Error(), "hunter2")
+		})
+	}
+}
