@@ -87,3 +87,40 @@ func longAgo(p part) *node {
 	}
 	return l.kids[0]
 }
+
+// Implies says that the other condition is true of everybody (and every value) of whom this one is: it asks for all
+// that the other asks for. False says nothing.
+func (w *Who) Implies(other *Who) bool {
+	if w.on != nil || other.on != nil || !w.forEach.equal(other.forEach) {
+		return false
+	}
+	return !slices.ContainsFunc(other.asked, func(asked string) bool {
+		_, is := slices.BinarySearch(w.asked, asked)
+		return !is
+	})
+}
+
+// askedFor are the parts that must all hold, in a normal form and in order.
+func askedFor(when *node) []string {
+	var out []string
+	for _, p := range (part{node: when}).parts(nil) {
+		out = append(out, p.String())
+	}
+	slices.Sort(out)
+	return out
+}
+
+// String is the part in a normal form.
+func (p part) String() string {
+	if p.denied {
+		return "not " + p.node.String()
+	}
+	return p.node.String()
+}
+
+func (f *ForEach) equal(g *ForEach) bool {
+	if f == nil || g == nil {
+		return f == g
+	}
+	return f.Event == g.Event && f.Path == g.Path && f.Filter.String() == g.Filter.String()
+}

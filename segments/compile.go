@@ -59,10 +59,12 @@ type Who struct {
 	zones     *zones
 
 	absent, never   []string
+	asked           []string // askedFor
 	changes         *Changes
 	dues            []due
 	isTrue, isFalse *vm.Program // isFalse is nil when the condition is never unknown
 	with            []namedProgram
+	named           []namedNode // with, for Longest
 	since           *vm.Program
 	args            []map[string]loader // of everyone
 	values          []namedLoader
@@ -243,7 +245,7 @@ func (c *compilation) finish() {
 	c.collect(e)
 	c.findReads(e)
 	w.created = w.created || c.asksCreated()
-	w.when, w.hash = c.when, c.hash()
+	w.when, w.named, w.hash = c.when, c.with, c.hash()
 }
 
 // asksCreated says whether anything asks since when a person is known.
@@ -327,7 +329,7 @@ func (e *emitter) reads(roots ...*node) []Reads {
 func (c *compilation) findChanges(e *emitter) {
 	var turnings []turning
 	c.who.changes, turnings = changesOf(c.when, c.who.forEach)
-	c.who.absent, c.who.never = absentEvents(c.when), neverDone(c.when)
+	c.who.absent, c.who.never, c.who.asked = absentEvents(c.when), neverDone(c.when), askedFor(c.when)
 	e.count = 0
 	err := guard(func() (err error) {
 		c.who.dues, err = e.dues(turnings)

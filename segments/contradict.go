@@ -3,6 +3,7 @@ package segments
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -15,12 +16,16 @@ func contradictions(when *node, source string) []Problem {
 	var out []Problem
 	var walk func(p part)
 	walk = func(p part) {
-		h := held{source: source, ranges: map[string]*limits{}, texts: map[string]fact{}}
+		h := held{source: source, ranges: map[string]*limits{}, texts: map[string]fact{}, counts: map[string][]window{}}
 		for _, q := range p.parts(nil) {
 			if q.node.op == opOr && !q.denied {
 				walk(part{q.node.kids[0], false, q.place})
 				walk(part{q.node.kids[1], false, q.place})
 				continue
+			}
+			if q.place == nil && q.node.isNever(q.denied) {
+				out = append(out, q.problem(idNeverTrue, "This is never true.", "Compare with something that differs between people, or leave it out."))
+				return
 			}
 			if found, ok := h.take(q); ok {
 				out = append(out, found)
@@ -30,6 +35,14 @@ func contradictions(when *node, source string) []Problem {
 	}
 	walk(part{node: when})
 	return out
+}
+
+// isNever says of a truth without anything of a person in it that it is never so, or of one that is denied that it always is.
+func (n *node) isNever(denied bool) bool {
+	if n.op == opCompare && n.kids[0].isConst() && n.kids[1].isConst() {
+		return holds(n.name, n.kids[0].val, n.kids[1].val, denied)
+	}
+	return n.isConst() && n.val == denied
 }
 
 // part is one of the parts of a condition that must all hold; denied: its opposite must.
@@ -68,10 +81,12 @@ type fact struct {
 	of    string // the value, printed
 	op    string
 	value float64
-	text  *string
-	whole bool // it is a whole number
-	least bool // it is never less than 0
-	known bool // it is never unknown
+	texts []string   // it is one of them
+	whole bool       // it is a whole number
+	least bool       // it is never less than 0
+	clock [2]float64 // of a part of local: its least and its most
+	count *Feature   // of a count: of what
+	known bool       // it is never unknown
 	by    part
 }
 
@@ -107,13 +122,18 @@ type held struct {
 	source string
 	ranges map[string]*limits
 	texts  map[string]fact
+	counts map[string][]window // by the history
 }
 
 // take adds what a part says, and tells when that cannot be.
 func (h *held) take(p part) (Problem, bool) {
 	for i, f := range facts(p) {
-		if f.text != nil {
-			if other, said := h.texts[f.of]; said && *other.text != *f.text {
+		if f.texts != nil {
+			other, said := h.texts[f.of]
+			if said {
+				f.texts = slices.DeleteFunc(slices.Clone(f.texts), func(s string) bool { return !slices.Contains(other.texts, s) })
+			}
+			if len(f.texts) == 0 {
 				return f.against(&other, h.source)
 			}
 			h.texts[f.of] = f
@@ -125,20 +145,68 @@ func (h *held) take(p part) (Problem, bool) {
 			if f.least {
 				l.low = 0
 			}
+			if f.clock[1] > 0 {
+				l.low, l.high = f.clock[0], f.clock[1]
+			}
 			h.ranges[f.of] = l
 		}
 		if i == 0 && f.known && f.always() && p.place == nil {
-			return p.problem(idAlwaysTrue, "This is always true: it is never less than 0.", "Leave it out, or compare with another number."), true
+			return p.problem(idAlwaysTrue, "This is always true: "+f.bounds()+".", "Leave it out, or compare with another number."), true
 		}
 		if other := l.narrow(&f); l.empty() {
+			return f.against(other, h.source)
+		}
+		if other := h.counted(&f, l); other != nil {
 			return f.against(other, h.source)
 		}
 	}
 	return Problem{}, false
 }
 
+// counted holds the counts of one history in several windows together: there is never more in a shorter one than in one that
+// is longer. It returns the fact that rules f out, nil for none.
+func (h *held) counted(f *fact, l *limits) *fact {
+	if f.count == nil {
+		return nil
+	}
+	ever := *f.count
+	ever.Within = 0
+	key := ever.Key()
+	h.counts[key] = append(h.counts[key], window{f.count.Within, l})
+	for _, shorter := range h.counts[key] {
+		for _, longer := range h.counts[key] {
+			if shorter.limits.low <= longer.limits.high || shorter.within == 0 || longer.within != 0 && longer.within < shorter.within {
+				continue
+			}
+			if other := longer.limits.highBy; shorter.limits == l {
+				return other
+			}
+			return shorter.limits.lowBy
+		}
+	}
+	return nil
+}
+
+// window is what has been said of a count within a time, 0 for ever.
+type window struct {
+	within int64
+	limits *limits
+}
+
 // always says whether no value that is never less than 0 fails it.
 func (f *fact) always() bool {
+	if least, most := f.clock[0], f.clock[1]; most > 0 {
+		switch f.op {
+		case ">=":
+			return f.value <= least
+		case ">":
+			return f.value < least
+		case "<=":
+			return f.value >= most
+		case "<":
+			return f.value > most
+		}
+	}
 	return f.least && (f.op == ">=" && f.value <= 0 || f.op == ">" && f.value < 0)
 }
 
@@ -149,9 +217,17 @@ func (f *fact) against(other *fact, source string) (Problem, bool) {
 		return Problem{}, false
 	}
 	if other == nil {
-		return f.by.problem(idNeverTrue, "This is never true: it is never less than 0.", "Compare with another number."), true
+		return f.by.problem(idNeverTrue, "This is never true: "+f.bounds()+".", "Compare with another number."), true
 	}
 	return f.by.problem(idNeverTrue, fmt.Sprintf("This and `%s` rule each other out.", other.by.written(source)), "Nobody can meet both. Join them with `or`, or change one of the two."), true
+}
+
+// bounds words what the kind of value says.
+func (f *fact) bounds() string {
+	if f.clock[1] > 0 {
+		return fmt.Sprintf("it is %g to %g", f.clock[0], f.clock[1])
+	}
+	return "it is never less than 0"
 }
 
 // narrow adds a fact, and returns the one at the other end.
@@ -196,6 +272,10 @@ func facts(p part) []fact {
 			}
 			return occurred(k, op, p)
 		}
+	case opIn:
+		if texts := constantTexts(n.kids[1]); texts != nil && !p.denied && !n.kids[0].isConst() {
+			return []fact{{of: n.kids[0].String(), op: "==", texts: texts, by: p}}
+		}
 	case opCompare:
 		l, r, op := n.kids[0], n.kids[1], n.name
 		if l.isConst() {
@@ -209,7 +289,7 @@ func facts(p part) []fact {
 		}
 		if s, ok := r.val.(string); ok {
 			if op == "==" {
-				return []fact{{of: l.String(), op: op, text: &s, by: p}}
+				return []fact{{of: l.String(), op: op, texts: []string{s}, by: p}}
 			}
 			return nil
 		}
@@ -226,12 +306,34 @@ func facts(p part) []fact {
 	return nil
 }
 
+// constantTexts are the texts of a list of nothing else, nil of any other list.
+func constantTexts(list *node) []string {
+	items, _ := list.val.([]any)
+	if list.op == opList {
+		for _, k := range list.kids {
+			items = append(items, k.val)
+		}
+	}
+	out := make([]string, 0, len(items))
+	for _, item := range items {
+		s, ok := item.(string)
+		if !ok {
+			return nil
+		}
+		out = append(out, s)
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
 // compared are what a comparison of a value with a number says.
 func compared(n *node, op string, v float64, p part) []fact {
 	f := fact{of: n.String(), op: op, value: v, by: p}
 	switch {
 	case n.op == opFeature && n.feat.Agg == AggCount:
-		f.whole, f.least, f.known = true, true, true
+		f.whole, f.least, f.known, f.count = true, true, true, n.feat
 		f.op, f.value = wholly(op, v)
 		switch {
 		case f.op == ">=" && f.value >= 1 || f.op == "==" && f.value >= 1:
@@ -239,6 +341,8 @@ func compared(n *node, op string, v float64, p part) []fact {
 		case f.op == "<=" && f.value <= 0 || f.op == "==" && f.value == 0:
 			return append([]fact{f}, happenedNot(n.feat, p)...)
 		}
+	case n.op == opLocal && clocks[n.name][1] > 0:
+		f.clock, f.known = clocks[n.name], true
 	case n.op == opField && n.name == "ago" && n.kids[0].op == opFeature && n.kids[0].feat.Agg == AggLast:
 		f.least = true
 		if op == ">" || op == ">=" {
@@ -248,6 +352,9 @@ func compared(n *node, op string, v float64, p part) []fact {
 	}
 	return []fact{f}
 }
+
+// clocks are the least and the most of the parts of local that are numbers.
+var clocks = map[string][2]float64{"hour": {0, 23}, "day": {1, 31}, "month": {1, 12}}
 
 // wholly says a comparison of a whole number without `<` and `>`.
 func wholly(op string, v float64) (string, float64) {

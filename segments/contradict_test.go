@@ -18,6 +18,8 @@ func TestNeverTrueIsNever(t *testing.T) {
 		`event("A").count > 2`, `event("A").count <= 0`, `event("A").last == nil`, `event("A").within(hours(5)).last == nil`, `did("A")`,
 		`event("A", 'properties.x > 1').count > 0`, `event("A", 'properties.x > 1').last.ago < hours(1)`, `event("B").count == 0`, `event("B").last.ago > hours(1)`,
 		`event("A").sum("x") > 3`, `event("A").sum("x") < 2`, `local.hour >= 18`, `local.hour < 9`,
+		`event("A").within(days(2)).count < 2`, `event("A").within(hours(5)).count >= 3`, `event("A").within(days(2)).count <= 1`, `event("A").within(hours(1)).count > 1`,
+		`local.hour > 23`, `local.month <= 12`, `local.day < 1`, `1 > 2`, `user.id in ["ann", "bob"]`, `user.id == "ann"`, `user.id in ["cat"]`,
 	}
 	never, truths := 0, 0
 	check(t, 3000, func(t *rapid.T) {

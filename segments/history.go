@@ -3,6 +3,7 @@ package segments
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"nudge/events"
@@ -133,6 +134,10 @@ var historyFields = []string{"count", "first", "last", "sum", "avg", "min", "max
 func (lw *lowerer) historyField(h *node, name string, from, to int) *node {
 	hs := h.hist
 	if hs.did {
+		if !slices.Contains(historyFields, name) {
+			near := suggest.Nearest(name, []string{"within", "since"})
+			return lw.report(Problem{From: from, To: to, ID: idField, Summary: fmt.Sprintf("did(…) has no %q.", name), Suggest: near, Detail: "It has within(…) and since(…). For longer ago than a time compare the age: event(…).last.ago > days(3)."})
+		}
 		return lw.problem(from, to, idField, "did(…) is a yes or no.", fmt.Sprintf("Write event(…).%s to ask for more.", name))
 	}
 	if hs.everyone {

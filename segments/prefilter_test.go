@@ -84,7 +84,7 @@ func TestPrefilters(t *testing.T) {
 	} {
 		t.Run(c.when, func(t *testing.T) {
 			w, problems := Compile(WhoSpec{When: c.when}, NewSchema(SchemaOptions{Fences: []string{"stores/1"}}))
-			require.Empty(t, problems)
+			require.False(t, HasErrors(problems), "%v", problems)
 			require.Equal(t, c.want, w.Prefilter().String())
 		})
 	}

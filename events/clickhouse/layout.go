@@ -243,6 +243,7 @@ func (s *Store) Migrate(ctx context.Context, l Layout) error {
 	if err != nil {
 		return err
 	}
+	var marks []string
 	for _, m := range migrations {
 		if applied[m.version] {
 			continue
@@ -253,22 +254,59 @@ func (s *Store) Migrate(ctx context.Context, l Layout) error {
 				return fmt.Errorf("migrate: %04d_%s: %s: %w", m.version, m.name, head, err)
 			}
 		}
-		// The mark comes last: a migration that was cut short is applied again, as every
-		// statement allows (IF NOT EXISTS, OR REPLACE).
-		if err := s.conn.Exec(ctx, "INSERT INTO schema_migrations (version, name) VALUES ("+strconv.Itoa(m.version)+", "+quote(m.name)+")"); err != nil {
+		marks = append(marks, "("+strconv.Itoa(m.version)+", "+quote(m.name)+")")
+		s.log.Info("migrated", "version", m.version, "name", m.name)
+	}
+	// The marks come last, and together, since each INSERT is a part: migrations that were cut short are applied
+	// again, as every statement allows (IF NOT EXISTS, OR REPLACE).
+	if len(marks) > 0 {
+		if err := s.conn.Exec(ctx, "INSERT INTO schema_migrations (version, name) VALUES "+strings.Join(marks, ", ")); err != nil {
 			return fmt.Errorf("migrate: %w", err)
 		}
-		s.log.Info("migrated", "version", m.version, "name", m.name)
 	}
 	for version := range applied {
 		if version > migrations[len(migrations)-1].version {
 			return fmt.Errorf("migrate: the store has version %d, this program knows up to %d: use the newer nudge", version, migrations[len(migrations)-1].version)
 		}
 	}
-	if err := s.tune(ctx, l); err != nil {
+	tables, err := s.adjusted(ctx, l)
+	if err != nil {
 		return err
 	}
-	return s.retain(ctx, l)
+	if err := s.tune(ctx, l, tables); err != nil {
+		return err
+	}
+	return s.retain(ctx, l, tables)
+}
+
+// made is how a table was made, and changed since.
+type made struct {
+	Name   string `ch:"name"`
+	Engine string `ch:"engine_full"`
+	Text   string `ch:"create_table_query"`
+}
+
+// adjusted reads how the tables were made that tune and retain may change, and no others: writing out the
+// definition of a table costs the store most of such a query.
+func (s *Store) adjusted(ctx context.Context, l Layout) ([]made, error) {
+	var names []string
+	add := func(table string) { names = append(names, quote(table), quote(l.local(table))) }
+	for table := range retained {
+		add(table)
+	}
+	for table := range emptied {
+		add(table)
+	}
+	for table := range tuned {
+		add(table)
+	}
+	slices.Sort(names)
+	var tables []made
+	if err := s.conn.Select(ctx, &tables, "SELECT name, engine_full, create_table_query FROM system.tables WHERE database = currentDatabase() AND name IN ("+
+		strings.Join(slices.Compact(names), ", ")+")"); err != nil {
+		return nil, fmt.Errorf("migrate: read how the tables were made: %w", err)
+	}
+	return tables, nil
 }
 
 func (s *Store) applied(ctx context.Context) (map[int]bool, error) {
@@ -287,15 +325,7 @@ func (s *Store) applied(ctx context.Context) (map[int]bool, error) {
 
 // retain changes the TTL of tables and columns that were made with another one. Existing parts are looked at
 // when they are merged, not rewritten now.
-func (s *Store) retain(ctx context.Context, l Layout) error {
-	var tables []struct {
-		Name   string `ch:"name"`
-		Engine string `ch:"engine_full"`
-		Made   string `ch:"create_table_query"`
-	}
-	if err := s.conn.Select(ctx, &tables, "SELECT name, engine_full, create_table_query FROM system.tables WHERE database = currentDatabase()"); err != nil {
-		return fmt.Errorf("migrate: read the retention: %w", err)
-	}
+func (s *Store) retain(ctx context.Context, l Layout, tables []made) error {
 	on := ""
 	if l.Cluster != "" {
 		on = " ON CLUSTER " + QuoteName(l.Cluster)
@@ -311,7 +341,7 @@ func (s *Store) retain(ctx context.Context, l Layout) error {
 				changes = append(changes, "REMOVE TTL")
 			}
 			for _, column := range values.columns {
-				made := definition(table.Made, column)
+				made := definition(table.Text, column)
 				changes = append(changes, l.retention(strings.Contains(made, " TTL "), made, values.since, "MODIFY COLUMN "+QuoteName(column)+" "))
 			}
 		}

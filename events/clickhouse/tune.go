@@ -3,6 +3,7 @@ package clickhouse
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -20,7 +21,7 @@ var tuning = map[string]string{
 var tuned = map[string]bool{"events": true, "dedup": false}
 
 // tune changes the settings of those tables that the server knows and that differ.
-func (s *Store) tune(ctx context.Context, l Layout) error {
+func (s *Store) tune(ctx context.Context, l Layout, tables []made) error {
 	var known []struct {
 		Name string `ch:"name"`
 	}
@@ -35,13 +36,13 @@ func (s *Store) tune(ctx context.Context, l Layout) error {
 		if sharded {
 			table = l.local(table)
 		}
-		var made string
-		if err := s.conn.QueryRow(ctx, "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = "+quote(table)).Scan(&made); err != nil {
-			return fmt.Errorf("migrate: read the settings of %s: %w", table, err)
+		i := slices.IndexFunc(tables, func(t made) bool { return t.Name == table })
+		if i < 0 {
+			return fmt.Errorf("migrate: there is no table %s to change the settings of", table)
 		}
 		var change []string
 		for _, k := range known {
-			if set := k.Name + " = " + tuning[k.Name]; !strings.Contains(made, set) {
+			if set := k.Name + " = " + tuning[k.Name]; !strings.Contains(tables[i].Engine, set) {
 				change = append(change, set)
 			}
 		}

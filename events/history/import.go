@@ -39,28 +39,45 @@ type Options struct {
 	Plan *events.Plan
 	// Progress gets a line a second, and one at the end; nil: nothing.
 	Progress io.Writer
-	// Rejects gets a JSON line for each row that cannot be imported: line, row, reason, raw.
+	// Rejects gets a JSON line for each row that cannot be imported: a Reject.
 	Rejects io.Writer
 	// State is a file that notes how far the import has come, so that the next one goes on there;
 	// "": it begins at the beginning, and what is there already is left out by its message id.
 	State string
 	// Limit is the number of rows to read; 0 reads all.
 	Limit int64
-	// DryRun writes the first events, as they would be stored, to DryRun and imports nothing. As many
+	// DryRun is called with the first events, as they would be stored, and nothing is imported. As many
 	// as Limit says, 5 if it says nothing.
-	DryRun io.Writer
+	DryRun func(Made) error
+}
+
+// Made is an event that was made of a row.
+type Made struct {
+	Row   int64           `json:"row"`            // of the file, from 1
+	Line  int             `json:"line,omitempty"` // of a text file, from 1
+	Time  time.Time       `json:"time"`           // of the event
+	Event json.RawMessage `json:"event"`          // as a call of the tracking API has it
+}
+
+// Reject is a row that cannot be imported.
+type Reject struct {
+	File   string `json:"file"`
+	Line   int    `json:"line,omitempty"` // of a text file, from 1
+	Row    int64  `json:"row"`            // of the file, from 1
+	Reason string `json:"reason"`         // what does not fit, for people
+	Raw    string `json:"raw"`            // the row as it stands in the file
 }
 
 // Result says what an import did. Rows counts what was read, by what became of it.
 type Result struct {
-	Rows     int64 `json:"rows"`    // read, this time
-	Resumed  int64 `json:"resumed"` // passed over: done by a former import, by the state file
-	Skipped  int64 `json:"skipped"` // left out by the mapping
-	Rejected int64 `json:"rejected"`
-	Events   int64 `json:"events"` // handed to the Appender
+	Rows     int64 `json:"rows"`     // read, this time
+	Resumed  int64 `json:"resumed"`  // passed over: done by a former import, by the state file
+	Skipped  int64 `json:"skipped"`  // left out by the mapping
+	Rejected int64 `json:"rejected"` // left out because they do not fit
+	Events   int64 `json:"events"`   // that were made of them, and stored
 	// CutShort says that the file ends in the middle (a gzip stream without its end).
-	CutShort bool          `json:"cut_short,omitempty"`
-	Took     time.Duration `json:"took"`
+	CutShort bool    `json:"cut_short,omitempty"`
+	Seconds  float64 `json:"seconds"` // how long it took
 }
 
 // Bounds of one Append.
@@ -106,7 +123,7 @@ func Import(ctx context.Context, o Options) (Result, error) {
 	} else {
 		err = i.run(ctx)
 	}
-	i.result.Took = o.Now().Sub(i.start)
+	i.result.Seconds = o.Now().Sub(i.start).Seconds()
 	return i.result, err
 }
 
@@ -330,13 +347,7 @@ func (i *importer) reject(r *row, line int, reason string, raw []byte) error {
 	if i.o.Rejects == nil {
 		return nil
 	}
-	text, err := json.Marshal(struct {
-		File   string `json:"file"`
-		Line   int    `json:"line,omitempty"`
-		Row    int64  `json:"row"`
-		Reason string `json:"reason"`
-		Raw    string `json:"raw"`
-	}{filepath.Base(i.o.File), line, r.number, reason, string(raw)})
+	text, err := json.Marshal(Reject{filepath.Base(i.o.File), line, r.number, reason, string(raw)})
 	if err != nil {
 		return fmt.Errorf("import: write the rejects: %w", err)
 	}
@@ -383,7 +394,8 @@ func (i *importer) dryRun() error {
 			if left == 0 {
 				break
 			}
-			if err := show(i.o.DryRun, i.in.row(), &made[k]); err != nil {
+			r, ev := i.in.row(), &made[k]
+			if err := i.o.DryRun(Made{Row: r.number, Line: r.line, Time: time.UnixMilli(ev.Time).UTC(), Event: ev.Raw}); err != nil {
 				return fmt.Errorf("import: %w", err)
 			}
 			i.result.Events++
@@ -391,17 +403,4 @@ func (i *importer) dryRun() error {
 		}
 	}
 	return nil
-}
-
-func show(w io.Writer, r *row, ev *events.Event) error {
-	where := fmt.Sprintf("row %d", r.number)
-	if r.line > 0 {
-		where += fmt.Sprintf(" (line %d)", r.line)
-	}
-	var pretty bytes.Buffer
-	if err := json.Indent(&pretty, ev.Raw, "", "  "); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(w, "# %s, %s\n%s\n", where, time.UnixMilli(ev.Time).UTC().Format(time.RFC3339), pretty.Bytes())
-	return err
 }

@@ -333,12 +333,16 @@ func TestImportLimitAndDryRun(t *testing.T) {
 	require.EqualValues(t, 2, res.Rows)
 	require.Len(t, k.events, 2)
 
-	var out bytes.Buffer
-	o.Limit, o.DryRun = 1, &out
+	var out []Made
+	o.Limit, o.DryRun = 1, func(m Made) error { out = append(out, m); return nil }
 	_, err = Import(t.Context(), o)
 	require.NoError(t, err)
 	require.Len(t, k.events, 2, "a dry run imports nothing")
-	require.True(t, strings.HasPrefix(out.String(), "# row 1 (line 2), 2020-01-02T03:04:05Z\n{\n  \"type\": \"track\",\n  \"event\": \"E\",\n  \"userId\": \"u0\""), out.String())
+	require.Len(t, out, 1)
+	require.EqualValues(t, 1, out[0].Row)
+	require.Equal(t, 2, out[0].Line)
+	require.Equal(t, time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC), out[0].Time)
+	require.True(t, strings.HasPrefix(string(out[0].Event), `{"type":"track","event":"E","userId":"u0"`), string(out[0].Event))
 }
 
 func TestImportHoldsRowsAgainstThePlan(t *testing.T) {

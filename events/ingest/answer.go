@@ -1,18 +1,38 @@
 package ingest
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
-
-	"nudge/events"
 )
 
 // retryAfter is what a 503 says, in seconds.
 const retryAfter = "2"
 
 var success = []byte(`{"success":true}`)
+
+// Answer is what the API answers.
+type Answer struct {
+	Success  bool           `json:"success"`            // false: nothing was taken
+	Message  string         `json:"message,omitempty"`  // why not, for people
+	Accepted *int           `json:"accepted,omitempty"` // of a batch of which something was refused: how many events were taken
+	Refused  []RefusedEvent `json:"refused,omitempty"`  // of such a batch: which were not
+}
+
+// RefusedEvent is an event of a batch that was not taken.
+type RefusedEvent struct {
+	Index  int    `json:"index"`  // of the event in the batch, from 0
+	Reason string `json:"reason"` // for people
+}
+
+// Status is what /healthz and /readyz answer.
+type Status struct {
+	Status string `json:"status" jsonschema:"enum=ok,enum=ready"` // ok: the process answers; ready: events can be taken
+}
 
 // statusWriter remembers the status for the metrics.
 type statusWriter struct {
@@ -48,11 +68,20 @@ func writeJSON(w http.ResponseWriter, code int, body []byte) {
 	w.Write(body) //nolint:errcheck // the client is gone; its events are safe or it sends them again
 }
 
+// encoded is an answer as it is sent. One of strings and numbers cannot fail to be encoded.
+func encoded(answer any) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(answer); err != nil {
+		panic(fmt.Sprintf("ingest: encode %T: %v", answer, err))
+	}
+	return bytes.TrimSpace(b.Bytes())
+}
+
 // fail answers with a reason.
 func fail(w http.ResponseWriter, code int, reason string) {
-	body := append([]byte(nil), `{"success":false,"message":`...)
-	body = events.AppendString(body, strings.ToValidUTF8(reason, "\ufffd"))
-	writeJSON(w, code, append(body, '}'))
+	writeJSON(w, code, encoded(Answer{Message: strings.ToValidUTF8(reason, "\ufffd")}))
 }
 
 // unavailable answers that the sender should try again. Events that were written nevertheless are

@@ -46,7 +46,7 @@ func (s *Server) routes() {
 	s.handle("PUT "+consents, routeConsents, s.people(true, putConsents))
 	s.handle("DELETE "+user, routeErase, s.people(true, erase))
 
-	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, []byte(`{"status":"ok"}`)) })
+	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, encoded(Status{"ok"})) })
 	s.mux.HandleFunc("GET /readyz", s.ready)
 	s.handle("/", routeOther, s.unknown)
 }
@@ -59,7 +59,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	writeJSON(w, http.StatusOK, []byte(`{"status":"ready"}`))
+	writeJSON(w, http.StatusOK, encoded(Status{"ready"}))
 }
 
 // unknown answers what no route matches, and says what would.

@@ -3,7 +3,6 @@ package ingest
 import (
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"nudge/events"
@@ -177,20 +176,9 @@ func batchStatus(accepted int) int {
 
 // batchAnswer says which events of a batch were refused, and why.
 func batchAnswer(accepted int, refused []events.Refused) []byte {
-	body := append([]byte(nil), `{"success":`...)
-	body = strconv.AppendBool(body, accepted > 0)
-	body = append(body, `,"accepted":`...)
-	body = strconv.AppendInt(body, int64(accepted), 10)
-	body = append(body, `,"refused":[`...)
-	for i, r := range refused {
-		if i > 0 {
-			body = append(body, ',')
-		}
-		body = append(body, `{"index":`...)
-		body = strconv.AppendInt(body, int64(r.Index), 10)
-		body = append(body, `,"reason":`...)
-		body = events.AppendString(body, strings.ToValidUTF8(r.Reason, "\ufffd"))
-		body = append(body, '}')
+	answer := Answer{Success: accepted > 0, Accepted: &accepted}
+	for _, r := range refused {
+		answer.Refused = append(answer.Refused, RefusedEvent{r.Index, strings.ToValidUTF8(r.Reason, "\ufffd")})
 	}
-	return append(body, `]}`...)
+	return encoded(answer)
 }

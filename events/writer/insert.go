@@ -58,18 +58,12 @@ func (w *Writer) insert(ctx context.Context, from events.Position, in <-chan *ba
 			b.built.close()
 			return err
 		}
-		stored := b.stored(from)
-		from = b.end()
-		if past(present, from) {
+		to := b.end()
+		if past(present, to) {
 			present = nil
 		}
-		w.unshelved.Lock()
-		w.unshelved.rows = append(w.unshelved.rows, b.dedup...)
-		w.unshelved.Unlock()
-		w.note(b, start)
-		w.queue.Written(b.last)
-		w.opts.OnStored(stored) // first: whoever sees the position knows what came with it
-		w.advance(from)
+		w.wrote(b, from, start)
+		from = to
 		if len(b.erasures) > 0 {
 			select {
 			case erasures <- b.erasures:
@@ -78,6 +72,18 @@ func (w *Writer) insert(ctx context.Context, from events.Position, in <-chan *ba
 			}
 		}
 	}
+}
+
+// wrote tells everybody that a batch is in the store, which had everything up to from before.
+func (w *Writer) wrote(b *batch, from events.Position, start time.Time) {
+	stored := b.stored(from)
+	w.unshelved.Lock()
+	w.unshelved.rows = append(w.unshelved.rows, b.dedup...)
+	w.unshelved.Unlock()
+	w.note(b, start)
+	w.queue.Written(b.last)
+	w.opts.OnStored(stored) // first: whoever sees the position knows what came with it
+	w.advance(b.end())
 }
 
 func (w *Writer) note(b *batch, start time.Time) {

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"nudge/events"
+	"nudge/events/memory"
 	"nudge/events/queue"
 )
 
@@ -42,10 +43,12 @@ type Stored struct {
 	Erased []events.PersonID
 }
 
-// Options of a Writer. Queue, Store and Now are required.
+// Options of a Writer. Queue, Now, and Store or Memory are required.
 type Options struct {
-	Queue  Queue
-	Store  Store
+	Queue Queue
+	Store Store
+	// Memory, where it is set, takes what Store would. It begins empty, and so must the queue.
+	Memory *memory.Store
 	Now    func() time.Time
 	Logger *slog.Logger
 	// Registerer takes the metrics; nil: none are kept.
@@ -82,7 +85,7 @@ func (o *Options) check() error {
 	switch {
 	case o.Queue == nil:
 		return errors.New("make a writer: Options.Queue is missing")
-	case o.Store == nil:
+	case o.Store == nil && o.Memory == nil:
 		return errors.New("make a writer: Options.Store is missing")
 	case o.Now == nil:
 		return errors.New("make a writer: Options.Now is missing; pass the process's clock")

@@ -79,6 +79,9 @@ func New(opts Options) (*Writer, error) {
 // happens that waiting cannot mend: the queue has lost messages that the store lacks. A store that
 // is away is waited for. What was read and not yet written when Run ends is written by the next.
 func (w *Writer) Run(ctx context.Context) error {
+	if w.opts.Memory != nil {
+		return w.runInMemory(ctx)
+	}
 	from, err := w.load(ctx)
 	if err != nil {
 		return err

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 
-	"nudge/events"
 	"nudge/segments"
 )
 
@@ -255,42 +254,18 @@ func (t *tick) readCrossed(ctx context.Context, ask []needed) (out map[crossing]
 		out[x.crossing] = k
 		by[x.stream] = append(by[x.stream], x)
 	}
-	for _, sql := range t.moment.crossedSQL(ask) {
-		err := t.few(ctx, sql, func(scan func(...any) error) error {
-			var of, kind uint8
-			var name string
-			var person, pos uint64
-			var at int64
-			if err := scan(&of, &kind, &name, &person, &pos, &at); err != nil {
-				return err
-			}
-			n++
-			s := stream{of: streamOf(of)}
-			var wider []stream
-			switch s.of {
-			case ofAnything:
-				s = rowOf(events.Kind(kind), name)
-				wider = s.wider()
-			case ofDues:
-				s.name = name
-			default:
-				wider = s.wider()
-			}
-			for i := -1; i < len(wider); i++ {
-				if i >= 0 {
-					s = wider[i]
-				}
-				for _, x := range by[s] {
-					if cross := at + x.age; cross >= x.from-1 && cross <= x.to {
-						out[x.crossing].rows = append(out[x.crossing].rows, crossed{cross, person, pos})
-					}
+	err = t.store.crossed(ctx, t.moment, ask, func(row streamRow) {
+		n++
+		for _, s := range append(row.wider(), row.stream) {
+			for _, x := range by[s] {
+				if cross := row.time + x.age; cross >= x.from-1 && cross <= x.to {
+					out[x.crossing].rows = append(out[x.crossing].rows, crossed{cross, row.person, row.pos})
 				}
 			}
-			return nil
-		})
-		if err != nil {
-			return nil, 0, fmt.Errorf("finding whose time has come: %w", err)
 		}
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("finding whose time has come: %w", err)
 	}
 	for _, k := range out {
 		sortCrossed(k.rows)

@@ -59,15 +59,7 @@ func (l *look) hear(ctx context.Context, kinds []listeners, triggers []events.Po
 		streams[k.stream()] = true
 	}
 	out := map[stream]*heard{}
-	err := l.since(ctx, l.hearSQL(kinds, triggers), func(scan func(...any) error) error {
-		var kind uint8
-		var name string
-		var person uint64
-		var first, last int64
-		if err := scan(&kind, &name, &person, &first, &last); err != nil {
-			return err
-		}
-		own := rowOf(events.Kind(kind), name)
+	err := l.store.heard(ctx, l, kinds, triggers, func(own stream, person uint64, first, last int64) {
 		for _, s := range append(own.wider(), own) {
 			if !streams[s] {
 				continue
@@ -80,7 +72,6 @@ func (l *look) hear(ctx context.Context, kinds []listeners, triggers []events.Po
 			h.people = append(h.people, l.moment.canonical.of(person))
 			h.from, h.to = min(h.from, first), max(h.to, last)
 		}
-		return nil
 	})
 	for _, h := range out {
 		h.people = distinct(h.people)
@@ -235,26 +226,18 @@ func (l *look) arrived(
 	on := k.on
 	var out []candidate
 	var refusals []segments.Answer
-	err := l.few(ctx, l.arrivalsSQL(on, triggers, h, people), func(scan func(...any) error) error {
-		o := &segments.Occurrence{}
-		c := candidate{who: k.who, trigger: o}
-		var pos uint64
-		var passes uint8
-		if err := scan(&c.person, &c.value, &o.Time, &pos, &o.Event, &o.Properties, &o.Context, &passes); err != nil {
-			return err
-		}
-		o.Pos = events.Position(pos)
+	err := l.store.triggers(ctx, l, on, triggers, h, people, func(c candidate, passes bool) {
+		c.who = k.who
 		if l.Values != nil && on.By != "" && !slices.Contains(l.Values[events.PersonID(c.person)], c.value) {
-			return nil
+			return
 		}
-		if passes == 1 && (on.By == "" || c.value != "") {
+		if passes && (on.By == "" || c.value != "") {
 			out = append(out, c)
-			return nil
+			return
 		}
 		for _, w := range k.who {
 			refusals = append(refusals, segments.Answer{Who: w, Person: events.PersonID(c.person), Value: c.value, Truth: segments.False, Trigger: c.trigger})
 		}
-		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading arrivals: %w", err)

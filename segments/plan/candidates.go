@@ -112,9 +112,12 @@ func (l *look) candidates(ctx context.Context, g group, s *span) ([]candidate, e
 			asked.who = append(asked.who, w)
 		}
 	}
-	out, err := l.passing(ctx, asked, s)
-	if err != nil {
-		return nil, err
+	var out []candidate
+	if len(asked.who) > 0 {
+		var err error
+		if out, err = l.store.passing(ctx, l, asked, s); err != nil {
+			return nil, fmt.Errorf("finding candidates: %w", err)
+		}
 	}
 	for i, c := range out {
 		barred := func(w int) bool {
@@ -142,41 +145,5 @@ func (l *look) candidates(ctx context.Context, g group, s *span) ([]candidate, e
 		}
 	}
 	sortCandidates(out)
-	return out, nil
-}
-
-// passing asks for the candidates that pass the prefilters of a group.
-func (l *look) passing(ctx context.Context, g group, s *span) ([]candidate, error) {
-	if len(g.who) == 0 {
-		return nil, nil
-	}
-	sql := l.candidatesSQL(g, s)
-	if sql == "" {
-		return nil, nil
-	}
-	sets := map[string][]int{} // by what is passed: most candidates share a few
-	var out []candidate
-	err := l.query(ctx, sql, func(scan func(...any) error) error {
-		var c candidate
-		var passes []uint8
-		if err := scan(&c.person, &c.value, &passes); err != nil {
-			return err
-		}
-		who, ok := sets[string(passes)]
-		if !ok {
-			for i, w := range g.who {
-				if passes[i] == 1 {
-					who = append(who, w)
-				}
-			}
-			sets[string(passes)] = who
-		}
-		c.who = who
-		out = append(out, c)
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("finding candidates: %w", err)
-	}
 	return out, nil
 }

@@ -234,8 +234,7 @@ func (t *tick) arrived(ctx context.Context, who []int) error {
 			}
 		}
 	}
-	sql := t.moment.arrivedSQL(readers, after)
-	if sql == "" {
+	if len(readers) == 0 {
 		return nil
 	}
 	ahead := t.p.ahead.arriving(after, readers)
@@ -244,18 +243,8 @@ func (t *tick) arrived(ctx context.Context, who []int) error {
 		streams []stream
 	}
 	kinds := map[stream]kind{} // by a row's own stream
-	err := t.since(ctx, sql, func(scan func(...any) error) error {
-		var of, what uint8
-		var person, pos uint64
-		var at int64
-		var name string
-		if err := scan(&of, &what, &name, &person, &pos, &at); err != nil {
-			return err
-		}
-		s := stream{of: streamOf(of)}
-		if s.of == ofAnything {
-			s = rowOf(events.Kind(what), name)
-		}
+	err := t.store.arrived(ctx, t.moment, readers, after, func(x streamRow) {
+		s := x.stream
 		k, known := kinds[s]
 		if !known {
 			k = kind{t.readersOf(s, readers), []stream{s}}
@@ -265,17 +254,16 @@ func (t *tick) arrived(ctx context.Context, who []int) error {
 			kinds[s] = k
 		}
 		if !t.overlooked(stream{of: ofAhead}, 0) {
-			ahead.row(k.streams, at, person, pos)
+			ahead.row(k.streams, x.time, x.person, x.pos)
 		}
-		if at > t.At {
-			return nil // found when it begins to be seen
+		if x.time > t.At {
+			return // found when it begins to be seen
 		}
 		for _, r := range k.readers {
-			if pos > uint64(t.from[r.who].UpTo) {
-				t.affects(r.who, person, pos, r.perhaps)
+			if x.pos > uint64(t.from[r.who].UpTo) {
+				t.affects(r.who, x.person, x.pos, r.perhaps)
 			}
 		}
-		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("finding what arrived: %w", err)

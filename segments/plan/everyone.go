@@ -22,8 +22,9 @@ func newCrowd(l *look) *crowd { return &crowd{l: l, counts: map[string]int64{}} 
 
 // asked is one count: of whom, and which rows it reads.
 type asked struct {
-	sql    string
-	source source
+	sql     string
+	source  source
+	feature segments.Feature
 }
 
 func askedOf(ref *segments.EveryoneRef, args map[string]any, at int64) asked {
@@ -31,7 +32,7 @@ func askedOf(ref *segments.EveryoneRef, args map[string]any, at int64) asked {
 	if ours(ref.Event) {
 		f.Message = "*"
 	}
-	return asked{counts(&f, at), source{f.Event, f.Message, f.Within}}
+	return asked{counts(&f, at), source{f.Event, f.Message, f.Within}, f}
 }
 
 // ask counts what the `with` values of these answers will want to know.
@@ -75,23 +76,12 @@ func (c *crowd) count(ctx context.Context, wanted map[string]asked) error {
 	for _, all := range byEvent {
 		slices.SortFunc(all, func(a, b asked) int { return strings.Compare(a.sql, b.sql) })
 		for some := range slices.Chunk(all, crowdColumns) {
-			parts := make([]string, len(some))
-			for i, a := range some {
-				parts[i] = "uniqExactIf(p, " + a.sql + ")"
-			}
-			rows := c.l.moment.eventRows([]source{some[0].source}, nil, words(parts...), &conditions{})
-			err := c.l.query(ctx, "SELECT ["+strings.Join(parts, ", ")+"] FROM ("+rows+")", func(scan func(...any) error) error {
-				var counts []uint64
-				if err := scan(&counts); err != nil {
-					return err
-				}
-				for i, n := range counts {
-					c.counts[some[i].sql] = int64(n)
-				}
-				return nil
-			})
+			counts, err := c.l.store.everyone(ctx, c.l.moment, some)
 			if err != nil {
 				return fmt.Errorf("counting everyone: %w", err)
+			}
+			for i, n := range counts {
+				c.counts[some[i].sql] = int64(n)
 			}
 		}
 	}

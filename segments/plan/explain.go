@@ -12,7 +12,7 @@ import (
 // without running them (but for the merges that they are read through). Where the second pass names
 // people, the first one asked for stands for all, or person 0.
 func (p *Planner) Explain(ctx context.Context, q segments.Look) ([]string, error) {
-	l, err := p.look(ctx, &asker{p: p}, q)
+	l, err := p.look(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (p *Planner) ExplainTick(ctx context.Context, q segments.Tick) ([]Query, er
 	}
 	out = append(out, t.reading([]uint64{1})...)
 	for i := range out {
-		if err := t.estimate(ctx, &out[i]); err != nil {
+		if err := (&tables{p}).estimate(ctx, &out[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -137,7 +137,7 @@ func (p *Planner) ExplainTick(ctx context.Context, q segments.Tick) ([]Query, er
 // ExplainArrivals returns the queries by which arrivals of (Look.After, Look.UpTo] are judged, with the store's
 // estimates, as ExplainTick does. The rows that arrived and histories are estimated for person 1 alone.
 func (p *Planner) ExplainArrivals(ctx context.Context, q segments.Look) ([]Query, error) {
-	l, err := p.look(ctx, &asker{p: p}, q)
+	l, err := p.look(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func (p *Planner) ExplainArrivals(ctx context.Context, q segments.Look) ([]Query
 	}
 	out = append(out, l.reading([]uint64{1})...)
 	for i := range out {
-		if err := l.estimate(ctx, &out[i]); err != nil {
+		if err := (&tables{p}).estimate(ctx, &out[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -158,7 +158,7 @@ func (p *Planner) ExplainArrivals(ctx context.Context, q segments.Look) ([]Query
 }
 
 // estimate asks the store what a query would read. One that it refuses is left unknown.
-func (a *asker) estimate(ctx context.Context, q *Query) error {
+func (a *tables) estimate(ctx context.Context, q *Query) error {
 	err := a.run(ctx, "EXPLAIN ESTIMATE "+q.SQL+oneThread, func(scan func(...any) error) error {
 		var database, table string
 		var parts, rows, marks uint64

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"nudge/events"
 	"nudge/segments"
 	"nudge/segments/geo"
 )
@@ -58,10 +57,10 @@ func (l *look) gather(ctx context.Context, b *batch) (*facts, error) {
 			}
 		}
 	}
-	if f.fixes, err = l.moment.fixes(ctx, l.asker, distinct(placed)); err != nil {
+	if f.fixes, err = l.moment.fixes(ctx, l.store, distinct(placed)); err != nil {
 		return nil, err
 	}
-	f.profiles, err = l.moment.profiles(ctx, l.asker, distinct(profiled), parts)
+	f.profiles, err = l.moment.profiles(ctx, l.store, distinct(profiled), parts)
 	return f, err
 }
 
@@ -159,25 +158,12 @@ func distinct(people []uint64) []uint64 {
 }
 
 // fixes reads the location fixes that a fold looks at.
-func (m moment) fixes(ctx context.Context, a *asker, people []uint64) (map[uint64][]geo.Fix, error) {
+func (m moment) fixes(ctx context.Context, from store, people []uint64) (map[uint64][]geo.Fix, error) {
 	if len(people) == 0 {
 		return nil, nil
 	}
-	from, person, conditions := m.from("fixes", "x", people)
-	conditions = append(conditions, m.bounds("x", m.at-geo.History)...)
 	out := map[uint64][]geo.Fix{}
-	err := a.few(ctx, "SELECT "+person+" AS p, toUnixTimestamp64Milli(x.time), x.pos, x.lat, x.lon, x.accuracy FROM "+from+where(conditions),
-		func(scan func(...any) error) error {
-			var p, pos uint64
-			var fix geo.Fix
-			if err := scan(&p, &fix.Time, &pos, &fix.Lat, &fix.Lon, &fix.Accuracy); err != nil {
-				return err
-			}
-			fix.Pos = events.Position(pos)
-			out[p] = append(out[p], fix)
-			return nil
-		})
-	if err != nil {
+	if err := from.fixes(ctx, m, people, func(person uint64, fix geo.Fix) { out[person] = append(out[person], fix) }); err != nil {
 		return nil, fmt.Errorf("reading locations: %w", err)
 	}
 	return out, nil

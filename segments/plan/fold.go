@@ -267,17 +267,12 @@ func (l *look) readAll(ctx context.Context, m moment, w *wanted, keyed []columns
 		return out, nil
 	}
 	r := f.row()
-	err := l.about(w.people)(ctx, f.sql(m, w.people), func(scan func(...any) error) error {
-		if err := scan(r.dest...); err != nil {
-			return err
+	err := l.store.histories(ctx, m, f, w.people, 0, r, func() {
+		if f.counted(r) {
+			for i := range f.kinds {
+				f.kinds[i].count(r)
+			}
 		}
-		if !f.counted(r) {
-			return nil
-		}
-		for i := range f.kinds {
-			f.kinds[i].count(r)
-		}
-		return nil
 	})
 	if err != nil {
 		return out, fmt.Errorf("reading histories: %w", err)
@@ -302,14 +297,9 @@ type row struct {
 	flags       uint32
 	of          segments.Occurrence
 	counts      []bool // by condition
-	dest        []any
 }
 
-func (f *fold) row() *row {
-	r := &row{counts: make([]bool, len(f.conds))}
-	r.dest = []any{&r.person, &r.of.Time, &r.pos, &r.kind, &r.of.Event, &r.flags, &r.of.Properties, &r.of.Context}
-	return r
-}
+func (f *fold) row() *row { return &row{counts: make([]bool, len(f.conds))} }
 
 // counted works out what the row counts for, and whether for anything.
 func (f *fold) counted(r *row) bool {
@@ -317,10 +307,15 @@ func (f *fold) counted(r *row) bool {
 	any := false
 	for i := range f.conds {
 		c := &f.conds[i]
-		r.counts[i] = c.happened(r) && (c.filter == nil || c.filter.Eval(&r.of, nil))
+		r.counts[i] = c.counts(r)
 		any = any || r.counts[i]
 	}
 	return any
+}
+
+// counts says whether a row counts under the condition.
+func (c *condition) counts(r *row) bool {
+	return c.happened(r) && (c.filter == nil || c.filter.Eval(&r.of, nil))
 }
 
 // happened is what the function of the same name is to the store.

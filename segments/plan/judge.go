@@ -172,6 +172,9 @@ func (l *look) answer(w, g int, c candidate, facts *facts) verdict {
 	for _, ref := range who.Places() {
 		of.Places = append(of.Places, geo.Fold(facts.fixes[c.person], ref, l.fences, l.p.fixes, l.At))
 	}
+	if l.p.judged != nil {
+		l.p.judged(who, l.At, of)
+	}
 	truth, err := who.Judge(l.At, of)
 	a := segments.Answer{Who: w, Person: of.Person, Value: c.value, Truth: truth, Err: err, Trigger: c.trigger}
 	if l.Parts {
@@ -198,7 +201,7 @@ func (l *look) complete(ctx context.Context, b *batch, told []verdict, facts *fa
 			return err
 		}
 	}
-	profiles, err := l.moment.profiles(ctx, l.asker, distinct(people), parts)
+	profiles, err := l.moment.profiles(ctx, l.store, distinct(people), parts)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,8 @@ import (
 // look is one Look while it is answered.
 type look struct {
 	segments.Look
-	*asker
+	store  store
+	p      *Planner
 	moment moment
 	fences *geo.Fences
 	groups []group
@@ -36,7 +37,7 @@ type look struct {
 // that the store refuses to compute fails alone: its answers are Failed, with Person 0 where everybody
 // was to be looked at.
 func (p *Planner) Look(ctx context.Context, q segments.Look, fn func([]segments.Answer) error) error {
-	l, err := p.look(ctx, &asker{p: p}, q)
+	l, err := p.look(ctx, q)
 	if err != nil {
 		return err
 	}
@@ -60,8 +61,8 @@ func (p *Planner) Look(ctx context.Context, q segments.Look, fn func([]segments.
 	return l.arrivals(ctx, arriving, fn)
 }
 
-func (p *Planner) look(ctx context.Context, a *asker, q segments.Look) (*look, error) {
-	m, err := p.people.at(ctx, a, uint64(q.UpTo))
+func (p *Planner) look(ctx context.Context, q segments.Look) (*look, error) {
+	m, err := p.people.at(ctx, p.store, uint64(q.UpTo))
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +70,7 @@ func (p *Planner) look(ctx context.Context, a *asker, q segments.Look) (*look, e
 	if !ok {
 		fences = p.fences()
 	}
-	l := &look{Look: q, asker: a, fences: fences, moment: p.moment(q.At, uint64(q.UpTo), q.Retention, m)}
+	l := &look{Look: q, store: p.store, p: p, fences: fences, moment: p.moment(q.At, uint64(q.UpTo), q.Retention, m)}
 	l.crowd = newCrowd(l)
 	return l, nil
 }

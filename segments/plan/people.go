@@ -45,7 +45,7 @@ type mapping struct {
 
 // at returns the mapping as of a position. It asks the store only when it was asked for another
 // position before.
-func (p *people) at(ctx context.Context, a *asker, upTo uint64) (*mapping, error) {
+func (p *people) at(ctx context.Context, a store, upTo uint64) (*mapping, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.last != nil && p.last.upTo == upTo {
@@ -57,29 +57,11 @@ func (p *people) at(ctx context.Context, a *asker, upTo uint64) (*mapping, error
 		p.last, p.loaded = &same, max(p.loaded, upTo)
 		return p.last, nil
 	}
-	m := &mapping{upTo: upTo, erased: map[uint64]uint64{}}
-	var fresh []merge
-	db := a.p.database
-	sql := fmt.Sprintf(
-		"SELECT toUInt8(0) AS erasure, loser AS a, winner AS b, pos FROM %smerges WHERE pos > %d AND pos <= %d"+
-			" UNION ALL SELECT toUInt8(1), person, toUInt64(0), max(pos) FROM %serasures WHERE pos <= %d GROUP BY person",
-		db, p.loaded, upTo, db, upTo)
-	err := a.since(ctx, sql, func(scan func(...any) error) error {
-		var erasure uint8
-		var x merge
-		if err := scan(&erasure, &x.loser, &x.winner, &x.pos); err != nil {
-			return err
-		}
-		if erasure == 1 {
-			m.erased[x.loser] = x.pos
-			return nil
-		}
-		fresh = append(fresh, x)
-		return nil
-	})
+	fresh, erased, err := a.merges(ctx, p.loaded, upTo)
 	if err != nil {
 		return nil, fmt.Errorf("reading merges of people: %w", err)
 	}
+	m := &mapping{upTo: upTo, erased: erased}
 	// A repeated insert may have written a merge twice.
 	sort.Slice(fresh, func(i, j int) bool { return fresh[i].pos < fresh[j].pos })
 	p.merges = append(p.merges, slices.Compact(fresh)...)
@@ -87,7 +69,6 @@ func (p *people) at(ctx context.Context, a *asker, upTo uint64) (*mapping, error
 
 	known := p.merges[:sort.Search(len(p.merges), func(i int) bool { return p.merges[i].pos > upTo })]
 	if p.last != nil && len(known) == len(p.last.order) { // the same merges: only who has been erased may differ
-		erased := m.erased
 		*m = *p.last
 		m.upTo, m.erased = upTo, erased
 	} else {

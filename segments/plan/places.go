@@ -35,14 +35,8 @@ func (l *look) locate(ctx context.Context) error {
 		return nil
 	}
 	l.spots = &spots{fences: l.fences, near: map[spot][]uint64{}}
-	err := l.query(ctx, l.moment.lastFixes(l.p.fixes), func(scan func(...any) error) error {
-		var person uint64
-		var fix geo.Fix
-		if err := scan(&person, &fix.Lat, &fix.Lon); err != nil {
-			return err
-		}
-		l.spots.people, l.spots.last = append(l.spots.people, person), append(l.spots.last, fix)
-		return nil
+	err := l.store.lastFixes(ctx, l.moment, l.p.fixes, func(person uint64, at geo.Fix) {
+		l.spots.people, l.spots.last = append(l.spots.people, person), append(l.spots.last, at)
 	})
 	if err != nil {
 		return fmt.Errorf("reading last locations: %w", err)

@@ -13,6 +13,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"nudge/events"
+	"nudge/events/memory"
 	"nudge/segments"
 	"nudge/segments/geo"
 )
@@ -31,8 +32,10 @@ const DefaultRecentFrom = 200
 
 // Options configure a Planner.
 type Options struct {
-	Conn     driver.Conn // the store
-	Database string      // "" is the connection's own
+	Conn driver.Conn // the store
+	// Memory, where it is set, is the store instead.
+	Memory   *memory.Store
+	Database string // "" is the connection's own
 	// Elsewhere says of tables that are read, or written (dues), in another place what their full names are: a
 	// backtest has messages and dues of its own.
 	Elsewhere map[string]string
@@ -48,6 +51,8 @@ type Options struct {
 	RecentFrom int
 	// Logger is told how far a look at everybody in several parts has come; nil: nobody is.
 	Logger *slog.Logger
+	// Judged, where it is set, is told whom conditions are judged for. It may be called concurrently.
+	Judged func(who *segments.Who, at int64, of *segments.Candidate)
 	// Changed is a position up to which people may have been merged or erased, and after which nobody
 	// was, as far as the store goes; nil: nobody knows, and the store is asked for every look.
 	Changed func() events.Position
@@ -56,6 +61,7 @@ type Options struct {
 // Planner answers Looks. It is safe for concurrent use.
 type Planner struct {
 	conn       driver.Conn
+	store      store
 	database   string
 	elsewhere  map[string]string
 	fences     func() *geo.Fences
@@ -68,6 +74,7 @@ type Planner struct {
 	recent     int64 // ms
 	recentFrom int
 	ahead      ahead
+	judged     func(who *segments.Who, at int64, of *segments.Candidate)
 	queries    atomic.Int64
 	asked      atomic.Int64 // queries about everybody
 	little     atomic.Bool  // the store holds few events
@@ -79,8 +86,12 @@ type Planner struct {
 
 // New makes a planner. It asks nothing of the store yet.
 func New(o Options) *Planner {
-	p := &Planner{conn: o.Conn, elsewhere: o.Elsewhere, fences: o.Fences, fixes: o.Fixes, chunk: o.Chunk, part: o.Part, atOnce: readAtOnce, apartFrom: apartFrom, recent: o.Recent, recentFrom: o.RecentFrom}
+	p := &Planner{conn: o.Conn, elsewhere: o.Elsewhere, fences: o.Fences, fixes: o.Fixes, judged: o.Judged, chunk: o.Chunk, part: o.Part, atOnce: readAtOnce, apartFrom: apartFrom, recent: o.Recent, recentFrom: o.RecentFrom}
 	p.people.changed = o.Changed
+	p.store = &tables{p}
+	if o.Memory != nil {
+		p.store = &inMemory{o.Memory}
+	}
 	if o.Database != "" {
 		p.database = "`" + strings.ReplaceAll(o.Database, "`", "\\`") + "`."
 	}
@@ -114,8 +125,8 @@ func New(o Options) *Planner {
 // Queries is how many queries the planner has sent to the store since it was made.
 func (p *Planner) Queries() int64 { return p.queries.Load() }
 
-// asker sends the queries of one look.
-type asker struct{ p *Planner }
+// tables is the store of ClickHouse.
+type tables struct{ p *Planner }
 
 // Settings of the queries. The newer analyzer of ClickHouse 26 takes a time for the queries of conditions
 // that grows with the square of their text: 16 rich conditions (12 KB) 5 s before anything is read, the older
@@ -138,7 +149,7 @@ const recount = 256
 
 // query runs a query that reads everybody's rows, and calls row for each of its rows; scan reads the
 // current one.
-func (a *asker) query(ctx context.Context, sql string, row func(scan func(dest ...any) error) error) error {
+func (a *tables) query(ctx context.Context, sql string, row func(scan func(dest ...any) error) error) error {
 	if a.isLittle(ctx) {
 		return a.run(ctx, sql+oneThread, row)
 	}
@@ -146,7 +157,7 @@ func (a *asker) query(ctx context.Context, sql string, row func(scan func(dest .
 }
 
 // isLittle says whether the store holds few events, and counts them again every so often.
-func (a *asker) isLittle(ctx context.Context) bool {
+func (a *tables) isLittle(ctx context.Context) bool {
 	if a.p.asked.Add(1)%recount == 1 {
 		a.p.little.Store(a.events(ctx) <= littleEvents)
 	}
@@ -154,7 +165,7 @@ func (a *asker) isLittle(ctx context.Context) bool {
 }
 
 // few runs a query about given people.
-func (a *asker) few(ctx context.Context, sql string, row func(scan func(dest ...any) error) error) error {
+func (a *tables) few(ctx context.Context, sql string, row func(scan func(dest ...any) error) error) error {
 	return a.run(ctx, sql+oneThread, row)
 }
 
@@ -162,7 +173,7 @@ func (a *asker) few(ctx context.Context, sql string, row func(scan func(dest ...
 const severalThreadsFrom = 200
 
 // about runs queries about given people.
-func (a *asker) about(people []uint64) func(context.Context, string, func(scan func(...any) error) error) error {
+func (a *tables) about(people []uint64) func(context.Context, string, func(scan func(...any) error) error) error {
 	if len(people) < severalThreadsFrom {
 		return a.few
 	}
@@ -170,13 +181,13 @@ func (a *asker) about(people []uint64) func(context.Context, string, func(scan f
 }
 
 // since runs a query about rows of a range of positions.
-func (a *asker) since(ctx context.Context, sql string, row func(scan func(dest ...any) error) error) error {
+func (a *tables) since(ctx context.Context, sql string, row func(scan func(dest ...any) error) error) error {
 	return a.run(ctx, sql+byPosition, row)
 }
 
 // events is how many events are stored here: very many when the store does not say, or keeps them in
 // a cluster.
-func (a *asker) events(ctx context.Context) uint64 {
+func (a *tables) events(ctx context.Context) uint64 {
 	var rows uint64
 	database := "currentDatabase()"
 	if a.p.database != "" {
@@ -201,7 +212,7 @@ func (a *asker) events(ctx context.Context) uint64 {
 	return rows
 }
 
-func (a *asker) run(ctx context.Context, sql string, row func(scan func(dest ...any) error) error) error {
+func (a *tables) run(ctx context.Context, sql string, row func(scan func(dest ...any) error) error) error {
 	a.p.queries.Add(1)
 	rows, err := a.p.conn.Query(ctx, sql)
 	if err != nil {

@@ -152,7 +152,7 @@ func TestFilterLikeGo(t *testing.T) {
 		rows = append(rows, h)
 	}
 	w.events(rows...)
-	a := &asker{p: w.planner(Options{})}
+	a := &tables{p: w.planner(Options{})}
 	m := a.p.moment(t0, 1000, 0, &mapping{})
 
 	check(t, 25, func(t *rapid.T) {
@@ -210,7 +210,7 @@ func TestTextLikeGo(t *testing.T) {
 		}
 	}
 	w.events(rows...)
-	a := &asker{p: w.planner(Options{})}
+	a := &tables{p: w.planner(Options{})}
 	paths := []string{"properties.v", "properties.n.m", "properties.missing", "context.n.m"}
 	texts := make([]string, 0, 2*len(paths))
 	for _, p := range paths {
@@ -249,7 +249,7 @@ func FuzzLiteral(f *testing.F) {
 	}
 	f.Add("\xff\xfe")
 	w := newWorld(f)
-	a := &asker{p: w.planner(Options{})}
+	a := &tables{p: w.planner(Options{})}
 	f.Fuzz(func(t *testing.T, s string) {
 		var got string
 		var length uint64

@@ -19,15 +19,14 @@ import (
 // Profiles reads what is known of people as of an instant and a position. People who are not known
 // are absent; who was merged is given under the id that was asked for, as the person they became.
 func (p *Planner) Profiles(ctx context.Context, people []events.PersonID, at int64, upTo events.Position) (map[events.PersonID]*segments.Profile, error) {
-	a := &asker{p: p}
-	m, err := p.people.at(ctx, a, uint64(upTo))
+	m, err := p.people.at(ctx, p.store, uint64(upTo))
 	if err != nil {
 		return nil, err
 	}
 	moment := p.moment(at, uint64(upTo), 0, m)
 	out := make(map[events.PersonID]*segments.Profile, len(people))
 	for chunk := range slices.Chunk(people, p.chunk) {
-		read, err := moment.profiles(ctx, a, canonicalPeople(m, chunk), wholeProfile())
+		read, err := moment.profiles(ctx, p.store, canonicalPeople(m, chunk), wholeProfile())
 		if err != nil {
 			return nil, err
 		}
@@ -59,7 +58,7 @@ func wholeProfile() profileParts { return profileParts{ids: true, created: true,
 
 // profiles reads the profiles of canonical people, all that is wanted of them in one query: what a
 // query costs before it reads anything is more than what reading some people's rows costs.
-func (m moment) profiles(ctx context.Context, a *asker, people []uint64, parts profileParts) (map[uint64]*segments.Profile, error) {
+func (m moment) profiles(ctx context.Context, from store, people []uint64, parts profileParts) (map[uint64]*segments.Profile, error) {
 	if len(people) == 0 {
 		return nil, nil
 	}
@@ -72,14 +71,7 @@ func (m moment) profiles(ctx context.Context, a *asker, people []uint64, parts p
 			r.get(p)
 		}
 	}
-	if err := a.about(people)(ctx, m.profilesSQL(people, parts), func(scan func(...any) error) error {
-		var x profileRow
-		if err := scan(&x.what, &x.p, &x.a, &x.b, &x.c, &x.d, &x.t, &x.n, &x.yes); err != nil {
-			return err
-		}
-		r.rows = append(r.rows, x)
-		return nil
-	}); err != nil {
+	if err := from.profiles(ctx, m, people, parts, func(x profileRow) { r.rows = append(r.rows, x) }); err != nil {
 		return nil, fmt.Errorf("reading profiles of people: %w", err)
 	}
 	r.read()

@@ -58,7 +58,11 @@ type world struct {
 	store *clickhouse.Store
 }
 
-func newWorld(t testing.TB) *world { return &world{t, clickhousetest.New(t)} }
+func newWorld(t testing.TB) *world {
+	store := clickhousetest.NewUsed(t)
+	require.NoError(t, store.Migrate(context.Background(), clickhouse.Layout{}))
+	return &world{t, store}
+}
 
 func (w *world) planner(o Options) *Planner {
 	o.Conn = w.store.Conn()

@@ -3,7 +3,6 @@ package plan
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 
@@ -84,7 +83,7 @@ func (p *Planner) tick(ctx context.Context, q segments.Tick, fn func(*segments.P
 			return nil, errors.New("plan: a condition with `on` is asked by Look")
 		}
 	}
-	l, err := p.look(ctx, &asker{p: p}, segments.Look{
+	l, err := p.look(ctx, segments.Look{
 		At: q.At, UpTo: q.UpTo, Who: q.Who, Retention: q.Retention, DefaultZone: q.DefaultZone, Fences: q.Fences,
 	})
 	if err != nil {
@@ -297,7 +296,7 @@ func (t *tick) find(ctx context.Context, g int, s span) ([]candidate, error) {
 
 // emit hands on the part of the people up to the given one.
 func (t *tick) emit(ctx context.Context, to uint64) error {
-	if err := t.saveDues(ctx, t.dues); err != nil {
+	if err := t.writeDues(ctx, t.dues); err != nil {
 		return err
 	}
 	p := &t.part
@@ -343,35 +342,5 @@ func (t *tick) spans(ctx context.Context) ([]span, error) {
 	if err := t.locate(ctx); err != nil {
 		return nil, err
 	}
-	if t.p.part == DefaultPart && t.isLittle(ctx) {
-		return whole, nil
-	}
-	var n uint64
-	if err := t.run(ctx, "SELECT count() FROM "+t.p.database+"identities", func(scan func(...any) error) error { return scan(&n) }); err != nil {
-		return nil, fmt.Errorf("counting people: %w", err)
-	}
-	parts := int(n) / t.p.part
-	if parts < 2 {
-		return whole, nil
-	}
-	levels := make([]byte, 0, 16*parts)
-	for i := 1; i < parts; i++ {
-		if i > 1 {
-			levels = append(levels, ", "...)
-		}
-		levels = fmt.Appendf(levels, "%.6f", float64(i)/float64(parts))
-	}
-	var bounds []float64
-	sql := fmt.Sprintf("SELECT quantiles(%s)(person) FROM %sidentities", levels, t.p.database)
-	if err := t.query(ctx, sql, func(scan func(...any) error) error { return scan(&bounds) }); err != nil {
-		return nil, fmt.Errorf("cutting people into parts: %w", err)
-	}
-	var out []span
-	after := uint64(0)
-	for _, b := range bounds {
-		if to := uint64(b); to > after {
-			out, after = append(out, span{after, to}), to
-		}
-	}
-	return append(out, span{after, math.MaxUint64}), nil
+	return t.store.spans(ctx, t.moment)
 }

@@ -10,6 +10,7 @@ import (
 
 	"nudge/events/clickhouse"
 	"nudge/events/clickhouse/clickhousetest"
+	"nudge/events/memory"
 	"nudge/segments"
 	"nudge/segments/plan"
 )
@@ -24,7 +25,7 @@ type Rig struct {
 	Incremental bool
 
 	t     testing.TB
-	store *clickhouse.Store
+	store *clickhouse.Store // nil: packs are in memory
 }
 
 // NewRig makes a rig with a store of its own.
@@ -33,22 +34,39 @@ func NewRig(t testing.TB) *Rig {
 	return &Rig{t: t, store: clickhousetest.New(t), Planner: func(p *plan.Planner) Planner { return p }}
 }
 
+// NewRigInMemory makes a rig of whose packs nothing is stored.
+func NewRigInMemory(t testing.TB) *Rig {
+	return &Rig{t: t, Planner: func(p *plan.Planner) Planner { return p }}
+}
+
 // Run ticks a pack.
 func (r *Rig) Run(p *Pack) ([]Difference, error) {
 	ctx := context.Background()
-	for _, table := range []string{"events", "traits", "identities", "fixes", "zones", "merges", "erasures", "dues"} {
-		if err := r.store.Conn().Exec(ctx, "TRUNCATE TABLE "+table); err != nil {
-			return nil, fmt.Errorf("empty the store: %w", err)
-		}
+	run := &Run{Pack: p, Compiled: r.Compiled, Incremental: r.Incremental}
+	o := plan.Options{Recent: p.Recent, RecentFrom: 1}
+	if r.store == nil {
+		run.Memory = &memory.Store{}
+		o.Memory = run.Memory
+	} else if err := r.empty(ctx); err != nil {
+		return nil, err
+	} else {
+		run.Conn = r.store.Conn()
+		o.Conn = run.Conn
 	}
-	conn := r.store.Conn()
-	run := &Run{
-		Pack: p, Conn: conn, Compiled: r.Compiled, Incremental: r.Incremental,
-		New: func() Planner { return r.Planner(plan.New(plan.Options{Conn: conn, Recent: p.Recent, RecentFrom: 1})) },
-	}
+	run.New = func() Planner { return r.Planner(plan.New(o)) }
 	out, err := run.Do(ctx)
 	r.Stats.Add(run.Stats)
 	return out, err
+}
+
+// empty empties the store.
+func (r *Rig) empty(ctx context.Context) error {
+	for _, table := range []string{"events", "traits", "identities", "fixes", "zones", "merges", "erasures", "dues"} {
+		if err := r.store.Conn().Exec(ctx, "TRUNCATE TABLE "+table); err != nil {
+			return fmt.Errorf("empty the store: %w", err)
+		}
+	}
+	return nil
 }
 
 // tries is how often a case that fails is made smaller.

@@ -12,6 +12,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"nudge/events"
+	"nudge/events/memory"
 	"nudge/segments"
 )
 
@@ -45,6 +46,8 @@ func (d Difference) String() string {
 type Run struct {
 	Pack *Pack
 	Conn driver.Conn
+	// Memory, where it is set, has the rows instead of Conn.
+	Memory *memory.Store
 	// New makes a planner, for the first tick and for those before which one restarts.
 	New func() Planner
 	// After is the position after which the rows of the pack stand. Rows at or below it are others'.
@@ -117,7 +120,7 @@ func (r *Run) Do(ctx context.Context) ([]Difference, error) {
 	stored := r.After
 	if !r.Pack.Progressive {
 		stored = math.MaxUint64
-		if err := store(ctx, r.Conn, all, r.After, stored); err != nil {
+		if err := r.store(ctx, all, r.After, stored); err != nil {
 			return nil, err
 		}
 	}
@@ -125,7 +128,7 @@ func (r *Run) Do(ctx context.Context) ([]Difference, error) {
 	var out []Difference
 	for tick := range r.Pack.Ticks {
 		if stored < r.upTo[tick] {
-			if err := store(ctx, r.Conn, all, stored, r.upTo[tick]); err != nil {
+			if err := r.store(ctx, all, stored, r.upTo[tick]); err != nil {
 				return nil, err
 			}
 			stored = r.upTo[tick]

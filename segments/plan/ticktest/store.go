@@ -12,6 +12,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"nudge/events"
+	"nudge/events/memory"
 	"nudge/segments"
 	"nudge/segments/geo"
 )
@@ -222,8 +223,17 @@ func sortedKeys[V any](m map[string]V) []string {
 }
 
 // store writes the rows with positions in (after, upTo].
-func store(ctx context.Context, conn driver.Conn, all []*history, after, upTo uint64) error {
-	in := &inserter{ctx: ctx, conn: conn, after: after, upTo: upTo}
+func (r *Run) store(ctx context.Context, all []*history, after, upTo uint64) error {
+	if r.Memory != nil {
+		var rows memory.Rows
+		for _, h := range all {
+			h.remember(&rows, after, upTo)
+		}
+		slices.SortFunc(rows.Events, func(a, b *events.Resolved) int { return cmp.Compare(a.Pos, b.Pos) })
+		r.Memory.Add(rows)
+		return nil
+	}
+	in := &inserter{ctx: ctx, conn: r.Conn, after: after, upTo: upTo}
 	var rows []row
 	var tables [6][][]any
 	for _, h := range all {
@@ -255,6 +265,52 @@ func store(ctx context.Context, conn driver.Conn, all []*history, after, upTo ui
 	in.insert("merges", "pos, loser, winner, time", tables[4])
 	in.insert("erasures", "pos, hash, person, time, done_at", tables[5])
 	return in.err
+}
+
+// remember is store for rows in memory.
+func (h *history) remember(rows *memory.Rows, after, upTo uint64) {
+	stamp := func(person, pos uint64, at int64) memory.Stamp {
+		return memory.Stamp{Person: events.PersonID(person), Pos: events.Position(pos), Time: at}
+	}
+	between := func(pos uint64) bool { return pos > after && pos <= upTo }
+	for i := range h.rows {
+		if x := &h.rows[i]; between(x.pos) {
+			e := &events.Resolved{Pos: events.Position(x.pos), Person: events.PersonID(x.person)}
+			e.Kind, e.Name, e.Time, e.Flags, e.Properties, e.Context = x.kind, x.event, x.time, x.flags, []byte(x.json), []byte(x.context)
+			rows.Events = append(rows.Events, e)
+		}
+	}
+	for _, x := range h.traits {
+		if between(x.pos) {
+			rows.Traits = append(rows.Traits, memory.Trait{Stamp: stamp(x.person, x.pos, x.time), Key: x.key, Value: x.token})
+		}
+	}
+	for _, x := range h.ids {
+		if between(x.pos) {
+			rows.IDs = append(rows.IDs, memory.ID{Stamp: stamp(x.person, x.pos, x.time), Kind: x.kind, ID: x.id})
+		}
+	}
+	for _, x := range h.fixes {
+		if between(uint64(x.Pos)) {
+			f := events.Fix{Lat: x.Lat, Lon: x.Lon, Accuracy: x.Accuracy}
+			rows.Fixes = append(rows.Fixes, memory.Fix{Stamp: stamp(x.person, uint64(x.Pos), x.Time), Fix: f})
+		}
+	}
+	for _, x := range h.zones {
+		if between(x.pos) {
+			rows.Zones = append(rows.Zones, memory.Zone{Stamp: stamp(x.person, x.pos, x.time), Name: x.name})
+		}
+	}
+	for _, x := range h.merges {
+		if between(x.pos) {
+			rows.Merges = append(rows.Merges, memory.Merge{Stamp: stamp(x.loser, x.pos, 0), Winner: events.PersonID(x.winner)})
+		}
+	}
+	for _, x := range h.erasures {
+		if between(x.pos) {
+			rows.Erasures = append(rows.Erasures, memory.Erasure{Stamp: stamp(x.person, x.pos, 0)})
+		}
+	}
 }
 
 func at(ms int64) time.Time { return time.UnixMilli(ms).UTC() }

@@ -12,9 +12,10 @@ import (
 )
 
 var (
-	flagCases = flag.Int("ticks.cases", 500, "how many cases TestTicks tries; 100,000 is its long mode, for an hour or two")
-	flagSeed  = flag.Uint64("ticks.seed", 1, "seed of the first pack of TestTicks")
-	flagPack  = flag.Int("ticks.pack", 125, "cases that are packed into one store")
+	flagCases    = flag.Int("ticks.cases", 500, "how many cases TestTicks tries; 100,000 is its long mode, for an hour or two")
+	flagInMemory = flag.Int("ticks.inmemory", 1000, "how many cases TestTicksInMemory tries")
+	flagSeed     = flag.Uint64("ticks.seed", 1, "seed of the first pack of TestTicks")
+	flagPack     = flag.Int("ticks.pack", 125, "cases that are packed into one store")
 )
 
 // lanes are how many stores are ticked at once.
@@ -28,7 +29,7 @@ func TestTicks(t *testing.T) {
 		for lane := range lanes {
 			t.Run(strconv.Itoa(lane), func(t *testing.T) {
 				t.Parallel()
-				all[lane] = tick(t, *flagSeed+uint64(lane), *flagCases/lanes)
+				all[lane] = tick(t, ticktest.NewRig(t), *flagSeed+uint64(lane), *flagCases/lanes)
 			})
 		}
 	})
@@ -41,10 +42,16 @@ func TestTicks(t *testing.T) {
 	require.Greater(t, s.Turned, s.Cases/2, "answers should turn: %+v", s)
 }
 
+// A history in memory gives the same answers, in every way of asking.
+func TestTicksInMemory(t *testing.T) {
+	t.Parallel()
+	s := tick(t, ticktest.NewRigInMemory(t), *flagSeed, *flagInMemory)
+	require.Greater(t, s.Turned, s.Cases/2, "answers should turn: %+v", s)
+}
+
 // tick tries so many cases, from packs of every other seed.
-func tick(t *testing.T, seed uint64, cases int) ticktest.Stats {
+func tick(t *testing.T, r *ticktest.Rig, seed uint64, cases int) ticktest.Stats {
 	t.Helper()
-	r := ticktest.NewRig(t)
 	for ; r.Stats.Cases < cases && !t.Failed(); seed += lanes {
 		start := time.Now()
 		p := ticktest.Draw(seed, ticktest.Shape{Cases: min(*flagPack, cases-r.Stats.Cases), Ticks: 5})
