@@ -13,6 +13,7 @@ import (
 
 	"nudge/engine/enginetest"
 	"nudge/events"
+	"nudge/events/clickhouse/clickhousetest"
 )
 
 // What the test's person can be found by; the numbers come on top.
@@ -57,6 +58,7 @@ message: {push: {title: "{{ cart }} of {{ user.traits.email }}", body: there}}
 `,
 	})
 	// The world's clock is not the store's, whose retention would take the rows away.
+	clickhousetest.Changed(w.Store)
 	require.NoError(t, w.Store.Conn().Exec(t.Context(), "ALTER TABLE dedup REMOVE TTL"))
 	return w
 }

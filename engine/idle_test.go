@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/stretchr/testify/require"
@@ -110,6 +111,6 @@ func TestATickThatTakesTooLongIsTold(t *testing.T) {
 	require.Len(t, l.asked, 11, "one tick covers the two that were missed")
 	r, err := report.Run(t.Context(), w.Store.Conn(), w.App.Planner, w.App.Workspace(), report.Query{})
 	require.NoError(t, err)
-	require.Equal(t, []report.Overruns{{Rule: "often", Ticks: 1, Longest: 12 * minute, Last: enginetest.Start() + 5*minute}}, r.Overruns)
+	require.Equal(t, []report.Overruns{{Rule: "often", Ticks: 1, Longest: 12 * 60, Last: time.UnixMilli(enginetest.Start() + 5*minute).In(w.App.Workspace().Zone)}}, r.Overruns)
 	require.Empty(t, r.Paused)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -305,7 +306,7 @@ func TestWhatCannotBeComputedIsPaused(t *testing.T) {
 		require.NoError(t, err)
 		return r.Paused
 	}
-	require.Equal(t, []report.Paused{{Rule: "bad", Since: enginetest.Start() + 20*minute, By: report.ByStore, Reason: "too much memory"}}, told())
+	require.Equal(t, []report.Paused{{Rule: "bad", Since: time.UnixMilli(enginetest.Start() + 20*minute).In(w.App.Workspace().Zone), By: report.ByStore, Reason: "too much memory"}}, told())
 	w.Restart()
 	l := between(w)
 	w.Track("cyd", "Seen", nil)

@@ -31,7 +31,7 @@ func paused(t *testing.T, w *enginetest.World) []string {
 	require.NoError(t, err)
 	out := []string{}
 	for _, p := range list {
-		require.GreaterOrEqual(t, p.Since, enginetest.Start())
+		require.GreaterOrEqual(t, p.Since.UnixMilli(), enginetest.Start())
 		require.Contains(t, p.Reason, "cannot compile re2")
 		out = append(out, p.Rule)
 	}
@@ -46,7 +46,7 @@ func resume(t *testing.T, w *enginetest.World, rule string) {
 	require.NoError(t, err)
 	at := slices.IndexFunc(list, func(p report.Paused) bool { return p.Rule == rule })
 	require.GreaterOrEqual(t, at, 0, "%s is not paused", rule)
-	ask(t, w, ledger.Request{Rule: rule, Action: ledger.AskResume, About: list[at].Since})
+	ask(t, w, ledger.Request{Rule: rule, Action: ledger.AskResume, About: list[at].Since.UnixMilli()})
 }
 
 // ask is what nudge pause and nudge resume write.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -23,8 +24,10 @@ import (
 	"nudge/engine/workspace"
 	"nudge/events"
 	"nudge/events/clickhouse"
+	"nudge/events/memory"
 	"nudge/events/queue"
 	"nudge/events/writer"
+	"nudge/segments"
 	"nudge/segments/geo"
 	"nudge/segments/plan"
 )
@@ -40,6 +43,8 @@ type Options struct {
 	Stdout io.Writer
 	// Store, when set, is used instead of opening one, and not closed.
 	Store *clickhouse.Store
+	// Memory, when set, is the store instead. It begins empty, and the ledger is then in the queue alone.
+	Memory *memory.Store
 	// Routes, when set, are used instead of the workspace's channels.
 	Routes map[string]send.Route
 	// Owner names this process to others on a shared queue, "host/pid".
@@ -52,6 +57,8 @@ type Options struct {
 	// Runnable, when set, counts the goroutines that wait for a processor (RunnableGoroutines): the
 	// writer gives way to bursts of requests. A Sim, which waits for every write, has none.
 	Runnable func() int
+	// Judged, when set, is told whom conditions are judged for. It may be called concurrently.
+	Judged func(who *segments.Who, at int64, of *segments.Candidate)
 	// Between, when set, stands between the engine and the planner.
 	Between func(engine.Planner) engine.Planner
 	// Simulated leaves out syncing the queue to disk: nobody opens it again.
@@ -72,7 +79,8 @@ type App struct {
 	Signer  *send.Signer
 
 	decisions, deliveries *queue.Log
-	channels              []string // that the sender has open
+	channels              []string     // that the sender has open
+	web                   http.Handler // for browsers, nil where no channel has something for them
 	workspace             atomic.Pointer[workspace.Workspace]
 	former                former
 	changed               atomic.Uint64 // position of the newest merge or erasure in the store
@@ -175,6 +183,9 @@ func (a *App) openQueue(ctx context.Context) (err error) {
 }
 
 func (a *App) openStore(ctx context.Context) (err error) {
+	if a.opts.Memory != nil {
+		return nil
+	}
 	ws := a.Workspace()
 	a.Store = a.opts.Store
 	if a.Store == nil {
@@ -202,8 +213,8 @@ func OpenStore(ctx context.Context, ws *workspace.Workspace, log *slog.Logger) (
 }
 
 func (a *App) startWriter(ctx context.Context) error {
-	w, err := writer.New(writer.Options{
-		Queue: a.Queue, Store: a.Store, Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer, FlushEvery: a.opts.FlushEvery, Runnable: a.opts.Runnable,
+	o := writer.Options{
+		Queue: a.Queue, Memory: a.opts.Memory, Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer, FlushEvery: a.opts.FlushEvery, Runnable: a.opts.Runnable,
 		OnResolved: func(batch []events.Resolved, upTo events.Position) {
 			<-a.ready
 			if a.Engine != nil {
@@ -223,7 +234,11 @@ func (a *App) startWriter(ctx context.Context) error {
 			default:
 			}
 		},
-	})
+	}
+	if a.Store != nil {
+		o.Store = a.Store
+	}
+	w, err := writer.New(o)
 	if err != nil {
 		return err //nolint:wrapcheck // says what it was doing
 	}
@@ -257,12 +272,17 @@ func (a *App) startWriter(ctx context.Context) error {
 
 func (a *App) openEngine(ctx context.Context) (err error) {
 	ws := a.Workspace()
-	a.Planner = plan.New(plan.Options{
-		Conn: a.Store.Conn(), Database: a.Store.Database(), Fixes: ws.Location,
+	o := plan.Options{
+		Memory: a.opts.Memory, Judged: a.opts.Judged, Fixes: ws.Location,
 		Fences: func() *geo.Fences { return a.Workspace().Fences }, Changed: a.people().Changed,
 		Logger: a.log.With("component", "planner"),
-	})
-	store := ledger.NewStore(a.Store.Conn())
+	}
+	store := ledger.Nowhere()
+	if a.Store != nil {
+		o.Conn, o.Database = a.Store.Conn(), a.Store.Database()
+		store = ledger.NewStore(a.Store.Conn())
+	}
+	a.Planner = plan.New(o)
 	a.Ledger = ledger.NewReader(store, a.decisions, a.deliveries, a.Writer, a.log)
 	if err := a.Ledger.Flush(ctx); err != nil {
 		return err //nolint:wrapcheck // says what it was doing

@@ -21,6 +21,9 @@ func (a *App) openChannels(ws *workspace.Workspace) (map[string]send.Route, erro
 			if closer, ok := ch.(channels.Closer); ok {
 				a.onStop("channel "+c.Name, closer.Close)
 			}
+			if served, ok := ch.(channels.Served); ok && a.web == nil {
+				a.web = served.Handler() // of several the first: /web/ has room for one
+			}
 			r.Providers = append(r.Providers, send.Provider{Name: c.Name + "/" + ad.Name, Spec: ad.Spec, Channel: ch, Apps: ad.Apps})
 		}
 		routes[c.Name] = r

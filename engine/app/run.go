@@ -160,6 +160,9 @@ func (a *App) endpoint(gatherer prometheus.Gatherer) (*ingest.Server, error) {
 		server.Mount("/v1/messages/", h)
 		server.Mount("/c/", h)
 	}
+	if a.web != nil {
+		server.Mount("/web/", a.web)
+	}
 	if gatherer != nil {
 		server.Mount("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}))
 	}

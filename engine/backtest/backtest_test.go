@@ -201,7 +201,7 @@ func replay(t *testing.T, w *enginetest.World, o backtest.Options) ([]string, *b
 		if !r.Due.IsZero() {
 			due = r.Due.UnixMilli()
 		}
-		out = append(out, line(r.At.UnixMilli(), r.Rule, r.Version, r.Person, r.UserID, r.Value, r.Entry, r.Attempt, r.Entered.UnixMilli(), r.Reason, r.By, r.Open, due, r.Variant, r.Channels))
+		out = append(out, line(r.At.UnixMilli(), r.Rule, r.Version, r.Person, r.UserID, r.Value, r.Entry, r.Attempt, r.Entered.UnixMilli(), string(r.Reason), r.By, r.Open, due, r.Variant, r.Channels))
 		if also != nil {
 			return also(r)
 		}

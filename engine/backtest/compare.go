@@ -37,7 +37,7 @@ func NewAudience(before *Audience) *Audience {
 
 // Take is an Options.Row.
 func (a *Audience) Take(r *Row) error {
-	if r.Reason != string(ledger.Send) {
+	if r.Reason != ledger.Send {
 		if a.since != nil && a.since.of[r.Rule][r.Person] != nil {
 			keep(a.why, r.Rule, r.Person, why(r))
 		}
@@ -61,9 +61,9 @@ func keep[T any](sets map[string]map[uint64]T, rule string, person uint64, value
 
 func why(r *Row) string {
 	if r.By == "" {
-		return r.Reason
+		return string(r.Reason)
 	}
-	return r.Reason + " (" + r.By + ")"
+	return string(r.Reason) + " (" + r.By + ")"
 }
 
 // fold makes one of those who were merged by the end of the time.
@@ -100,47 +100,53 @@ func (a *Audience) fold(canonical func(events.PersonID) events.PersonID) {
 
 // Diff says in people what another rule set would have changed. Rates are a week's.
 type Diff struct {
-	From  time.Time  `json:"from"`
-	To    time.Time  `json:"to"`
-	Weeks float64    `json:"weeks"`
+	From  time.Time  `json:"from"`  // when the rules go live
+	To    time.Time  `json:"to"`    // not included
+	Weeks float64    `json:"weeks"` // how long that is
 	Rules []RuleDiff `json:"rules"` // those that something changes for, the most people first
 	Same  []string   `json:"same"`  // the others
 	// All is of everybody, whatever they would have got.
 	All   Change   `json:"all"`
-	Notes []string `json:"notes"`
+	Notes []string `json:"notes"` // what the numbers do not say, for people
 }
 
 // Change is of a number of people, and of messages to them.
 type Change struct {
-	Before   int64    `json:"before"` // people
-	After    int64    `json:"after"`
-	Gained   int64    `json:"gained"`   // people who get something only after
-	Lost     int64    `json:"lost"`     // and only before
-	Messages [2]int64 `json:"messages"` // before, after
+	Before   int64    `json:"before"` // people who get something before the change
+	After    int64    `json:"after"`  // people who get something after it
+	Gained   int64    `json:"gained"` // people who get something only after
+	Lost     int64    `json:"lost"`   // people who get something only before
+	Messages Messages `json:"messages"`
+}
+
+// Messages counts messages before and after a change.
+type Messages struct {
+	Before int64 `json:"before"` // how many without it
+	After  int64 `json:"after"`  // how many with it
 }
 
 // RuleDiff is the change of one rule.
 type RuleDiff struct {
-	Rule   string `json:"rule"`
-	Status string `json:"status"` // added, removed, changed, unchanged (others make the difference)
+	Rule string `json:"rule"`
+	// Status of an unchanged rule: others make the difference.
+	Status string `json:"status" jsonschema:"enum=added,enum=removed,enum=changed,enum=unchanged"`
 	Change
 	// Displaced are rules that people who gain this one lose.
-	Displaced []Displaced `json:"displaced,omitempty"`
-	// Samples are some of those who gain and who lose it.
-	GainedSamples []Sample `json:"gained_samples,omitempty"`
-	LostSamples   []Sample `json:"lost_samples,omitempty"`
+	Displaced     []Displaced `json:"displaced,omitempty"`
+	GainedSamples []Sample    `json:"gained_samples,omitempty"` // some of those who gain it
+	LostSamples   []Sample    `json:"lost_samples,omitempty"`   // some of those who lose it
 }
 
 // Displaced counts people who gain one rule and lose another.
 type Displaced struct {
 	Rule   string  `json:"rule"`
 	People int64   `json:"people"`
-	Share  float64 `json:"share"` // of those who gain
+	Share  float64 `json:"share"` // of those who gain, 0 to 1
 }
 
 // Sample is somebody who gains or loses a rule.
 type Sample struct {
-	Person uint64    `json:"person"`
+	Person uint64    `json:"person"` // nudge's own number of the person
 	UserID string    `json:"user_id,omitempty"`
 	At     time.Time `json:"at"`            // of the message
 	Why    string    `json:"why,omitempty"` // they get nothing after: the last answer, "" if they do not match
@@ -155,7 +161,7 @@ func Compare(before, after *Result, was, is *Audience, samples int) *Diff {
 		Notes: slices.DeleteFunc(slices.Clone(after.Notes), func(n string) bool { return n == ofGoals }),
 		All:   changeOf(was.everybody(), is.everybody()),
 	}
-	d.All.Messages = [2]int64{was.messages(""), is.messages("")}
+	d.All.Messages = Messages{was.messages(""), is.messages("")}
 	versions := [2]map[string]string{{}, {}}
 	for i, r := range []*Result{before, after} {
 		for _, rule := range r.Rules {
@@ -172,8 +178,8 @@ func Compare(before, after *Result, was, is *Audience, samples int) *Diff {
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		r := RuleDiff{Rule: name, Status: status(versions[0][name], versions[1][name]), Change: changeOf(was.of[name], is.of[name])}
-		r.Messages = [2]int64{was.messages(name), is.messages(name)}
-		if r.Status == "unchanged" && r.Gained == 0 && r.Lost == 0 && r.Messages[0] == r.Messages[1] {
+		r.Messages = Messages{was.messages(name), is.messages(name)}
+		if r.Status == "unchanged" && r.Gained == 0 && r.Lost == 0 && r.Messages.Before == r.Messages.After {
 			d.Same = append(d.Same, name)
 			continue
 		}
@@ -295,6 +301,7 @@ func (d *Diff) Write(w io.Writer, format string) error {
 	switch format {
 	case "json":
 		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
 		enc.SetIndent("", "  ")
 		return enc.Encode(d) //nolint:wrapcheck // the writer's own error
 	case "markdown":
@@ -346,7 +353,7 @@ func (d *Diff) sentence(r *RuleDiff) string {
 	if len(parts) == 0 {
 		parts = append(parts, "the same people")
 	}
-	if m := r.Messages[1] - r.Messages[0]; m != r.Gained-r.Lost && m != 0 {
+	if m := r.Messages.After - r.Messages.Before; m != r.Gained-r.Lost && m != 0 {
 		parts = append(parts, d.change(m, "messages"))
 	}
 	said := []string{strings.Join(parts, ", ")}
@@ -365,7 +372,7 @@ func (d *Diff) heading() string {
 	}
 	return fmt.Sprintf("From %s to %s (%s) %s people would have been written to (%s before the change): %s that got nothing before, %s that get nothing any more; %s.",
 		d.From.Format("2006-01-02 15:04"), d.To.Format("2006-01-02 15:04"), d.From.Location(), thousands(d.All.After), thousands(d.All.Before),
-		thousands(d.All.Gained), thousands(d.All.Lost), d.change(d.All.Messages[1]-d.All.Messages[0], "messages"))
+		thousands(d.All.Gained), thousands(d.All.Lost), d.change(d.All.Messages.After-d.All.Messages.Before, "messages"))
 }
 
 func (d *Diff) text() string {
@@ -374,7 +381,7 @@ func (d *Diff) text() string {
 	if len(d.Rules) > 0 {
 		t := texttable.New("rule", "", "people before", "after", "gained", "lost", "messages before", "after")
 		for _, r := range d.Rules {
-			t.AppendRow(texttable.Row{r.Rule, r.Status, r.Before, r.After, r.Gained, r.Lost, r.Messages[0], r.Messages[1]})
+			t.AppendRow(texttable.Row{r.Rule, r.Status, r.Before, r.After, r.Gained, r.Lost, r.Messages.Before, r.Messages.After})
 		}
 		b.WriteString(t.Render() + "\n\n")
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"nudge/engine/backtest"
+	"nudge/engine/ledger"
 )
 
 func TestCompare(t *testing.T) {
@@ -31,7 +32,7 @@ func TestCompare(t *testing.T) {
 			if g.reason == "frequency_cap" {
 				by = "two-a-day"
 			}
-			require.NoError(t, a.Take(&backtest.Row{Rule: g.rule, Person: g.person, Reason: g.reason, By: by, At: from.Add(time.Duration(i) * time.Hour)}))
+			require.NoError(t, a.Take(&backtest.Row{Rule: g.rule, Person: g.person, Reason: ledger.Reason(g.reason), By: by, At: from.Add(time.Duration(i) * time.Hour)}))
 		}
 		return a
 	}
@@ -47,11 +48,11 @@ func TestCompare(t *testing.T) {
 		byName[r.Rule] = r
 	}
 	require.Equal(t, []string{"same"}, d.Same)
-	require.Equal(t, backtest.Change{Before: 5, After: 5, Gained: 1, Lost: 1, Messages: [2]int64{6, 7}}, d.All, "4 comes, 9 goes")
+	require.Equal(t, backtest.Change{Before: 5, After: 5, Gained: 1, Lost: 1, Messages: backtest.Messages{6, 7}}, d.All, "4 comes, 9 goes")
 
 	cart := byName["cart"]
 	require.Equal(t, "changed", cart.Status)
-	require.Equal(t, backtest.Change{Before: 2, After: 3, Gained: 2, Lost: 1, Messages: [2]int64{2, 4}}, cart.Change)
+	require.Equal(t, backtest.Change{Before: 2, After: 3, Gained: 2, Lost: 1, Messages: backtest.Messages{2, 4}}, cart.Change)
 	require.Equal(t, []backtest.Displaced{{Rule: "price", People: 1, Share: 0.5}}, cart.Displaced, "of the two who gain it 3 loses price")
 	require.Equal(t, []backtest.Sample{{Person: 3, At: from.Add(time.Hour)}}, cart.GainedSamples, "the first, and one of them")
 	require.Equal(t, []backtest.Sample{{Person: 2, At: from.Add(time.Hour)}}, cart.LostSamples)

@@ -19,28 +19,28 @@ import (
 
 // Row is one answer about one entry, as the ledger would have it.
 type Row struct {
-	At       time.Time `json:"at" parquet:"at,timestamp"`
-	Rule     string    `json:"rule" parquet:"rule,dict"`
-	Version  string    `json:"version" parquet:"version,dict"`
-	Person   uint64    `json:"person" parquet:"person"`
-	UserID   string    `json:"user_id" parquet:"user_id"`
-	Value    string    `json:"value,omitempty" parquet:"value"`
-	Entry    string    `json:"entry" parquet:"entry"`
-	Attempt  int       `json:"attempt" parquet:"attempt"`
-	Entered  time.Time `json:"entered" parquet:"entered,timestamp"`
-	Reason   string    `json:"reason" parquet:"reason,dict"`
-	By       string    `json:"by,omitempty" parquet:"by,dict"`
-	Open     bool      `json:"open,omitempty" parquet:"open"`
-	Due      time.Time `json:"due,omitzero" parquet:"due,timestamp"`
-	Category string    `json:"category" parquet:"category,dict"`
-	Variant  string    `json:"variant,omitempty" parquet:"variant,dict"`
-	Channels []string  `json:"channels,omitempty" parquet:"channels,list"`
+	At       time.Time     `json:"at" parquet:"at,timestamp"` // when it was decided
+	Rule     string        `json:"rule" parquet:"rule,dict"`
+	Version  string        `json:"version" parquet:"version,dict"`       // of the rule: it changes with the file
+	Person   uint64        `json:"person" parquet:"person"`              // nudge's own number of the person
+	UserID   string        `json:"user_id" parquet:"user_id"`            // "" of a person who has none, or whose entry of before ended
+	Value    string        `json:"value,omitempty" parquet:"value"`      // of the entry, under for_each or on: {by}
+	Entry    string        `json:"entry" parquet:"entry"`                // the entry's key: rows with the same are answers about one entry
+	Attempt  int           `json:"attempt" parquet:"attempt"`            // counts the answers about one entry, from 0
+	Entered  time.Time     `json:"entered" parquet:"entered,timestamp"`  // when the entry began
+	Reason   ledger.Reason `json:"reason" parquet:"reason,dict"`         // the answer, as in the ledger
+	By       string        `json:"by,omitempty" parquet:"by,dict"`       // the rule or cap that won, or the stage's detail
+	Open     bool          `json:"open,omitempty" parquet:"open"`        // another answer may follow
+	Due      time.Time     `json:"due,omitzero" parquet:"due,timestamp"` // when it is tried again
+	Category string        `json:"category" parquet:"category,dict"`     // of the rule
+	Variant  string        `json:"variant,omitempty" parquet:"variant,dict"`
+	Channels []string      `json:"channels,omitempty" parquet:"channels,list"` // that it would be sent on
 }
 
 func newRow(d *ledger.Decision) *Row {
 	r := &Row{
 		At: time.UnixMilli(d.At).UTC(), Rule: d.Rule, Version: d.Version, Person: uint64(d.Person), UserID: d.UserID, Value: d.Value, Entry: d.Entry, Attempt: d.Attempt,
-		Entered: time.UnixMilli(d.Entered).UTC(), Reason: string(d.Reason), By: d.By, Open: d.Open, Category: d.Category, Variant: d.Variant, Channels: d.Channels,
+		Entered: time.UnixMilli(d.Entered).UTC(), Reason: d.Reason, By: d.By, Open: d.Open, Category: d.Category, Variant: d.Variant, Channels: d.Channels,
 	}
 	if d.Due != 0 {
 		r.Due = time.UnixMilli(d.Due).UTC()
@@ -85,6 +85,7 @@ func Create(path string) (*File, error) {
 		f.finish = w.Close
 	default:
 		w := json.NewEncoder(file)
+		w.SetEscapeHTML(false)
 		f.write, f.finish = func(r *Row) error { return w.Encode(r) }, func() error { return nil }
 	}
 	return f, nil
@@ -106,7 +107,7 @@ func (f *File) csv(out io.Writer) {
 		}
 		return w.Write([]string{ //nolint:wrapcheck // Write says where
 			r.At.Format(time.RFC3339Nano), r.Rule, r.Version, strconv.FormatUint(r.Person, 10), r.UserID, r.Value, r.Entry, strconv.Itoa(r.Attempt),
-			r.Entered.Format(time.RFC3339Nano), r.Reason, r.By, strconv.FormatBool(r.Open), due, r.Category, r.Variant, strings.Join(r.Channels, " "),
+			r.Entered.Format(time.RFC3339Nano), string(r.Reason), r.By, strconv.FormatBool(r.Open), due, r.Category, r.Variant, strings.Join(r.Channels, " "),
 		})
 	}
 	f.finish = func() error {

@@ -19,10 +19,10 @@ import (
 
 // Result is what the rules would have done.
 type Result struct {
-	From     time.Time `json:"from"`
-	To       time.Time `json:"to"`
-	Arrivals Arrivals  `json:"arrivals"`
-	Every    string    `json:"every,omitempty"` // the step, where the schedules were not followed
+	From     time.Time `json:"from"`            // when the rules go live
+	To       time.Time `json:"to"`              // not included
+	Arrivals Arrivals  `json:"arrivals"`        // when the rules know what happened
+	Every    string    `json:"every,omitempty"` // the step, where the schedules were not followed: 1h
 	Rules    []Rule    `json:"rules"`           // by name
 	// Overlaps are of pairs of rules that sent to the same people, the most first.
 	Overlaps []Overlap `json:"overlaps"`
@@ -30,9 +30,9 @@ type Result struct {
 	Messaged int64     `json:"messaged"` // who was sent anything
 	Ticks    int64     `json:"ticks"`    // looks by schedule
 	Judged   int64     `json:"judged"`   // conditions answered, each of a person
-	Queries  int64     `json:"queries"`
-	Seconds  float64   `json:"seconds"` // how long it took
-	Notes    []string  `json:"notes"`
+	Queries  int64     `json:"queries"`  // that were asked of the store
+	Seconds  float64   `json:"seconds"`  // how long it took
+	Notes    []string  `json:"notes"`    // what the numbers do not say, for people
 
 	// canonical says who somebody became by the end of the time.
 	canonical func(events.PersonID) events.PersonID
@@ -43,7 +43,7 @@ type Result struct {
 type Rule struct {
 	Rule    string                  `json:"rule"`
 	Version string                  `json:"version"`
-	Entries int64                   `json:"entries"`
+	Entries int64                   `json:"entries"` // how often somebody entered
 	People  int64                   `json:"people"`  // who entered
 	Sent    int64                   `json:"sent"`    // (entry, channel)s that a channel took
 	Reached int64                   `json:"reached"` // people who were sent one
@@ -59,31 +59,31 @@ type Rule struct {
 
 // Day is one day of a rule, on the workspace's clock.
 type Day struct {
-	Day     string                  `json:"day"`
-	Entries int64                   `json:"entries"`
-	Reasons map[ledger.Reason]int64 `json:"reasons"`
+	Day     string                  `json:"day"`     // 2026-03-01
+	Entries int64                   `json:"entries"` // that began on it
+	Reasons map[ledger.Reason]int64 `json:"reasons"` // their last answers
 }
 
 // Lost counts entries that were held back.
 type Lost struct {
-	To  string `json:"to"`            // the rule, "" for messages of before
+	To  string `json:"to"`            // the other rule, "" for messages of before
 	Cap string `json:"cap,omitempty"` // under which it had used up the room; "" when it outranked
-	N   int64  `json:"entries"`
+	N   int64  `json:"entries"`       // how many
 }
 
 // Overlap counts people whom both rules sent something.
 type Overlap struct {
-	A      string `json:"a"`
-	B      string `json:"b"`
+	A      string `json:"a"` // the one rule
+	B      string `json:"b"` // the other
 	People int64  `json:"people"`
 }
 
 // Goal is what followed messages, by last touch.
 type Goal struct {
 	Event    string  `json:"event"`
-	Within   string  `json:"within"`
-	Followed int64   `json:"followed"` // messages
-	Value    float64 `json:"value"`
+	Within   string  `json:"within"`   // how long after the message, as rule files write it: 7d
+	Followed int64   `json:"followed"` // messages that were followed by it
+	Value    float64 `json:"value"`    // what the events were worth, in the currency of the goal's value
 }
 
 // tally counts as decisions come.

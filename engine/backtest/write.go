@@ -44,6 +44,7 @@ func (r *Result) Only(names []string) *Result {
 func (r *Result) Write(w io.Writer, format string) error {
 	if format == "json" {
 		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
 		enc.SetIndent("", "  ")
 		return enc.Encode(r) //nolint:wrapcheck // the writer's own error
 	}

@@ -1,12 +1,14 @@
 package check
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
 	"nudge/engine/decide"
 	"nudge/engine/workspace"
 	"nudge/rules"
+	"nudge/rules/yamlfile"
 )
 
 func alwaysQuiet() Check {
@@ -50,12 +52,12 @@ message:
 				if len(times) == 0 {
 					continue
 				}
-				if until, always := p.quiet(r, zone, times); always {
+				if until, wait, always := p.quiet(r, zone, times); always {
 					what := "every look of the rule is in quiet hours"
 					if key == "send_at" {
 						what = "send_at is in quiet hours"
 					}
-					p.report(at(r, key), r.Name, "Its messages wait until "+until+"; choose another time, or let the quiet hours leave out a channel.", "%s", what)
+					p.report(at(r, key), r.Name, becomes(r, "Its", "Nobody ever gets it", wait, until)+" Choose another time, or let the quiet hours leave out a channel.", "%s", what)
 				}
 			}
 		},
@@ -63,20 +65,35 @@ message:
 }
 
 // quiet says whether each of the instants, on the zone's clock, is in quiet hours of the same clock for
-// every channel of the rule, and when those of the first end.
-func (p *pass) quiet(r *workspace.Rule, zone string, times []time.Time) (until string, always bool) {
+// every channel of the rule, and when and how much later those of the first end.
+func (p *pass) quiet(r *workspace.Rule, zone string, times []time.Time) (until string, wait time.Duration, always bool) {
 	for _, channel := range r.Channels() {
 		for _, t := range times {
 			i := slices.IndexFunc(p.Policy.Quiet, func(q decide.Quiet) bool {
 				return q.Zone == zone && q.Covers(channel, r.Category) && q.End(t) != 0
 			})
 			if i < 0 {
-				return "", false
+				return "", 0, false
 			}
 			if until == "" {
-				until = time.UnixMilli(p.Policy.Quiet[i].End(t)).UTC().Format("15:04")
+				end := time.UnixMilli(p.Policy.Quiet[i].End(t)).UTC()
+				until, wait = end.Format("15:04"), end.Sub(t)
 			}
 		}
 	}
-	return until, until != ""
+	return until, wait, until != ""
+}
+
+// becomes is what becomes of a rule's messages that fall into quiet hours.
+func becomes(r *workspace.Rule, whose, nobody string, wait time.Duration, until string) string {
+	switch {
+	case r.WhenBlocked.QuietHours == rules.Drop:
+		return nobody + ": the rule drops what falls into quiet hours."
+	case r.Expire <= wait && (r.WhenBlocked.QuietHours == rules.Hold || r.On != nil):
+		return fmt.Sprintf("%s: quiet hours end %s later, and the rule's entries expire after %s.", nobody, yamlfile.FormatDuration(wait), yamlfile.FormatDuration(r.Expire))
+	case r.WhenBlocked.QuietHours == rules.Hold && r.WhileHeld == rules.Keep:
+		return fmt.Sprintf("%s messages wait until %s.", whose, until)
+	default:
+		return fmt.Sprintf("%s messages wait until %s, and go only if the condition is still true then.", whose, until)
+	}
 }

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,7 +25,10 @@ func Example(text string) *txtar.Archive {
 	named := false
 	for i, f := range a.Files {
 		if f.Name == workspace.ConfigFile {
-			a.Files[i].Data, named = slices.Concat(f.Data, []byte(config)), true
+			named = true
+			if !bytes.Contains(append([]byte("\n"), f.Data...), []byte("\nchannels:")) {
+				a.Files[i].Data = slices.Concat(f.Data, []byte(config))
+			}
 		}
 	}
 	if !named {

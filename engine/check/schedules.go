@@ -20,9 +20,10 @@ func (p *pass) instants(s *rules.Schedule) []time.Time {
 	}
 	var out []time.Time
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
+	enough := time.Date(2029, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli() // there is a leap year in between
 	for range sample {
 		next, ok := schedule.Next(s, time.UTC, at)
-		if !ok {
+		if !ok || len(out) > 1 && next > enough {
 			break
 		}
 		out, at = append(out, time.UnixMilli(next).UTC()), next
@@ -41,4 +42,17 @@ func (p *pass) shortest(s *rules.Schedule) time.Duration {
 		}
 	}
 	return least
+}
+
+// longest is the longest time between two instants of a schedule, changes of clocks included; more than any other without two.
+func (p *pass) longest(s *rules.Schedule) time.Duration {
+	all := p.instants(s)
+	if len(all) < 2 {
+		return 1 << 62
+	}
+	most := time.Duration(0)
+	for i := 1; i < len(all); i++ {
+		most = max(most, all[i].Sub(all[i-1]))
+	}
+	return most + time.Hour
 }

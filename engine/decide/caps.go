@@ -80,6 +80,8 @@ func (p *Policy) counted(c *Cap, uses []usage, r *rules.Rule, entry, channel str
 type Room struct {
 	Cap  *Cap
 	Used int
+	// Counted are the messages that count, in the order of the uses.
+	Counted []ledger.Use
 	// Frees is when there is room again (Unix ms), where there is none now; else 0.
 	Frees int64
 }
@@ -102,6 +104,9 @@ func (p *Policy) Rooms(uses []ledger.Use, r *rules.Rule, channel string, profile
 		}
 		counted, next := p.counted(c, all, r, "", channel, profile, t)
 		room := Room{Cap: c, Used: len(counted)}
+		for _, u := range counted {
+			room.Counted = append(room.Counted, u.Use)
+		}
 		if room.Used >= c.Max {
 			room.Frees = frees(c, counted, next, t)
 		}

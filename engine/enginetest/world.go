@@ -64,7 +64,7 @@ func New(t testing.TB, files map[string]string) *World {
 // NewBetween is New with something between the engine and the planner.
 func NewBetween(t testing.TB, files map[string]string, between func(engine.Planner) engine.Planner) *World {
 	t.Helper()
-	w := &World{t: t, between: between, dir: t.TempDir(), Clock: app.NewClock(Start()), Sent: &channeltest.Recorder{}, Store: clickhousetest.NewUnmigrated(t)}
+	w := &World{t: t, between: between, dir: t.TempDir(), Clock: app.NewClock(Start()), Sent: &channeltest.Recorder{}, Store: clickhousetest.NewUsed(t)}
 	w.Write(files)
 	w.open()
 	t.Cleanup(func() {

@@ -3,13 +3,12 @@
 package explain
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -63,6 +62,10 @@ type Rule struct {
 	Answers []Answer `json:"answers"`      // of for_each one for each value; none: there is nothing to judge
 	Stages  []Stage  `json:"stages"`       // one for each channel of the rule
 	Entries []Entry  `json:"entries"`      // oldest first
+	// Headline says in a sentence or two whether they got it, and if not, why not and what it would take.
+	Headline string `json:"headline"`
+	// Outlook is of the answer that the headline is about: what would come of them; nil: nothing is judged.
+	Outlook *Outlook `json:"outlook,omitempty"`
 	// Paused says since when and why the rule was paused at the instant; nil: it was not.
 	Paused *report.Paused `json:"paused,omitempty"`
 }
@@ -73,8 +76,14 @@ type Answer struct {
 	Truth string `json:"truth"`           // true, false, unknown, failed
 	Error string `json:"error,omitempty"`
 	Parts []Part `json:"parts"`
-	// Turns is when time alone changes the answer, nothing else happening; nil: not within thirty days.
+	// Last is when what for_each is about happened last with this value.
+	Last *time.Time `json:"last,omitempty"`
+	// Trigger is when what was judged happened, of a rule with on.
+	Trigger *time.Time `json:"trigger,omitempty"`
+	// Turns is when time alone changes the answer, nothing else happening; nil: not within a hundred days.
 	Turns *Turn `json:"turns,omitempty"`
+	// Flips are the nearest changes that would flip the answer, nearest first: none where none was found.
+	Flips []Flip `json:"flips"`
 }
 
 // Part is a part of the condition; of parts that join others Joins says how, and those that follow are
@@ -112,6 +121,18 @@ type Cap struct {
 	Max  int    `json:"max"`
 	// Frees is when a full one has room again.
 	Frees *time.Time `json:"frees,omitempty"`
+	// Messages are those that fill it, oldest first.
+	Messages []CapUse `json:"messages"`
+}
+
+// CapUse is a message that counts towards a cap.
+type CapUse struct {
+	// At is when a provider took it, until then when it was decided.
+	At      time.Time `json:"at"`
+	Rule    string    `json:"rule"`
+	Channel string    `json:"channel"`
+	// OnItsWay: no provider has taken it yet, and it counts until it is known that none does.
+	OnItsWay bool `json:"on_its_way,omitempty"`
 }
 
 // ErrNobody says that nobody has the id.
@@ -145,12 +166,26 @@ func Explain(ctx context.Context, o Options) (*Explanation, error) {
 		if i := slices.IndexFunc(paused, func(p report.Paused) bool { return p.Rule == r.Name }); i >= 0 {
 			rule.Paused = &paused[i]
 		}
-		if rule.Answers, err = x.answers(ctx, r); err != nil {
+		if rule.Answers, err = x.answers(ctx, r, out.profile); err != nil {
 			return nil, fmt.Errorf("ask the condition of %s: %w", r.Name, err)
 		}
 		if rule.Entries, err = x.entries(ctx, r.Name); err != nil {
 			return nil, err
 		}
+		for i := range rule.Entries {
+			for j := range rule.Entries[i].Decisions {
+				d := &rule.Entries[i].Decisions[j]
+				if d.Reason == ledger.Outranked || d.Reason == ledger.Holdout {
+					d.Says = x.reason(r, string(d.Reason), d.By, out.profile)
+				}
+			}
+		}
+		if shown, _ := worth(&rule); len(shown) > 0 {
+			if rule.Outlook, err = x.outlook(ctx, r, shown[0], rule.Entries, out.profile); err != nil {
+				return nil, err
+			}
+		}
+		rule.Headline = x.headline(r, &rule, cmp.Or(out.UserID, x.Person), out.profile)
 		out.Rules = append(out.Rules, rule)
 	}
 	return out, nil
@@ -255,16 +290,19 @@ func addresses(p *segments.Profile) []string {
 }
 
 // answers asks the condition about the person.
-func (x *explainer) answers(ctx context.Context, r *workspace.Rule) ([]Answer, error) {
+func (x *explainer) answers(ctx context.Context, r *workspace.Rule, profile *segments.Profile) ([]Answer, error) {
 	told, err := x.look(ctx, r, x.At)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]Answer, 0, len(told))
 	for _, a := range told {
-		answer := Answer{Value: a.Value, Truth: a.Truth.String(), Parts: []Part{}}
+		answer := Answer{Value: a.Value, Truth: a.Truth.String(), Parts: []Part{}, Flips: []Flip{}}
 		if a.Err != nil {
 			answer.Error = a.Err.Error()
+		}
+		if a.Trigger != nil {
+			answer.Trigger = at(a.Trigger.Time)
 		}
 		for _, c := range a.Parts {
 			p := Part{Text: c.Text, Depth: c.Depth, Joins: c.Operator, Truth: c.Truth.String(), Values: c.Values, Lacks: c.Lacks}
@@ -275,7 +313,7 @@ func (x *explainer) answers(ctx context.Context, r *workspace.Rule) ([]Answer, e
 		}
 		out = append(out, answer)
 	}
-	return out, x.turns(ctx, r, told, out)
+	return out, x.nearest(ctx, r, profile, told, out)
 }
 
 // look asks the condition as of an instant: of a rule with `on` about the last occurrence that it heard.
@@ -312,83 +350,4 @@ func (x *explainer) lastOf(ctx context.Context, event string) (uint64, error) {
 		return 0, fmt.Errorf("look for the last %q: %w", event, err)
 	}
 	return pos, nil
-}
-
-const (
-	ahead      = 30 * 24 * time.Hour // how far ahead a turn is looked for
-	mostTurns  = 24                  // instants that are tried
-	mostOfEach = 100                 // newest occurrences of an event whose ages are counted
-)
-
-// turns finds when time alone changes answers: at one of the next instants at which something becomes as old as
-// an age that the condition asks for. Instants that follow from traits or from the clock are not tried.
-func (x *explainer) turns(ctx context.Context, r *workspace.Rule, now []segments.Answer, out []Answer) error {
-	if r.On != nil || len(now) == 0 {
-		return nil
-	}
-	instants, err := x.instants(ctx, r.Who.Changes())
-	if err != nil {
-		return err
-	}
-	for _, at := range instants {
-		then, err := x.look(ctx, r, at)
-		if err != nil {
-			return err
-		}
-		left := false
-		for i := range out {
-			if out[i].Turns != nil {
-				continue
-			}
-			j := slices.IndexFunc(then, func(a segments.Answer) bool { return a.Value == out[i].Value })
-			if j >= 0 && then[j].Truth != now[i].Truth && (then[j].Truth == segments.True || now[i].Truth == segments.True) {
-				out[i].Turns = &Turn{time.UnixMilli(at), then[j].Truth.String()}
-				continue
-			}
-			left = true
-		}
-		if !left {
-			break
-		}
-	}
-	return nil
-}
-
-// instants are the next at which an occurrence becomes as old as an age, in order.
-func (x *explainer) instants(ctx context.Context, c *segments.Changes) ([]int64, error) {
-	var out []int64
-	for _, s := range c.Sources {
-		where := "event = @event"
-		if s.Event == "*" {
-			where = fmt.Sprintf("kind IN (%d, %d, %d)", events.KindTrack, events.KindPage, events.KindScreen)
-		}
-		rows, err := x.Conn.Query(ctx, "SELECT DISTINCT toUnixTimestamp64Milli(time) AS t FROM events WHERE person IN ("+x.people()+") AND "+where+" AND pos <= @pos ORDER BY t DESC LIMIT "+strconv.Itoa(mostOfEach),
-			driver.NamedValue{Name: "event", Value: s.Event}, driver.NamedValue{Name: "pos", Value: uint64(x.upTo)})
-		if err != nil {
-			return nil, fmt.Errorf("read when %q happened: %w", s.Event, err)
-		}
-		for rows.Next() {
-			var t int64
-			if err := rows.Scan(&t); err != nil {
-				rows.Close()
-				return nil, fmt.Errorf("read when %q happened: %w", s.Event, err)
-			}
-			for _, age := range s.Ages {
-				// An age may be asked for with `<` or with `<=`.
-				for _, at := range []int64{t + age, t + age + 1} {
-					if at > x.At && at-x.At <= ahead.Milliseconds() && age < math.MaxInt64/2 {
-						out = append(out, at)
-					}
-				}
-			}
-		}
-		err = rows.Err()
-		rows.Close()
-		if err != nil {
-			return nil, fmt.Errorf("read when %q happened: %w", s.Event, err)
-		}
-	}
-	slices.Sort(out)
-	out = slices.Compact(out)
-	return out[:min(len(out), mostTurns)], nil
 }

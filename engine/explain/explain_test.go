@@ -96,11 +96,19 @@ func TestACart(t *testing.T) {
 	require.Equal(t, `event("Product Added").count >= 2`, a.Parts[1].Text)
 	require.Equal(t, int64(1), a.Parts[1].Lacks)
 	require.Nil(t, a.Turns, "time alone does not help")
+	require.Equal(t, "needs one more Product Added; then it would match 1 h later", a.Flips[0].Says)
+	require.Equal(t, enginetest.Start()+6*minute+hour, a.Flips[0].At.UnixMilli())
+	require.Equal(t, []explain.Need{{Kind: "event", Part: `event("Product Added").count >= 2`, Event: "Product Added", Count: 1, Had: 1}}, a.Flips[0].Needs)
+	require.Equal(t, "ann does not match cart: needs one more Product Added; then it would match 1 h later; nothing else stands in the way.", r.Headline)
 	require.Empty(t, r.Entries)
 
 	w.To(10 * minute)
 	w.Track("ann", "Product Added", nil)
-	a = about(t, w, "ann", "cart", "", 20*minute).Answers[0]
+	r = about(t, w, "ann", "cart", "", 20*minute)
+	a = r.Answers[0]
+	require.Equal(t, "ann does not match cart: would match from 10:10 on (in 50 min), when the Product Added of 09:10 is 1 h old; the look is at 10:10; the message would go then.", r.Headline)
+	require.Equal(t, string(ledger.Send), r.Outlook.Reason)
+	require.Equal(t, enginetest.Start()+70*minute, r.Outlook.Sends.UnixMilli())
 	require.Equal(t, "false", a.Truth)
 	require.Zero(t, a.Parts[1].Lacks)
 	require.Equal(t, "true", a.Parts[1].Truth)
@@ -112,6 +120,8 @@ func TestACart(t *testing.T) {
 	w.To(2 * hour)
 	r = about(t, w, "ann", "cart", "", 2*hour)
 	require.Equal(t, "true", r.Answers[0].Truth)
+	require.Equal(t, []string{"would end with one more Product Added", "would end with an Order Completed"}, []string{r.Answers[0].Flips[0].Says, r.Answers[0].Flips[1].Says})
+	require.Equal(t, "ann got cart at 10:10 (push); not again (again: never; they entered at 10:10).", r.Headline)
 	require.Len(t, r.Entries, 1)
 	e := r.Entries[0]
 	require.Equal(t, enginetest.Start()+hour+10*minute, e.Entered.UnixMilli())
@@ -122,7 +132,11 @@ func TestACart(t *testing.T) {
 	w.To(2*hour + minute)
 	w.Track("ann", "Order Completed", map[string]any{"order": "o1", "total": 5})
 	w.To(3 * hour)
-	require.Equal(t, "false", about(t, w, "ann", "cart", "", 3*hour).Answers[0].Truth)
+	r = about(t, w, "ann", "cart", "", 3*hour)
+	require.Equal(t, "false", r.Answers[0].Truth)
+	require.Equal(t, "needs one more Product Added; then it would match 1 h later", r.Answers[0].Flips[0].Says)
+	require.Equal(t, "an Order Completed (11:01) stands in the way", r.Answers[0].Flips[1].Says)
+	require.Equal(t, enginetest.Start()+2*hour+minute, r.Answers[0].Flips[1].Needs[0].Times[0].UnixMilli())
 	require.Equal(t, "true", about(t, w, "ann", "cart", "", 2*hour).Answers[0].Truth, "what was known then")
 	require.Empty(t, about(t, w, "ann", "cart", "", 30*minute).Entries, "what was decided then")
 }
@@ -153,6 +167,8 @@ func TestACap(t *testing.T) {
 	c := stages[0].Caps[0]
 	require.Equal(t, 1, c.Used)
 	require.Equal(t, d.Again.UnixMilli(), c.Frees.UnixMilli(), "when the ledger tries it again")
+	require.Equal(t, []explain.CapUse{{At: c.Messages[0].At, Rule: "hello", Channel: "push"}}, c.Messages)
+	require.Equal(t, "ann matches cart; the message waits until Mar 3, 09:35 UTC (the cap one-a-day is full).", about(t, w, "ann", "cart", "", 2*hour).Headline)
 	require.Equal(t, 0, about(t, w, "ann", "cart", "", 20*minute).Stages[0].Caps[0].Used, "nothing was sent then")
 }
 
@@ -167,7 +183,9 @@ func TestValuesAndArrivals(t *testing.T) {
 	require.Equal(t, []string{"a", "true", "b", "false"}, []string{r.Answers[0].Value, r.Answers[0].Truth, r.Answers[1].Value, r.Answers[1].Truth})
 	require.Len(t, about(t, w, "ann", "seen", "b", hour).Answers, 1)
 
-	require.Empty(t, about(t, w, "ann", "thanks", "", hour).Answers, "nothing has arrived")
+	none := about(t, w, "ann", "thanks", "", hour)
+	require.Empty(t, none.Answers, "nothing has arrived")
+	require.Equal(t, "ann has no Order Completed at which thanks would be judged.", none.Headline)
 	w.Track("ann", "Order Completed", map[string]any{"order": "o1", "total": 50})
 	w.To(hour)
 	w.Track("ann", "Order Completed", map[string]any{"order": "o2", "total": 5})
@@ -176,6 +194,7 @@ func TestValuesAndArrivals(t *testing.T) {
 	require.Len(t, r.Answers, 1, "of the last one")
 	require.Equal(t, "o2", r.Answers[0].Value)
 	require.Equal(t, "false", r.Answers[0].Truth)
+	require.Equal(t, "what arrived would have to say total 11", r.Answers[0].Flips[0].Says)
 	require.Len(t, r.Entries, 1)
 	require.Equal(t, "o1", r.Entries[0].Value)
 	require.Equal(t, ledger.NoAddress, r.Entries[0].Decisions[0].Reason)
@@ -221,7 +240,7 @@ func TestImportedHistory(t *testing.T) {
 	truth, text := at(-25*hour - 30*minute)
 	require.Equal(t, "false", truth, "half an hour after")
 	require.Contains(t, text, note)
-	require.Contains(t, text, "true from 2026-03-01 08:00:00 (in 30m0s)")
+	require.Contains(t, text, "nearest  would match from 08:00 on (in 30 min), when the Product Added of 07:00 is 1 h old")
 	truth, text = at(-25 * hour)
 	require.Equal(t, "true", truth)
 	require.Contains(t, text, note)

@@ -3,6 +3,7 @@ package explain
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"nudge/engine/ledger"
@@ -56,9 +57,19 @@ func (x *explainer) stages(r *workspace.Rule, profile *segments.Profile) []Stage
 			s.QuietUntil = instant(until)
 		}
 		for _, room := range policy.Rooms(x.uses, r.Rule, channel, profile, x.At) {
-			s.Caps = append(s.Caps, Cap{Cap: room.Cap.Name, Used: room.Used, Max: room.Cap.Max, Frees: instant(room.Frees)})
+			s.Caps = append(s.Caps, Cap{Cap: room.Cap.Name, Used: room.Used, Max: room.Cap.Max, Frees: instant(room.Frees), Messages: messages(room.Counted)})
 		}
 		out = append(out, s)
 	}
+	return out
+}
+
+// messages are those that fill a cap, oldest first.
+func messages(of []ledger.Use) []CapUse {
+	out := []CapUse{}
+	for _, u := range of {
+		out = append(out, CapUse{At: time.UnixMilli(u.At).UTC(), Rule: u.Rule, Channel: u.Channel, OnItsWay: !u.Resolved})
+	}
+	slices.SortStableFunc(out, func(a, b CapUse) int { return a.At.Compare(b.At) })
 	return out
 }

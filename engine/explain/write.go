@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"nudge/engine/ledger"
 	"nudge/engine/report"
@@ -68,14 +69,45 @@ func (p *printer) person(e *Explanation) {
 	p.line(1, "can be reached by %s", reached)
 }
 
+// width is what a line of a terminal holds.
+const width = 100
+
+// wrapped prints a text over as many lines as it takes, the first behind the mark and the others below its text.
+func (p *printer) wrapped(indent int, mark, text string) {
+	line, pad := strings.Repeat("  ", indent)+mark, strings.Repeat("  ", indent)+strings.Repeat(" ", len(mark))
+	empty := true
+	for _, word := range measured(strings.Fields(text)) {
+		switch {
+		case empty:
+			line += word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width:
+			p.line(0, "%s", line)
+			line = pad + word
+		default:
+			line += " " + word
+		}
+		empty = false
+	}
+	p.line(0, "%s", line)
+}
+
+// measured keeps numbers and their units together.
+func measured(words []string) []string {
+	var out []string
+	for _, word := range words {
+		unit := strings.TrimRight(word, ".,;)")
+		if n := len(out); n > 0 && slices.Contains([]string{"d", "h", "min", "s", "m", "km", "%"}, unit) {
+			out[n-1] += " " + word
+			continue
+		}
+		out = append(out, word)
+	}
+	return out
+}
+
 func (p *printer) rule(r *Rule) {
 	p.WriteByte('\n')
-	switch {
-	case len(r.Answers) == 0 && r.On != "":
-		p.line(0, "%s: judged at each %q; there was none", r.Rule, r.On)
-	case len(r.Answers) == 0:
-		p.line(0, "%s: nothing to judge: nothing that for_each is about has happened", r.Rule)
-	}
+	p.wrapped(0, "", r.Headline)
 	if r.Paused != nil {
 		p.paused(r)
 	}
@@ -108,7 +140,7 @@ func (p *printer) paused(r *Rule) {
 	if r.Paused.Reason != "" {
 		why = ", because: " + r.Paused.Reason
 	}
-	p.line(0, "%s %s %s, %s%s", r.Rule, was, p.instant(time.UnixMilli(r.Paused.Since)), by, why)
+	p.line(0, "%s %s %s, %s%s", r.Rule, was, p.instant(r.Paused.Since), by, why)
 }
 
 // mostValues is how many values of a for_each are told of at length.
@@ -131,7 +163,12 @@ func worth(r *Rule) (shown []*Answer, left int) {
 	for i := range r.Answers {
 		shown = append(shown, &r.Answers[i])
 	}
-	slices.SortStableFunc(shown, func(a, b *Answer) int { return rank(a) - rank(b) })
+	slices.SortStableFunc(shown, func(a, b *Answer) int {
+		if order := rank(a) - rank(b); order != 0 || a.Last == nil || b.Last == nil {
+			return order
+		}
+		return b.Last.Compare(*a.Last) // what happened last is asked about
+	})
 	n := 0
 	for n < len(shown) && (n < mostValues || rank(shown[n]) < 2) {
 		n++
@@ -170,8 +207,12 @@ func (p *printer) answer(r *Rule, a *Answer) {
 			p.line(3+part.Depth, "   %s", part.Error)
 		}
 	}
-	if t := a.Turns; t != nil {
-		p.line(1, "%s from %s (in %s), if nothing happens until then", t.Truth, p.instant(t.At), t.At.Sub(p.at).Round(time.Second))
+	for i, f := range a.Flips {
+		mark := "or       "
+		if i == 0 {
+			mark = "nearest  "
+		}
+		p.wrapped(1, mark, f.Says)
 	}
 }
 
@@ -197,7 +238,19 @@ func (p *printer) stage(s Stage) {
 	if len(said) == 0 {
 		said = []string{"nothing in the way"}
 	}
-	p.line(1, "%s: %s", s.Channel, strings.Join(said, "; "))
+	p.wrapped(1, s.Channel+": ", strings.Join(said, "; "))
+	for _, c := range s.Caps {
+		if c.Frees == nil {
+			continue
+		}
+		for _, m := range c.Messages {
+			state := "taken"
+			if m.OnItsWay {
+				state = "on its way since"
+			}
+			p.line(2, "%s counts %s by %s, %s %s", c.Cap, m.Rule, m.Channel, state, p.instant(m.At))
+		}
+	}
 }
 
 func (p *printer) entry(e *Entry) {
@@ -211,7 +264,10 @@ func (p *printer) entry(e *Entry) {
 		if len(d.Channels) > 0 {
 			text += " by " + strings.Join(d.Channels, ", ")
 		}
-		if d.By != "" {
+		switch {
+		case d.Says != "":
+			text += ": " + d.Says
+		case d.By != "":
 			text += " (" + d.By + ")"
 		}
 		if d.Variant != "" {

@@ -72,7 +72,7 @@ func TestKillDuringIngest(t *testing.T) {
 // or in the middle of the recovery from the last.
 func upset(t *testing.T, in *installation, chance *rand.Rand, n int, progress func() int64) {
 	t.Helper()
-	const most = 300 // progress between two kills
+	most := between(t)
 	for i := range 2 * n {
 		hasty := chance.IntN(4) == 0 // while it starts
 		if i%2 == 0 {

@@ -83,6 +83,10 @@ func kills(t *testing.T) int {
 	return number(t, "NUDGE_KILLS", ci)
 }
 
+// between is how much progress, in batches, passes at most between two faults. More of it finds the same faults in
+// longer streams.
+func between(t *testing.T) int64 { return int64(number(t, "NUDGE_BETWEEN", 100)) }
+
 // seeded is the test's source of chance; what it did is repeated with NUDGE_SEED.
 func seeded(t *testing.T) *rand.Rand {
 	t.Helper()

@@ -26,14 +26,14 @@ func TestPowerCuts(t *testing.T) {
 	l.begin(t, 2, chance.Uint64())
 	progress := func() int64 { return l.acked.Load() + hook.accepted.Load()/20 }
 	begin := time.Now()
-	cuts, between := (kills(t)+1)/2, 0
+	cuts, torn := (kills(t)+1)/2, 0
 	for range cuts {
 		if chance.IntN(4) != 0 {
 			in.revive()
-			advance(t, progress, 1+chance.Int64N(200))
+			advance(t, progress, 1+chance.Int64N(between(t)))
 		}
 		if d.fails(1+chance.Int64N(300), time.Duration(chance.IntN(3000))*time.Millisecond) {
-			between++
+			torn++
 		}
 		var keeps *rand.Rand
 		if chance.IntN(2) == 0 {
@@ -52,7 +52,7 @@ func TestPowerCuts(t *testing.T) {
 	in.settle()
 	n := countEvents(t, in, l)
 	t.Logf("%d power cuts (%d between two writes) in %s: %d batches acknowledged, %d not, %d events stored, 0 lost, 0 twice; of what was done between %d fsyncs, %d KB and %d changes of names and lengths were lost",
-		cuts, between, took.Round(time.Second), n.acked, n.unacked, n.events, d.syncs, d.lost.bytes>>10, d.lost.changes)
+		cuts, torn, took.Round(time.Second), n.acked, n.unacked, n.events, d.syncs, d.lost.bytes>>10, d.lost.changes)
 	countMessages(t, in, hook, l)
 }
 

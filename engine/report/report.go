@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
@@ -39,33 +40,33 @@ func Dimensions() []string { return []string{"variant", "channel", "day"} }
 // Row counts the entries of one rule (variant, channel, day).
 type Row struct {
 	Rule    string `json:"rule"`
-	Variant string `json:"variant,omitempty"`
-	Channel string `json:"channel,omitempty"`
-	Day     string `json:"day,omitempty"` // of the workspace's zone, on which the entry began
+	Variant string `json:"variant,omitempty"` // where the report is split by it
+	Channel string `json:"channel,omitempty"` // where the report is split by it
+	Day     string `json:"day,omitempty"`     // on the workspace's clock, on which the entry began, 2026-03-01; where the report is split by it
 
 	Matched int64                   `json:"matched"` // entries
 	Reasons map[ledger.Reason]int64 `json:"reasons"` // their answers; Held for those on the way to one
-	// Sent and Failed count (entry, channel)s that a provider took, or that failed for good.
-	Sent   int64 `json:"sent"`
-	Failed int64 `json:"failed"`
-	// Delivered, Opened and Clicked count entries; opens and clicks of machines are left out.
-	Delivered int64 `json:"delivered"`
-	Opened    int64 `json:"opened"`
-	Clicked   int64 `json:"clicked"`
-	// Converted counts entries to which at least one goal event is credited, Revenue adds those up.
-	Converted int64   `json:"converted"`
-	Revenue   float64 `json:"revenue"`
+
+	Sent   int64 `json:"sent"`   // (entry, channel)s that a provider took
+	Failed int64 `json:"failed"` // (entry, channel)s that failed for good
+
+	Delivered int64 `json:"delivered"` // entries whose message is known to have arrived
+	Opened    int64 `json:"opened"`    // entries whose message was opened; opens of machines are left out
+	Clicked   int64 `json:"clicked"`   // entries whose message was clicked; clicks of machines are left out
+
+	Converted int64   `json:"converted"` // entries to which at least one goal event is credited
+	Revenue   float64 `json:"revenue"`   // what those events add up to, in the currency of the goal's value
 }
 
 // Report is the answer to a Query.
 type Report struct {
-	From int64    `json:"from"`
-	To   int64    `json:"to"`
-	By   []string `json:"by"`
-	Rows []Row    `json:"rows"` // sorted by rule, variant, channel, day
-	// Paused are the rules that are paused now; Overruns are of ticks planned in the time of the query.
-	Paused   []Paused   `json:"paused,omitempty"`
-	Overruns []Overruns `json:"overruns,omitempty"`
+	From time.Time `json:"from"`        // entries are counted that began from then on
+	To   time.Time `json:"to,omitzero"` // and before then; absent: there is no end
+	By   []string  `json:"by"`          // what rows are split by beside the rule: variant, channel, day
+	Rows []Row     `json:"rows"`        // sorted by rule, variant, channel, day
+
+	Paused   []Paused   `json:"paused"`   // the rules that are paused now
+	Overruns []Overruns `json:"overruns"` // rules whose ticks ended after the next was due, of ticks planned in the time
 }
 
 // Run reads the ledger. It counts what was written to it so far.
@@ -86,7 +87,13 @@ func Run(ctx context.Context, conn driver.Conn, history History, ws *workspace.W
 			return nil, fmt.Errorf("report on %s: %w", step.what, err)
 		}
 	}
-	out := &Report{From: q.From, To: q.To, By: q.By, Rows: []Row{}, Paused: r.paused, Overruns: r.overruns}
+	out := &Report{
+		From: time.UnixMilli(q.From).In(ws.Zone), By: append([]string{}, q.By...), Rows: []Row{},
+		Paused: append([]Paused{}, r.paused...), Overruns: append([]Overruns{}, r.overruns...),
+	}
+	if q.To != 0 {
+		out.To = time.UnixMilli(q.To).In(ws.Zone)
+	}
 	keys := slices.SortedFunc(maps.Keys(r.rows), func(a, b key) int {
 		return cmp.Or(cmp.Compare(a.rule, b.rule), cmp.Compare(a.variant, b.variant), cmp.Compare(a.channel, b.channel), cmp.Compare(a.day, b.day))
 	})

@@ -19,10 +19,10 @@ import (
 // Paused is a rule that is paused.
 type Paused struct {
 	Rule   string         `json:"rule"`
-	Since  int64          `json:"since"` // Unix ms
-	By     ledger.PauseBy `json:"by"`    // store, pause_when or person
-	Who    string         `json:"who,omitempty"`
-	Reason string         `json:"reason"`
+	Since  time.Time      `json:"since"`         // from when on
+	By     ledger.PauseBy `json:"by"`            // what has paused it: the store could not compute its condition, its pause_when, somebody
+	Who    string         `json:"who,omitempty"` // of a person's: who has asked
+	Reason string         `json:"reason"`        // for people; of a person's: as they gave it
 	// Asked is what somebody has asked for that no engine has carried out yet: pause or resume.
 	Asked ledger.Action `json:"asked,omitempty"`
 }
@@ -32,11 +32,10 @@ const ByStore ledger.PauseBy = "store"
 
 // Overruns says that ticks of a rule ended after its next one was due.
 type Overruns struct {
-	Rule  string `json:"rule"`
-	Ticks int64  `json:"ticks"`
-	// Longest is from when a tick was planned to when it had ended, in ms; Last is when the newest was planned.
-	Longest int64 `json:"longest"`
-	Last    int64 `json:"last"`
+	Rule    string    `json:"rule"`
+	Ticks   int64     `json:"ticks"`           // how many
+	Longest float64   `json:"longest_seconds"` // from when a tick was planned to when it had ended, in seconds
+	Last    time.Time `json:"last"`            // when the newest was planned
 }
 
 // ticks reads which rules were not done in time.
@@ -55,7 +54,11 @@ func (r *reporter) ticks(ctx context.Context) error {
 			}
 			o := overruns[rule]
 			o.Ticks++
-			o.Longest, o.Last = max(o.Longest, rec.Overrun.Done-rec.Overrun.At), max(o.Last, rec.Overrun.At)
+			planned, done := time.UnixMilli(rec.Overrun.At).In(r.ws.Zone), time.UnixMilli(rec.Overrun.Done)
+			o.Longest = max(o.Longest, done.Sub(planned).Seconds())
+			if planned.After(o.Last) {
+				o.Last = planned
+			}
 		}
 	})
 	for _, o := range overruns {
@@ -77,7 +80,7 @@ func PausedRules(ctx context.Context, conn driver.Conn, ws *workspace.Workspace,
 		if !slices.ContainsFunc(ws.Rules, func(r *workspace.Rule) bool { return r.Name == p.Rule }) {
 			continue
 		}
-		out = append(out, Paused{Rule: p.Rule, Since: p.At, By: cmp.Or(p.By, ByStore), Who: p.Who, Reason: p.Reason, Asked: p.Asked})
+		out = append(out, Paused{Rule: p.Rule, Since: time.UnixMilli(p.At).In(ws.Zone), By: cmp.Or(p.By, ByStore), Who: p.Who, Reason: p.Reason, Asked: p.Asked})
 	}
 	return out, nil
 }
@@ -105,7 +108,7 @@ func (p Paused) says() string {
 
 // troubles prints which rules do not run as they should; nothing where all do.
 func (r *Report) troubles(w io.Writer, zone *time.Location) error {
-	at := func(ms int64) string { return time.UnixMilli(ms).In(zone).Format(time.DateTime) }
+	at := func(t time.Time) string { return t.In(zone).Format(time.DateTime) }
 	if len(r.Paused) > 0 {
 		t := texttable.New("rule", "since", "by", "reason")
 		for _, p := range r.Paused {
@@ -118,7 +121,7 @@ func (r *Report) troubles(w io.Writer, zone *time.Location) error {
 	if len(r.Overruns) > 0 {
 		t := texttable.New("rule", "ticks", "longest", "last")
 		for _, o := range r.Overruns {
-			t.AppendRow(texttable.Row{o.Rule, o.Ticks, (time.Duration(o.Longest) * time.Millisecond).Round(time.Second), at(o.Last)})
+			t.AppendRow(texttable.Row{o.Rule, o.Ticks, time.Duration(o.Longest * float64(time.Second)).Round(time.Second), at(o.Last)})
 		}
 		if _, err := fmt.Fprintf(w, "\nTicks that ended after the next was due, which covered what was missed\n%s\n", t.Render()); err != nil {
 			return err //nolint:wrapcheck // the writer's own error

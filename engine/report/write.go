@@ -23,6 +23,7 @@ func (r *Report) Write(w io.Writer, format string, zone *time.Location) error {
 		return r.table(w, zone)
 	case "json":
 		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
 		enc.SetIndent("", "  ")
 		return enc.Encode(r) //nolint:wrapcheck // the writer's own error
 	case "csv":
@@ -113,11 +114,11 @@ func (r *Report) table(w io.Writer, zone *time.Location) error {
 		why.AppendRow(line)
 	}
 	until := ""
-	if r.To != 0 {
-		until = " to " + time.UnixMilli(r.To).In(zone).Format(time.DateTime)
+	if !r.To.IsZero() {
+		until = " to " + r.To.In(zone).Format(time.DateTime)
 	}
 	_, err := fmt.Fprintf(w, "Entries from %s%s (%s)\n\nWhat was sent, and what followed\n%s\n\nWhat became of everyone who matched\n%s\n",
-		time.UnixMilli(r.From).In(zone).Format(time.DateTime), until, zone, sent.Render(), why.Render())
+		r.From.In(zone).Format(time.DateTime), until, zone, sent.Render(), why.Render())
 	if err != nil {
 		return err //nolint:wrapcheck // the writer's own error
 	}

@@ -13,7 +13,9 @@ import (
 func TestBehaviour(t *testing.T) {
 	ws, tests := folder(t, "testdata/behaviour")
 	require.GreaterOrEqual(t, len(tests), 30)
-	for _, c := range ruletest.Cover(ws.Rules, passes(t, ws, tests)) {
+	branches, err := ruletest.NewBranches(ws.Rules)
+	require.NoError(t, err)
+	for _, c := range ruletest.Cover(ws.Rules, passes(t, ws, tests), branches).Rules {
 		require.True(t, c.Fires, "%s is never seen to fire", c.Rule)
 	}
 }

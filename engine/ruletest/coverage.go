@@ -5,7 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"unicode/utf8"
+	"text/tabwriter"
 
 	"nudge/engine/ledger"
 	"nudge/engine/workspace"
@@ -22,14 +22,24 @@ type Covered struct {
 	Silent bool `json:"silent"`
 }
 
+// Coverage is what tests show of a workspace.
+type Coverage struct {
+	Rules []Covered `json:"rules"`
+	// Parts is how many parts the rules' conditions have that join no others; Uncovered are those of them that were not
+	// seen to decide both ways.
+	Parts     int         `json:"parts"`
+	Uncovered []Uncovered `json:"uncovered"`
+}
+
 // Both says whether the rule was seen to do both.
 func (c Covered) Both() bool { return c.Fires && c.Silent }
 
-// Cover says of every rule what the tests that passed show of it.
-func Cover(all []*workspace.Rule, results []Result) []Covered {
-	out := make([]Covered, len(all))
+// Cover says of every rule what the tests that passed show of it, and which parts of conditions decided.
+func Cover(all []*workspace.Rule, results []Result, branches *Branches) *Coverage {
+	out := &Coverage{Rules: make([]Covered, len(all))}
+	out.Uncovered, out.Parts = branches.Uncovered()
 	for i, r := range all {
-		c := &out[i]
+		c := &out.Rules[i]
 		c.Rule = r.Name
 		for _, result := range results {
 			if len(result.Failures) > 0 {
@@ -50,43 +60,66 @@ func Cover(all []*workspace.Rule, results []Result) []Covered {
 	return out
 }
 
-// Share is the share of rules (0 to 1) that were seen both to fire and to stay silent; 1 without rules.
-func Share(cs []Covered) float64 {
-	if len(cs) == 0 {
+// Share is the smaller of the shares (0 to 1) of rules that were seen both to fire and to stay silent and of parts of
+// conditions that were seen to decide both ways; 1 of none.
+func (c *Coverage) Share() float64 { return min(c.ofRules(), c.ofParts()) }
+
+func (c *Coverage) ofRules() float64 {
+	if len(c.Rules) == 0 {
 		return 1
 	}
 	n := 0
-	for _, c := range cs {
-		if c.Both() {
+	for _, r := range c.Rules {
+		if r.Both() {
 			n++
 		}
 	}
-	return float64(n) / float64(len(cs))
+	return float64(n) / float64(len(c.Rules))
 }
 
-// WriteCoverage prints how many rules are covered, and of the others what is missing.
-func WriteCoverage(w io.Writer, cs []Covered) error {
-	var b strings.Builder
-	width := 0
-	for _, c := range cs {
-		if !c.Both() {
-			width = max(width, utf8.RuneCountInString(c.Rule))
-		}
+func (c *Coverage) ofParts() float64 {
+	if c.Parts == 0 {
+		return 1
 	}
-	fmt.Fprintf(&b, "\ncoverage: %.0f %% of %s seen both to fire and to stay silent\n", 100*Share(cs), count(len(cs), "rule"))
-	for _, c := range cs {
+	return float64(c.Parts-len(c.Uncovered)) / float64(c.Parts)
+}
+
+// Write prints how much is covered, and of what is not what is missing.
+func (c *Coverage) Write(w io.Writer) error {
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "\ncoverage: %.0f %% of %s seen both to fire and to stay silent\n", 100*c.ofRules(), count(len(c.Rules), "rule"))
+	for _, r := range c.Rules {
 		missing := "never fires, and nobody is silent"
 		switch {
-		case c.Both():
+		case r.Both():
 			continue
-		case c.Tests == 0:
+		case r.Tests == 0:
 			missing = "no test names it"
-		case c.Fires:
+		case r.Fires:
 			missing = "nobody is silent: who must not get it?"
-		case c.Silent:
+		case r.Silent:
 			missing = "never fires: who gets it?"
 		}
-		fmt.Fprintf(&b, "  %s%s  %s\n", c.Rule, strings.Repeat(" ", width-utf8.RuneCountInString(c.Rule)), missing)
+		fmt.Fprintf(t, "  %s\t%s\n", r.Rule, missing)
+	}
+	if c.Parts > 0 {
+		fmt.Fprintf(t, "coverage: %.0f %% of %s of their conditions seen to decide both ways\n", 100*c.ofParts(), count(c.Parts, "part"))
+	}
+	for _, u := range c.Uncovered {
+		missing := ""
+		switch u.Missing {
+		case MissingBoth:
+			missing = "decides about nobody"
+		case MissingFailed:
+			missing = "nobody is kept out by it alone: would a test fail if it were not there?"
+		case MissingHeld:
+			missing = "nobody has it"
+		}
+		fmt.Fprintf(t, "  %s\t%s\t%s\n", u.Rule, u.Part, missing)
+	}
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("print the coverage: %w", err)
 	}
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fmt.Errorf("print the coverage: %w", err)

@@ -11,7 +11,6 @@ import (
 
 	"nudge/engine/ledger"
 	"nudge/engine/ruletest"
-	"nudge/events/clickhouse/clickhousetest"
 	"nudge/rules"
 )
 
@@ -29,7 +28,7 @@ func TestDocsExamples(t *testing.T) {
 	ws := load(t, files)
 	tests, findings := ruletest.Load(ws)
 	require.Empty(t, findings, render(t, findings))
-	results, err := ruletest.Run(t.Context(), ruletest.Options{Workspace: ws, Tests: tests, Engine: clickhousetest.Engine(t)})
+	results, err := ruletest.Run(t.Context(), ruletest.Options{Workspace: ws, Tests: tests})
 	require.NoError(t, err)
 	var out bytes.Buffer
 	require.NoError(t, ruletest.WriteText(&out, results, true))

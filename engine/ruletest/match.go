@@ -16,7 +16,7 @@ type Failure struct {
 	File    string       `json:"file"`
 	Line    int          `json:"line"`
 	Col     int          `json:"col"`
-	Summary string       `json:"summary"`
+	Summary string       `json:"summary"` // what was expected and is not so
 	Diff    []Difference `json:"diff,omitempty"`
 	// About says whose chain of rows Ledger is, oldest first; with none, Note says what there was
 	// instead.
@@ -243,7 +243,7 @@ func (e *Expectation) differences(r *Row) []Difference {
 		add("reason", string(e.Reason), string(r.Reason))
 	}
 	if e.at != nil && (r.at < e.at.from || r.at > e.at.to) {
-		add("at", e.at.offset(e.start), fmt.Sprintf("%s (%s)", r.At, r.Time))
+		add("at", e.at.offset(e.start), fmt.Sprintf("%s (%s)", r.At, wall(r.Time)))
 	}
 	if e.Value != nil && r.Value != *e.Value {
 		add("value", *e.Value, r.Value)

@@ -17,7 +17,7 @@ const (
 )
 
 func row(at int64, user, rule string, reason ledger.Reason, change ...func(*Row)) *Row {
-	r := &Row{At: offset(start+at*minute, start), User: user, Rule: rule, Reason: reason, at: start + at*minute}
+	r := &Row{At: offset(start+at*minute, start), User: user, Rule: rule, Reason: reason, Time: time.UnixMilli(start + at*minute).UTC(), at: start + at*minute}
 	if reason == ledger.Send {
 		r.Channels, r.Sent = []string{"push"}, []Sent{{Channel: "push", Status: ledger.Accepted, Text: map[string]any{"title": "Hi", "n": 2.0}}}
 	}
@@ -62,12 +62,12 @@ func TestJudge(t *testing.T) {
 		"nothing there":       {expect: []Expectation{expect(5, 5, "ann", "r", ledger.Send)}, want: []string{"expected send for ann by r at 5m, but there is none"}},
 		"somebody else":       {expect: []Expectation{expect(5, 5, "ann", "r", ledger.Send)}, rows: []*Row{row(5, "bob", "r", ledger.Send)}, want: []string{"expected send for ann by r at 5m, but there is none", "bob was sent r at 5m, which nothing expects"}},
 		"another rule":        {expect: []Expectation{expect(5, 5, "ann", "r", ledger.Send)}, rows: []*Row{row(5, "ann", "s", ledger.Send)}, want: []string{"expected send for ann by r at 5m, but there is none", "ann was sent s at 5m, which nothing expects"}},
-		"too late, said once": {expect: []Expectation{expect(5, 5, "ann", "r", ledger.Send)}, rows: []*Row{row(6, "ann", "r", ledger.Send)}, want: []string{"expected send for ann by r at 5m, but it is not so"}, diff: []Difference{{"at", "5m", "6m ()"}}},
+		"too late, said once": {expect: []Expectation{expect(5, 5, "ann", "r", ledger.Send)}, rows: []*Row{row(6, "ann", "r", ledger.Send)}, want: []string{"expected send for ann by r at 5m, but it is not so"}, diff: []Difference{{"at", "5m", "6m (Mon 2026-03-02 09:06:00)"}}},
 		"another reason":      {expect: []Expectation{expect(5, 5, "ann", "r", ledger.Send)}, rows: []*Row{row(5, "ann", "r", ledger.NoAddress)}, want: []string{"expected send for ann by r at 5m, but it is not so"}, diff: []Difference{{"reason", "send", "no_address"}}},
 		"the nearest of two is shown": {
 			expect: []Expectation{expect(5, 5, "ann", "r", ledger.Send)},
 			rows:   []*Row{row(3, "ann", "r", ledger.QuietHours), row(6, "ann", "r", ledger.Send)},
-			want:   []string{"expected send for ann by r at 5m, but it is not so"}, diff: []Difference{{"at", "5m", "6m ()"}},
+			want:   []string{"expected send for ann by r at 5m, but it is not so"}, diff: []Difference{{"at", "5m", "6m (Mon 2026-03-02 09:06:00)"}},
 		},
 		"a row is for one expectation": {
 			expect: []Expectation{expect(5, 5, "ann", "r", ledger.Send), expect(5, 5, "ann", "r", ledger.Send)}, rows: []*Row{row(5, "ann", "r", ledger.Send)},

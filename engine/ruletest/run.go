@@ -29,7 +29,10 @@ type Options struct {
 	// EveryTick looks on every tick of every schedule, also where nothing can have changed. It is slow,
 	// and decides the same.
 	EveryTick bool
-	// Engine, when set, is used instead of starting one, and not closed.
+	// Branches, when set, takes note of which parts of conditions decide.
+	Branches *Branches
+	// Engine, when set, has the histories of the tests in its tables, as production has; else they are in memory.
+	// That is slower by far, and decides the same.
 	Engine *embedded.Engine
 }
 
@@ -41,9 +44,8 @@ type Result struct {
 	Rows []*Row
 }
 
-// Run runs the tests: a real queue and a real store in a folder that is removed afterwards, the
-// production code between them, and channels that only remember. The results are in the order of the
-// tests. An error says that the tests could not be run.
+// Run runs the tests: the production code on a real queue, in a folder that is removed afterwards, with channels
+// that only remember. The results are in the order of the tests. An error says that the tests could not be run.
 func Run(ctx context.Context, o Options) (_ []Result, err error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -53,15 +55,7 @@ func Run(ctx context.Context, o Options) (_ []Result, err error) {
 		return nil, fmt.Errorf("make a folder for the tests: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	engine := o.Engine
-	if engine == nil {
-		engine, err = embedded.Start(ctx, embedded.Config{Dir: filepath.Join(dir, "store"), Lib: o.Workspace.Store.Library, Logger: o.Logger})
-		if err != nil {
-			return nil, fmt.Errorf("start the store for the tests: %w", err)
-		}
-		defer func() { err = errors.Join(err, engine.Close()) }()
-	}
-	r := &runner{o: o, dir: dir, engine: engine, results: map[*Test]Result{}}
+	r := &runner{o: o, dir: dir, results: map[*Test]Result{}}
 	lines := group(o.Workspace, o.Tests)
 	for _, l := range lines {
 		r.total += l.until - l.start
@@ -83,9 +77,8 @@ func Run(ctx context.Context, o Options) (_ []Result, err error) {
 
 // runner runs timelines, several at once.
 type runner struct {
-	o      Options
-	dir    string
-	engine *embedded.Engine
+	o   Options
+	dir string
 
 	mu      sync.Mutex
 	results map[*Test]Result
@@ -96,15 +89,17 @@ type runner struct {
 // timeline runs one timeline and judges its tests.
 func (r *runner) timeline(ctx context.Context, i int, l *timeline) (err error) {
 	name := fmt.Sprintf("timeline_%d", i+1)
-	database := strings.ReplaceAll(filepath.Base(r.dir), "-", "_") + "_" + name
-	store, err := clickhouse.On(ctx, r.engine, database, r.o.Logger)
-	if err != nil {
-		return fmt.Errorf("open the store of the tests: %w", err)
+	var store *clickhouse.Store
+	if r.o.Engine != nil {
+		database := strings.ReplaceAll(filepath.Base(r.dir), "-", "_") + "_" + name
+		if store, err = clickhouse.On(ctx, r.o.Engine, database, r.o.Logger); err != nil {
+			return fmt.Errorf("open the store of the tests: %w", err)
+		}
+		defer func() {
+			drop := store.Conn().Exec(context.WithoutCancel(ctx), "DROP DATABASE IF EXISTS "+store.Database())
+			err = errors.Join(err, drop, store.Close())
+		}()
 	}
-	defer func() {
-		drop := store.Conn().Exec(context.WithoutCancel(ctx), "DROP DATABASE IF EXISTS "+store.Database())
-		err = errors.Join(err, drop, store.Close())
-	}()
 	w, err := open(ctx, r.o.Workspace, l, store, filepath.Join(r.dir, name), r.o)
 	if err != nil {
 		return err

@@ -49,12 +49,29 @@ func folder(t *testing.T, dir string) (*workspace.Workspace, []*ruletest.Test) {
 // passes runs tests, none of which may fail.
 func passes(t *testing.T, ws *workspace.Workspace, tests []*ruletest.Test) []ruletest.Result {
 	t.Helper()
-	results, err := ruletest.Run(t.Context(), ruletest.Options{Workspace: ws, Tests: tests, Engine: clickhousetest.Engine(t)})
+	results, err := ruletest.Run(t.Context(), ruletest.Options{Workspace: ws, Tests: tests})
 	require.NoError(t, err)
 	var out bytes.Buffer
 	require.NoError(t, ruletest.WriteText(&out, results, false))
 	require.False(t, ruletest.Failed(results), out.String())
 	return results
+}
+
+// What is decided with histories in memory is what is decided with them in the tables of ClickHouse, to the last row. CI
+// compares the tests of the examples, too.
+func TestMemoryDecidesAsTheTables(t *testing.T) {
+	ws, tests := folder(t, "testdata/behaviour")
+	written := func(o ruletest.Options) string {
+		o.Workspace, o.Tests = ws, tests
+		results, err := ruletest.Run(t.Context(), o)
+		require.NoError(t, err)
+		branches, err := ruletest.NewBranches(nil)
+		require.NoError(t, err)
+		var out bytes.Buffer
+		require.NoError(t, ruletest.WriteJSON(&out, results, ruletest.Cover(ws.Rules, results, branches)))
+		return out.String()
+	}
+	require.Equal(t, written(ruletest.Options{Engine: clickhousetest.Engine(t)}), written(ruletest.Options{}))
 }
 
 // Tests share a timeline when they begin together and no rule counts the same event of both over all
@@ -133,7 +150,7 @@ func TestJumpingDecidesTheSame(t *testing.T) {
 		require.Equal(t, slices.Contains([]string{"arithmetic", "clock", "every"}, rule), every, rule)
 	}
 	run := func(every bool) string {
-		results, err := ruletest.Run(t.Context(), ruletest.Options{Workspace: ws, Tests: tests, Engine: clickhousetest.Engine(t), EveryTick: every})
+		results, err := ruletest.Run(t.Context(), ruletest.Options{Workspace: ws, Tests: tests, EveryTick: every})
 		require.NoError(t, err)
 		var out bytes.Buffer
 		require.NoError(t, ruletest.WriteText(&out, results, true))

@@ -104,10 +104,8 @@ func offset(at, start int64) string {
 	return b.String()
 }
 
-// clock prints an instant on the clock of zone.
-func clock(at int64, zone *time.Location) string {
-	return time.UnixMilli(at).In(zone).Format("Mon 2006-01-02 15:04:05")
-}
+// wall is an instant for people, on its own clock.
+func wall(t time.Time) string { return t.Format("Mon 2006-01-02 15:04:05") }
 
 func (s span) offset(start int64) string {
 	if s.from == s.to {

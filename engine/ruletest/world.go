@@ -21,6 +21,7 @@ import (
 	"nudge/engine/workspace"
 	"nudge/events"
 	"nudge/events/clickhouse"
+	"nudge/events/memory"
 	"nudge/events/queue"
 	"nudge/segments"
 )
@@ -39,7 +40,7 @@ type world struct {
 	failures map[*Test][]Failure // of what could not be done
 }
 
-// open makes the world of a timeline in a folder and a store of its own.
+// open makes the world of a timeline in a folder, and a store of its own or (nil) in memory.
 func open(ctx context.Context, ws *workspace.Workspace, line *timeline, store *clickhouse.Store, dir string, o Options) (*world, error) {
 	log := o.Logger
 	w := &world{
@@ -57,10 +58,17 @@ func open(ctx context.Context, ws *workspace.Workspace, line *timeline, store *c
 	tested.Queue = workspace.Queue{Dir: filepath.Join(dir, "queue"), Keep: ws.Queue.Keep, MaxBacklog: ws.Queue.MaxBacklog}
 	tested.Signing = []byte("the reports of rule tests")
 	tested.BaseURL = "" // links stay as the rule has them
-	a, err := app.Open(ctx, app.Options{
+	opts := app.Options{
 		Workspace: &tested, Now: w.clock.Now, Logger: log, Store: store, Routes: w.sent.routes(ws), Owner: "test", Since: line.start,
 		FlushEvery: time.Millisecond, Simulated: true,
-	})
+	}
+	if o.Branches != nil {
+		opts.Judged = o.Branches.judged
+	}
+	if store == nil {
+		opts.Memory = &memory.Store{}
+	}
+	a, err := app.Open(ctx, opts)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says what it was doing
 	}
@@ -434,17 +442,17 @@ func (r *recorder) routes(ws *workspace.Workspace) map[string]send.Route {
 // Row is one row of the ledger about somebody of a test, with what was sent because of it.
 type Row struct {
 	At       string         `json:"at"`   // after the start: "1h5m"
-	Time     string         `json:"time"` // on the workspace's clock
+	Time     time.Time      `json:"time"` // the same instant, on the workspace's clock
 	User     string         `json:"user"`
 	Rule     string         `json:"rule"`
-	Value    string         `json:"value,omitempty"`
+	Value    string         `json:"value,omitempty"` // of the entry, under for_each or on: {by}
 	Reason   ledger.Reason  `json:"reason"`
-	By       string         `json:"by,omitempty"`
+	By       string         `json:"by,omitempty"`  // the rule or cap that won, or the stage's detail
 	Due      string         `json:"due,omitempty"` // when it is tried again, after the start
 	Variant  string         `json:"variant,omitempty"`
 	Channels []string       `json:"channels,omitempty"`
 	Sent     []Sent         `json:"sent,omitempty"`
-	With     map[string]any `json:"with,omitempty"`
+	With     map[string]any `json:"with,omitempty"` // the values of the rule's with
 
 	at   int64
 	test *Test
@@ -455,12 +463,12 @@ type Sent struct {
 	Channel string         `json:"channel"`
 	Status  ledger.Status  `json:"status"`
 	Error   string         `json:"error,omitempty"`
-	Text    map[string]any `json:"text,omitempty"`
+	Text    map[string]any `json:"text,omitempty"` // the message's fields, as sent
 }
 
 func newRow(t *Test, user string, d *ledger.Decision) *Row {
 	row := &Row{
-		At: offset(d.At, t.Start), Time: clock(d.At, t.zone), User: user, Rule: d.Rule, Value: t.strip(d.Value), Reason: d.Reason,
+		At: offset(d.At, t.Start), Time: time.UnixMilli(d.At).In(t.zone), User: user, Rule: d.Rule, Value: t.strip(d.Value), Reason: d.Reason,
 		By: t.strip(d.By), Variant: d.Variant, Channels: d.Channels, With: d.With, at: d.At, test: t,
 	}
 	if d.Due != 0 {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"nudge/engine/ledger"
 )
@@ -67,7 +68,7 @@ func writeRows(b *strings.Builder, indent string, rows []*Row) {
 		at, who = max(at, len(r.At)), max(who, len(r.User)+1+len(r.Rule)+len(valueOf(r)))
 	}
 	for _, r := range rows {
-		fmt.Fprintf(b, "%s%-*s  %s  %-*s  %s\n", indent, at, r.At, r.Time, who, r.User+" "+r.Rule+valueOf(r), r.what())
+		fmt.Fprintf(b, "%s%-*s  %s  %-*s  %s\n", indent, at, r.At, wall(r.Time), who, r.User+" "+r.Rule+valueOf(r), r.what())
 		for _, s := range r.Sent {
 			fmt.Fprintf(b, "%s%-*s  %s: %s\n", indent, at, "", s.Channel, s.what())
 		}
@@ -121,29 +122,34 @@ func byImportance(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// WriteJSON prints everything that is known of every test, and what they show of the rules.
-func WriteJSON(w io.Writer, results []Result, covered []Covered) error {
-	type test struct {
-		Suite     string    `json:"suite"`
-		Name      string    `json:"name"`
-		File      string    `json:"file"`
-		Line      int       `json:"line"`
-		Passed    bool      `json:"passed"`
-		Start     string    `json:"start"`
-		Until     string    `json:"until"`
-		Failures  []Failure `json:"failures"`
-		Decisions []*Row    `json:"decisions"`
-	}
-	out := struct {
-		Passed   int       `json:"passed"`
-		Failed   int       `json:"failed"`
-		Tests    []test    `json:"tests"`
-		Coverage []Covered `json:"coverage"`
-	}{Tests: []test{}, Coverage: append([]Covered{}, covered...)}
+// Report is everything that is known of every test, and what they show of the rules.
+type Report struct {
+	Passed   int       `json:"passed"` // how many tests
+	Failed   int       `json:"failed"` // how many tests
+	Tests    []Outcome `json:"tests"`
+	Coverage *Coverage `json:"coverage"`
+}
+
+// Outcome is what came of one test.
+type Outcome struct {
+	Suite     string    `json:"suite"` // the file's name without _test.yaml
+	Name      string    `json:"name"`
+	File      string    `json:"file"`
+	Line      int       `json:"line"`
+	Passed    bool      `json:"passed"`
+	Start     time.Time `json:"start"`     // where the test's clock begins
+	Until     string    `json:"until"`     // how far it goes, after the start: "1d2h"
+	Failures  []Failure `json:"failures"`  // none of a test that passed
+	Decisions []*Row    `json:"decisions"` // what the ledger has of the people of the test, in order
+}
+
+// WriteJSON prints a Report.
+func WriteJSON(w io.Writer, results []Result, covered *Coverage) error {
+	out := Report{Tests: []Outcome{}, Coverage: covered}
 	for _, r := range results {
-		t := test{
+		t := Outcome{
 			Suite: r.Test.Suite, Name: r.Test.Name, File: r.Test.File, Line: r.Test.Line, Passed: len(r.Failures) == 0,
-			Start: clock(r.Test.Start, r.Test.zone), Until: offset(r.Test.Until, r.Test.Start),
+			Start: time.UnixMilli(r.Test.Start).In(r.Test.zone), Until: offset(r.Test.Until, r.Test.Start),
 			Failures: append([]Failure{}, r.Failures...), Decisions: append([]*Row{}, r.Rows...),
 		}
 		if t.Passed {

@@ -45,6 +45,9 @@ func (o *outcome) record() (ledger.Delivery, []events.Event) {
 	if o.failed != nil && o.failed.Class == channels.ClassAddress && j.to.Token != "" {
 		evs = append(evs, retired(u, j, o))
 	}
+	if o.failed != nil && o.failed.OptedOut {
+		evs = append(evs, optedOut(u, j, o)...)
+	}
 	j.begun = false
 	if o.status == ledger.Retrying {
 		return d, evs
@@ -175,6 +178,23 @@ func retired(u *unit, j *job, o *outcome) events.Event {
 	}
 	ev.UserID, ev.AnonymousID = ids(u.decision)
 	return ev
+}
+
+// optedOut makes the event that withdraws the consent of somebody who wants no more by the provider's word. It
+// names the channel, and so is about all that the channel sends: the provider lets none of it through.
+func optedOut(u *unit, j *job, o *outcome) []events.Event {
+	raw, err := json.Marshal(events.ConsentChange{Channel: u.channel})
+	if err != nil {
+		panic(err) // plain fields
+	}
+	ev := events.Event{
+		Kind: events.KindConsent, MessageID: j.key + "/opted_out", Source: eventSource,
+		Time: o.at, ReceivedAt: o.at, Properties: raw,
+	}
+	if ev.UserID, ev.AnonymousID = ids(u.decision); ev.UserID == "" && ev.AnonymousID == "" {
+		return nil // nobody to attach it to; the provider goes on refusing
+	}
+	return []events.Event{ev}
 }
 
 // tell appends events, however long the queue is away or full, until ctx ends.

@@ -82,7 +82,8 @@ func reserve(n int) int {
 
 // Serves says whether an adapter that is configured for some apps, or for all, takes a device.
 func Serves(spec channels.Spec, apps []string, d segments.Device) bool {
-	return (len(spec.Platforms) == 0 || slices.Contains(spec.Platforms, d.Platform)) && (len(apps) == 0 || slices.Contains(apps, d.App))
+	return (len(spec.Platforms) == 0 || slices.Contains(spec.Platforms, d.Platform)) && (len(apps) == 0 || slices.Contains(apps, d.App)) &&
+		(spec.Takes == nil || spec.Takes(d.Token))
 }
 
 // serving is the provider for a device, or nil.

@@ -423,6 +423,48 @@ func TestPushFansOutByDevice(t *testing.T) {
 	}
 }
 
+func TestWhoOptsOutAtTheProviderWithdrawsConsent(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		failure channels.DeliveryError
+		mend    func(*ledger.Decision)
+		want    int
+	}{
+		{"opted out", channels.DeliveryError{Class: channels.ClassAddress, OptedOut: true}, nil, 1},
+		{"dead, and not opted out", channels.DeliveryError{Class: channels.ClassAddress}, nil, 0},
+		{"nobody's", channels.DeliveryError{Class: channels.ClassAddress, OptedOut: true}, func(d *ledger.Decision) { d.UserID = "" }, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tc.failure.Err = errors.New("refused")
+			rec := &channeltest.Recorder{Answer: func(channels.Message, int) error { return &tc.failure }}
+			b := newBench(t, map[string]send.Route{"texts": one("texts", rec)})
+			d := decision("e1", "texts")
+			if tc.mend != nil {
+				tc.mend(&d)
+			}
+			b.decide(0, d)
+			b.settle(t0)
+			require.Len(t, rec.Attempts(), 1)
+			require.Equal(t, map[string]ledger.Status{"e1 texts": ledger.Failed}, b.final())
+			var got []events.ConsentChange
+			for _, ev := range b.told() {
+				if ev.Kind != events.KindConsent {
+					continue
+				}
+				var c events.ConsentChange
+				require.NoError(t, json.Unmarshal(ev.Properties, &c))
+				require.Equal(t, "u7", ev.UserID)
+				require.Equal(t, t0, ev.Time)
+				got = append(got, c)
+			}
+			require.Len(t, got, tc.want)
+			if tc.want == 1 {
+				require.Equal(t, events.ConsentChange{Channel: "texts"}, got[0], "all that the channel sends")
+			}
+		})
+	}
+}
+
 func TestOneDeviceRetriesAloneAfterTheOtherTookIt(t *testing.T) {
 	rec := &channeltest.Recorder{Answer: func(m channels.Message, attempt int) error {
 		if m.Address.Token == "slow" && attempt < 3 {

@@ -17,6 +17,22 @@ func Trial(d *ledger.Decision, channel string, to channels.Address, r Rendered) 
 	return m
 }
 
+// Model makes the message that a decision would be with everything that makes it longer: a signed id and, where links is
+// not "", links tracked from there. The ids are signed with no key of anybody's, and are as long as any.
+func Model(d *ledger.Decision, channel, links string, r Rendered) (channels.Message, error) {
+	signer, err := NewSigner(make([]byte, shortestKey))
+	if err != nil {
+		return channels.Message{}, err
+	}
+	ref := messageOf(&unit{decision: d, channel: channel})
+	if links != "" {
+		r.Fields = signer.Rewrite(links, ref, r.Fields)
+	}
+	m := compose(d, channel, jobKey(d.Entry, channel, deviceHash("")), channels.Address{}, r)
+	m.Signed = signer.Sign(ref)
+	return m, nil
+}
+
 // Once sends one message, once, and writes nothing down. The error is nil where the provider took it.
 func Once(ctx context.Context, c channels.Channel, m channels.Message, timeout time.Duration) (id string, failed *channels.DeliveryError) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)

@@ -65,22 +65,31 @@ func (m *Message) sampled(o Options, what render.Message) (map[string]any, error
 		}
 	}
 	slices.Sort(m.Samples)
-	fields, err := render.Fields(o.Rule.Rule, what)
-	for step := 0; err != nil && step < 2*len(m.Samples); step++ {
+	return settle(m.Samples, set, func(name string) []any { return kinds(name, what.At) }, func() (map[string]any, error) {
+		return render.Fields(o.Rule.Rule, what) //nolint:wrapcheck // names the field
+	})
+}
+
+// settle renders with the values that names have now, the first of their kinds, and where that fails with others of
+// their kinds.
+func settle(names []string, set map[string]func(any), kinds func(name string) []any, rendered func() (map[string]any, error)) (map[string]any, error) {
+	fields, err := rendered()
+	for step := 0; err != nil && step < 2*len(names); step++ {
 		before := err.Error()
 	names:
-		for _, name := range m.Samples {
-			for _, v := range kinds(name, what.At) {
+		for _, name := range names {
+			all := kinds(name)
+			for _, v := range all {
 				set[name](v)
-				if fields, err = render.Fields(o.Rule.Rule, what); err == nil || err.Error() != before {
+				if fields, err = rendered(); err == nil || err.Error() != before {
 					break names
 				}
 			}
-			set[name](name)
+			set[name](all[0])
 		}
 		if err != nil && err.Error() == before {
 			break
 		}
 	}
-	return fields, err //nolint:wrapcheck // names the field
+	return fields, err
 }

@@ -198,6 +198,9 @@ func lacks(a workspace.Adapter, to channels.Address) string {
 		if len(a.Apps) > 0 && slices.Contains(a.Spec.Platforms, to.Platform) {
 			return "needs one of its apps: --app " + strings.Join(a.Apps, " or ")
 		}
+		if slices.Contains(a.Spec.Platforms, to.Platform) {
+			return "does not take a token of this form: " + a.Name + " is not who gave it"
+		}
 		return "serves " + strings.Join(a.Spec.Platforms, " and ") + ", not " + to.Platform
 	case need == "user_id" && to.UserID == "":
 		return "needs a user id: --to user:… or --as PERSON"

@@ -208,6 +208,7 @@ func TestWrong(t *testing.T) {
 		{"variant", ios, func(o *trial.Options) { o.Variant = "worm" }, `no variant "worm"; did you mean warm?`, true},
 		{"channel", ios, func(o *trial.Options) { o.Channel = "emial" }, `no message for "emial"; did you mean email?`, true},
 		{"a channel that cannot", email, func(o *trial.Options) { o.Channel = "push" }, "push needs a device's token", true},
+		{"a browser that subscribed elsewhere", channels.Address{Token: "eyJlbmRwb2ludCI6", Platform: "web"}, func(o *trial.Options) { o.Channel = "push" }, "push does not take a token of this form: fcm is not who gave it", true},
 		{"a device of no adapter", channels.Address{Token: "t", Platform: "web"}, func(o *trial.Options) { o.Channel = "email" }, "email needs an e-mail address", true},
 		{"a token without its platform", channels.Address{Token: iosToken}, func(o *trial.Options) { o.Channel = "push" }, "--platform", true},
 		{"a value that is none", ios, func(o *trial.Options) { o.With = map[string]any{"prodct": 1} }, `no value "prodct"; did you mean product?`, true},
@@ -263,4 +264,32 @@ message: {push: {title: "{{ product }} of {{ others }}, {{ user.traits.name }}"}
 	require.Equal(t, "false", m.Truth)
 	require.Equal(t, "ann", m.Message.Address.UserID)
 	require.Empty(t, w.Answers(), "nothing was decided")
+}
+
+// TestLongest makes every message of the examples, whatever their filters want.
+func TestLongest(t *testing.T) {
+	set, err := all.Set()
+	require.NoError(t, err)
+	for _, dir := range []string{"cookbook", "shop", "first"} {
+		ws, findings := workspace.Load(filepath.Join("..", "..", "examples", dir), workspace.Options{Adapters: set, WithoutSecrets: true})
+		require.NotNil(t, ws, "%v", findings)
+		for _, r := range ws.Rules {
+			for _, channel := range r.Channels() {
+				variant := ""
+				if len(r.Variants) > 0 {
+					variant = r.Variants[0].Name
+				}
+				m, _, err := trial.Longest(ws, r, variant, channel)
+				require.NoError(t, err, "%s of %s", channel, r.Name)
+				require.NotEmpty(t, m.Signed)
+			}
+		}
+	}
+	p := start(t)
+	m, assumed, err := trial.Longest(p.ws, p.ws.Rules[0], "warm", "push")
+	require.NoError(t, err)
+	require.Equal(t, "We kept "+strings.Repeat("x", 100)+" warm", m.Fields["title"])
+	require.Contains(t, m.Fields["body"], "99,999.", "money wants a number, and nothing says that price is one")
+	require.Contains(t, m.Fields["link"], "https://go.shop.example/c/")
+	require.Equal(t, []trial.Assumed{{Name: "product", Size: "100 characters"}, {Name: "user.traits.first_name", Size: "100 characters"}}, assumed)
 }

@@ -121,6 +121,7 @@ func (p *configParser) adapter(c *channelConfig, f *yamlfile.Fields, name *yamlf
 	for _, problem := range spec.Check(a.config) {
 		p.r.Add(adapterFinding(a.node, spec, problem))
 	}
+	a.spec = spec.With(a.config)
 	c.adapters = append(c.adapters, a)
 }
 
@@ -331,7 +332,7 @@ func (l *loader) channelSpecs() []rules.ChannelSpec {
 			spec.Fields = append(spec.Fields, rules.FieldSpec{Name: f.Name, Type: f.Type, Required: f.Required, Template: f.Template})
 		}
 		for _, a := range c.adapters {
-			if a.spec.MaxPayload > 0 && (spec.MaxPayload == 0 || a.spec.MaxPayload < spec.MaxPayload) {
+			if a.spec.MaxPayload > 0 && a.spec.Unit == "" && (spec.MaxPayload == 0 || a.spec.MaxPayload < spec.MaxPayload) {
 				spec.MaxPayload = a.spec.MaxPayload
 			}
 		}
