@@ -101,6 +101,7 @@ It may run beside a running serve.`,
 			if !slices.Contains(backtest.Formats(), format) {
 				return fmt.Errorf("--format is %s, not %q", strings.Join(backtest.Formats(), ", "), format)
 			}
+			s := s.as(format)
 			ws, store, err := rulesAndStore(s, dir, data)
 			if err != nil {
 				return err

@@ -12,6 +12,7 @@ import (
 
 	"nudge/channels"
 	"nudge/channels/all"
+	"nudge/channels/webpush"
 )
 
 func channelsCommand(s streams) *cobra.Command {
@@ -46,8 +47,46 @@ against the real provider. docs/channels.md says the same.`,
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "table", "table or json")
+	cmd.AddCommand(vapidCommand(s))
 	return cmd
 }
+
+func vapidCommand(s streams) *cobra.Command {
+	return &cobra.Command{
+		Use:   "vapid",
+		Short: "Makes the key pair by which browsers know who pushes to them",
+		Long: `Makes a VAPID key pair for the adapter webpush and says where it goes. It is written nowhere: keep the
+private key as you keep passwords. Every browser subscribes with the public one, so a change of the
+pair ends all subscriptions.`,
+		Example: "  nudge channels vapid",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			keys, err := webpush.NewKeys()
+			if err != nil {
+				return failed(err)
+			}
+			_, err = fmt.Fprintf(s.out, vapidText, keys.Private, keys.Public)
+			return failed(err)
+		},
+	}
+}
+
+// vapidText says what to do with a new key pair.
+const vapidText = `Private key, for the environment of nudge:
+
+  NUDGE_VAPID_KEY=%s
+
+nudge.yaml:
+
+  channels:
+    push:
+      adapter: webpush
+      config: {private_key: {env: NUDGE_VAPID_KEY}, subject: "mailto:push@shop.example"}
+
+Public key, which nudge gives to browsers by itself (/web/key):
+
+  %s
+`
 
 func unknownAdapter(set channels.Set, name string) error {
 	if near := set.Suggest(name); near != "" {
@@ -62,39 +101,43 @@ func unknownAdapter(set channels.Set, name string) error {
 
 // adapterJSON is an adapter for machines.
 type adapterJSON struct {
-	Name        string       `json:"name"`
-	Kind        string       `json:"kind"`
-	About       string       `json:"about"`
-	Needs       string       `json:"needs,omitempty"`
-	Platforms   []string     `json:"platforms,omitempty"`
-	MaxPayload  int          `json:"max_payload_bytes,omitempty"`
-	Batch       int          `json:"batch"`
-	Concurrency int          `json:"concurrency"`
-	Repeat      string       `json:"repeat"`
-	Receipts    bool         `json:"receipts"`
-	AnyMessage  bool         `json:"any_message"`
-	Tried       string       `json:"tried"`
-	Config      []fieldJSON  `json:"config"`
-	Message     []fieldJSON  `json:"message"`
-	Answers     []answerJSON `json:"answers"`
+	Name        string          `json:"name"` // as nudge.yaml writes it
+	Kind        string          `json:"kind"` // of messages: push, email, webhook, …
+	About       string          `json:"about"`
+	Needs       string          `json:"needs,omitempty"`             // the address that it reaches people by: token, email, phone, user_id; none: it needs none
+	Platforms   []string        `json:"platforms,omitempty"`         // of tokens: ios, android, web
+	MaxPayload  int             `json:"max_payload_bytes,omitempty"` // the largest message that the provider takes
+	Batch       int             `json:"batch"`                       // how many messages it is handed at once, at most
+	Concurrency int             `json:"concurrency"`                 // how many batches are on their way at once
+	Repeat      channels.Repeat `json:"repeat"`                      // what becomes of a message that is handed over twice
+	Receipts    bool            `json:"receipts"`                    // the provider says of some messages whether they arrived
+	AnyMessage  bool            `json:"any_message"`                 // it takes the fields of any kind of message
+	Tried       string          `json:"tried"`                       // whether it was tried against the real provider, for people
+	Config      []fieldJSON     `json:"config"`                      // fields of its config in nudge.yaml
+	Message     []fieldJSON     `json:"message"`                     // fields of its messages in rules
+	Answers     []answerJSON    `json:"answers"`                     // what the provider's answers mean
 }
 
+// fieldJSON is a field of an adapter's configuration or messages.
 type fieldJSON struct {
 	Name     string `json:"name"`
-	Type     string `json:"type"`
-	Required bool   `json:"required,omitempty"`
-	Secret   bool   `json:"secret,omitempty"`
-	Template bool   `json:"template,omitempty"`
-	Default  string `json:"default,omitempty"`
-	Example  string `json:"example,omitempty"`
+	Type     string `json:"type"`               // string, bool, int, duration, list, map, …
+	Required bool   `json:"required,omitempty"` // there is no message or channel without it
+	Secret   bool   `json:"secret,omitempty"`   // write it as {env: NAME} or {file: PATH}
+	Template bool   `json:"template,omitempty"` // Liquid is rendered in it
+	Default  string `json:"default,omitempty"`  // what counts without it, as nudge.yaml writes it
+	Example  string `json:"example,omitempty"`  // as nudge.yaml writes it
 	About    string `json:"about"`
 }
 
+// answerJSON is an answer of a provider.
 type answerJSON struct {
-	Status int    `json:"status,omitempty"` // HTTP status; without: any
-	Code   string `json:"code,omitempty"`
-	Class  string `json:"class"`
+	Status int    `json:"status,omitempty"`                                                                                                          // the HTTP status; without: any
+	Code   string `json:"code,omitempty"`                                                                                                            // the provider's reason; without: any
+	Class  string `json:"class" jsonschema:"enum=accepted,enum=temporary,enum=rate_limit,enum=address,enum=message,enum=credentials,enum=cancelled"` // what follows from it
 	About  string `json:"about,omitempty"`
+	// The person wants no more: their consent for the channel is recorded as withdrawn.
+	OptedOut bool `json:"opted_out,omitempty"`
 }
 
 func describe(spec channels.Spec) adapterJSON {
@@ -106,12 +149,15 @@ func describe(spec channels.Spec) adapterJSON {
 		return out
 	}
 	out := adapterJSON{
-		Name: spec.Name, Kind: spec.Kind, About: spec.About, Needs: spec.Needs, Platforms: spec.Platforms, MaxPayload: spec.MaxPayload,
-		Batch: spec.Batch, Concurrency: spec.Concurrency, Repeat: string(spec.Repeat), Receipts: spec.Receipts, AnyMessage: spec.Any,
+		Name: spec.Name, Kind: spec.Kind, About: spec.About, Needs: spec.Needs, Platforms: spec.Platforms,
+		Batch: spec.Batch, Concurrency: spec.Concurrency, Repeat: spec.Repeat, Receipts: spec.Receipts, AnyMessage: spec.Any,
 		Tried: spec.Tried, Config: fields(spec.Config), Message: fields(spec.Message), Answers: []answerJSON{},
 	}
+	if spec.Unit == "" {
+		out.MaxPayload = spec.MaxPayload
+	}
 	for _, a := range spec.Answers {
-		out.Answers = append(out.Answers, answerJSON{a.Status, a.Code, classOf(a), a.About})
+		out.Answers = append(out.Answers, answerJSON{a.Status, a.Code, classOf(a), a.About, a.OptedOut})
 	}
 	return out
 }

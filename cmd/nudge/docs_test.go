@@ -20,7 +20,7 @@ import (
 	"nudge/events/history"
 )
 
-var update = flag.Bool("update", false, "write docs/commands.md, the files in docs/cookbook.md, and the output in README.md and docs/tour.md anew")
+var update = flag.Bool("update", false, "write docs/commands.md, the files in docs/cookbook.md, docs/outputs.md and its schemas, and the output in README.md and docs/tour.md anew")
 
 // top is the repository.
 const top = "../.."
@@ -28,6 +28,7 @@ const top = "../.."
 // pages are those whose paths, commands and flags must exist.
 var pages = []string{
 	"README.md", "CONTRIBUTING.md", "docs/import.md", "docs/testing.md", "docs/rules.md", "docs/cookbook.md", "docs/backtest.md", "docs/tour.md",
+	"docs/outputs.md",
 }
 
 func TestDocsOfCommands(t *testing.T) {

@@ -30,12 +30,15 @@ func explainCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain PERSON [RULE]",
 		Short: "Why somebody did or did not get a message; or what a tick of a rule asks the store",
-		Long: `Prints of one person, named by the user id or an anonymous id, and of one rule or of all: each part of the
-condition with what it read and what came of it, when time alone changes the answer, and every entry of
-the ledger: when it was decided, why not, by which cap or rule, when it is tried again, what was sent, and
-what became of it. --at explains an earlier instant, with what was known then, or, where that is nothing, as of
-history that was imported later, with what had happened; and by the rules of then. --files goes by those in the
-files, as one does where a rule was not live. Of a rule with on: the last event that it listens to is judged.
+		Long: `Prints of one person, named by the user id or an anonymous id, and of one rule or of all: in a sentence whether
+they got it, and if not, why not and what it would take; each part of the condition with what it read and
+what came of it; the nearest changes that would flip the answer (a time that comes, one more event, another
+trait), each of them tried; what a message would meet; and every entry of the ledger: when it was decided,
+why not, by which cap or rule, when it is tried again, what was sent, and what became of it.
+
+--at explains an earlier instant, with what was known then, or, where that is nothing, as of history that was
+imported later, with what had happened; and by the rules of then. --files goes by those in the files, as one
+does where a rule was not live. Of a rule with on: the last event that it listens to is judged.
 
 --plan RULE instead prints whether a tick of the rule looks at everybody or only at those for whom something
 has changed (nudge check says why), and each query that such a tick asks, with the number of rows that
@@ -57,6 +60,7 @@ Nothing is decided and nothing is written. It may run beside a running serve.`,
 			case format != "text" && format != "json":
 				return fmt.Errorf("--format is text or json, not %q", format)
 			}
+			s := s.as(format)
 			ws, err := loadWorkspace(s, dir, workspace.Options{WithoutSending: true})
 			if err != nil {
 				return err
@@ -86,7 +90,7 @@ Nothing is decided and nothing is written. It may run beside a running serve.`,
 	f.StringVar(&at, "at", "", "the instant, 2026-03-01T09:00 (default: now)")
 	f.BoolVar(&files, "files", false, "by the rules in the files, also at an instant at which others were in use")
 	f.StringVar(&value, "value", "", "of a rule with for_each: only this value")
-	f.StringVar(&format, "format", "text", "of a person's: text or json")
+	f.StringVar(&format, "format", "text", "text or json")
 	f.DurationVar(&since, "since", since, "of a plan: how long before it the rule was last looked at")
 	return cmd
 }
@@ -195,24 +199,59 @@ func explainPlan(ctx context.Context, s streams, ws *workspace.Workspace, store 
 	if err != nil {
 		return failed(err)
 	}
-	return failed(printQueries(s, r, planOf(r).Plan, at, since, queries))
+	out := tickJSON{Rule: r.Name, Plan: planOf(r).Plan, At: time.UnixMilli(at).In(ws.Zone), Since: time.UnixMilli(from).In(ws.Zone), Queries: []queryJSON{}}
+	for _, q := range queries {
+		asked := queryJSON{For: q.For, SQL: q.SQL}
+		if q.Known {
+			asked.Estimate = &estimateJSON{q.Rows, q.Marks, q.Parts}
+		}
+		out.Queries = append(out.Queries, asked)
+	}
+	if s.json {
+		return failed(writeJSON(s.out, out))
+	}
+	return failed(printQueries(s, out, since))
 }
 
-func printQueries(s streams, r *workspace.Rule, kind string, at int64, since time.Duration, queries []plan.Query) error {
+// tickJSON is what a tick of a rule asks the store.
+type tickJSON struct {
+	Rule    string      `json:"rule"`
+	Plan    tickPlan    `json:"plan"`    // whom it looks at
+	At      time.Time   `json:"at"`      // the tick's instant
+	Since   time.Time   `json:"since"`   // when the rule was last looked at before
+	Queries []queryJSON `json:"queries"` // in order; none: no row and no instant can change the answer
+}
+
+// queryJSON is a query of a tick.
+type queryJSON struct {
+	For string `json:"for"` // what it is asked for: arrivals, crossings, prefilter, histories, …
+	SQL string `json:"sql"` // ClickHouse's
+	// Estimate is ClickHouse's of what it reads, by its indexes; absent where it gives none.
+	Estimate *estimateJSON `json:"estimate,omitempty"`
+}
+
+// estimateJSON is how much a query reads.
+type estimateJSON struct {
+	Rows     uint64 `json:"rows"`     // how many
+	Granules uint64 `json:"granules"` // of ClickHouse's indexes: up to 8192 rows each
+	Parts    uint64 `json:"parts"`    // of the table
+}
+
+func printQueries(s streams, tick tickJSON, since time.Duration) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s\n", r.Name, kind)
-	fmt.Fprintf(&b, "-- at %s, %s after the last\n", time.UnixMilli(at).UTC().Format(time.RFC3339), since)
-	for _, q := range queries {
+	fmt.Fprintf(&b, "%s  %s\n", tick.Rule, tick.Plan)
+	fmt.Fprintf(&b, "-- at %s, %s after the last\n", tick.At.UTC().Format(time.RFC3339), since)
+	for _, q := range tick.Queries {
 		fmt.Fprintf(&b, "\n-- %s: ", q.For)
-		switch {
-		case !q.Known:
+		switch e := q.Estimate; e {
+		case nil:
 			b.WriteString("the store gives no estimate\n")
 		default:
-			fmt.Fprintf(&b, "about %d rows, in %d granules of %d parts\n", q.Rows, q.Marks, q.Parts)
+			fmt.Fprintf(&b, "about %d rows, in %d granules of %d parts\n", e.Rows, e.Granules, e.Parts)
 		}
 		b.WriteString(q.SQL + ";\n")
 	}
-	if !slices.ContainsFunc(queries, func(q plan.Query) bool { return q.SQL != "" }) {
+	if !slices.ContainsFunc(tick.Queries, func(q queryJSON) bool { return q.SQL != "" }) {
 		b.WriteString("\n-- nothing is asked: no row and no instant can change the answer\n")
 	}
 	if _, err := s.out.Write([]byte(b.String())); err != nil {

@@ -135,8 +135,8 @@ func fmtFiles(s streams, o fmtOptions, args []string) error {
 
 // fmtDone is what became of the files.
 type fmtDone struct {
-	Changed  []string        `json:"changed"`
-	Findings []rules.Finding `json:"findings"`
+	Changed  []string        `json:"changed"`  // paths of the files that are others now, or would be with --check
+	Findings []rules.Finding `json:"findings"` // files that are no YAML, which are left alone
 	diffs    bytes.Buffer
 }
 

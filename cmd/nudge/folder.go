@@ -70,10 +70,19 @@ func loadWorkspace(s streams, dir string, o workspace.Options) (*workspace.Works
 	}
 	ws, findings := workspace.Load(dir, o)
 	if ws == nil {
-		if err := rules.Render(s.out, findings, rules.Text); err != nil {
-			return nil, failed(err)
-		}
-		return nil, &exitError{Code: exitFindings}
+		return nil, printFindings(s, findings)
 	}
 	return ws, nil
+}
+
+// printFindings prints what is wrong with files, and is the error that ends the command because of it.
+func printFindings(s streams, findings []rules.Finding) error {
+	format := rules.Text
+	if s.json {
+		format = rules.JSON
+	}
+	if err := rules.Render(s.out, findings, format); err != nil {
+		return failed(err)
+	}
+	return &exitError{Code: exitFindings}
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -20,6 +22,7 @@ import (
 	"nudge/engine/workspace"
 	"nudge/events/history"
 	"nudge/events/queue"
+	"nudge/rules"
 )
 
 // importFlags are the flags of import.
@@ -62,7 +65,7 @@ command exits with 1. docs/import.md describes mappings; --dry-run shows what on
 			case f.format != "text" && f.format != "json":
 				return fmt.Errorf("--format is text or json, not %q", f.format)
 			}
-			return runImport(cmd.Context(), s, args[0], f)
+			return runImport(cmd.Context(), s.as(f.format), args[0], f)
 		},
 	}
 	fs := cmd.Flags()
@@ -73,7 +76,7 @@ command exits with 1. docs/import.md describes mappings; --dry-run shows what on
 	fs.StringVar(&f.rejects, "rejects", "", "file for the rows that do not fit, one JSON line each")
 	fs.BoolVar(&f.restart, "restart", false, "begin at the first row again")
 	fs.StringVar(&f.url, "url", "", "address of the running serve, if it is not nudge.yaml's: http://127.0.0.1:8080")
-	fs.StringVar(&f.format, "format", "text", "how the result is printed: text or json")
+	fs.StringVar(&f.format, "format", "text", "how the result is printed: text or json; of a dry run one line of JSON for each event")
 	return cmd
 }
 
@@ -84,8 +87,7 @@ func runImport(ctx context.Context, s streams, file string, f importFlags) (err 
 	}
 	m, err := history.LoadMapping(f.mapping)
 	if wrong, ok := errors.AsType[*history.MappingError](err); ok {
-		fmt.Fprintln(s.out, wrong)
-		return &exitError{Code: exitFindings}
+		return printMistakes(s, wrong)
 	}
 	if err != nil {
 		return failed(err)
@@ -102,7 +104,7 @@ func runImport(ctx context.Context, s streams, file string, f importFlags) (err 
 		o.Rejects = w
 	}
 	if f.dryRun {
-		o.DryRun, o.Progress = s.out, nil
+		o.DryRun, o.Progress = func(m history.Made) error { return printMade(s, m) }, nil
 		r, err := history.Import(ctx, o)
 		if err != nil {
 			return failed(err)
@@ -136,7 +138,7 @@ func runImport(ctx context.Context, s streams, file string, f importFlags) (err 
 	if err != nil {
 		return failed(err)
 	}
-	if err := printImport(s.out, result, f.format); err != nil {
+	if err := printImport(s, result); err != nil {
 		return failed(err)
 	}
 	return rejected(result)
@@ -150,8 +152,41 @@ func rejected(r history.Result) error {
 	return nil
 }
 
-func printImport(out io.Writer, r history.Result, format string) error {
-	if format == "json" {
+// printMistakes prints what is wrong with a mapping.
+func printMistakes(s streams, wrong *history.MappingError) error {
+	if !s.json {
+		fmt.Fprintln(s.out, wrong)
+		return &exitError{Code: exitFindings}
+	}
+	var findings []rules.Finding
+	for _, p := range wrong.Problems {
+		findings = append(findings, rules.Finding{
+			Check: "import/mapping", Severity: rules.Error, File: wrong.File, Line: p.Line, Col: p.Column, EndCol: p.Column + 1, Summary: p.Text,
+		})
+	}
+	return printFindings(s, findings)
+}
+
+// printMade prints an event of a dry run.
+func printMade(s streams, m history.Made) error {
+	if s.json {
+		return json.NewEncoder(s.out).Encode(m) //nolint:wrapcheck // the writer's own error
+	}
+	where := fmt.Sprintf("row %d", m.Row)
+	if m.Line > 0 {
+		where += fmt.Sprintf(" (line %d)", m.Line)
+	}
+	var pretty bytes.Buffer
+	if err := json.Indent(&pretty, m.Event, "", "  "); err != nil {
+		return fmt.Errorf("print the event: %w", err)
+	}
+	_, err := fmt.Fprintf(s.out, "# %s, %s\n%s\n", where, m.Time.Format(time.RFC3339), pretty.Bytes())
+	return err //nolint:wrapcheck // the writer's own error
+}
+
+func printImport(s streams, r history.Result) error {
+	out := s.out
+	if s.json {
 		return writeJSON(out, r)
 	}
 	fmt.Fprintf(out, "%d rows read, %d events stored", r.Rows, r.Events)

@@ -59,6 +59,13 @@ func failed(err error) error {
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
+	json     bool // findings are printed as JSON
+}
+
+// as are the streams of a command whose results are printed in a format.
+func (s streams) as(format string) streams {
+	s.json = format == "json"
+	return s
 }
 
 func run(args []string, in io.Reader, out, errOut io.Writer) int {
@@ -73,7 +80,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	var exit *exitError
 	if !errors.As(err, &exit) {
 		// Everything that is not ours comes from reading the command line.
-		fmt.Fprintf(errOut, "Error: %v\nTry:   nudge %s--help\n", err, called(cmd, args))
+		fmt.Fprintf(errOut, "Error: %v\nTry:   %s --help\n", err, called(cmd, args))
 		return exitUsage
 	}
 	if exit.Err != nil {
@@ -82,12 +89,12 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	return exit.Code
 }
 
-// called is the name of the command that args ask for, with a space behind it.
+// called is the command that args ask for, as it is typed.
 func called(root *cobra.Command, args []string) string {
-	if c, _, err := root.Find(args); err == nil && c != root {
-		return c.Name() + " "
+	if c, _, err := root.Find(args); err == nil {
+		return c.CommandPath()
 	}
-	return ""
+	return root.CommandPath()
 }
 
 func root(s streams) *cobra.Command {

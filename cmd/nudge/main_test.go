@@ -1,20 +1,59 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
 
+	"nudge/engine/schema"
 	"nudge/events/clickhouse/embedded"
 )
 
 func TestMain(m *testing.M) {
 	embedded.MaybeRunChild() // a test binary that stands in for nudge is its engine, too
-	testscript.Main(m, map[string]func(){"nudge": main})
+	quickExit()
+	testscript.Main(m, map[string]func(){"nudge": checkedMain})
+}
+
+// exitUndocumented is how a nudge of the scripts ends that has printed JSON of which its schema says nothing.
+const exitUndocumented = 98
+
+// checkedMain is main, and holds what is printed as JSON to the schemas.
+func checkedMain() {
+	embedded.MaybeRunChild()
+	var out bytes.Buffer
+	code := run(os.Args[1:], os.Stdin, io.MultiWriter(os.Stdout, &out), os.Stderr)
+	if err := printsAsSaid(os.Args[1:], out.Bytes()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = exitUndocumented
+	}
+	os.Exit(code)
+}
+
+// raceOptions are those of the race detector.
+const raceOptions = "GORACE"
+
+// quickExit has the commands that tests run end at once: the race detector lets each of them, and its engine, sleep a
+// second at its end. What it has found by then is still said, and is still its exit code.
+func quickExit() {
+	if os.Getenv(raceOptions) == "" {
+		_ = os.Setenv(raceOptions, "atexit_sleep_ms=0")
+	}
 }
 
 // updateScripts, in the environment, writes what the commands print into the scripts.
@@ -23,12 +62,18 @@ const updateScripts = "UPDATE_SCRIPTS"
 // TestScripts runs testdata/script/*.txtar: the real command, its whole output, its exit code.
 func TestScripts(t *testing.T) {
 	lib, libErr := embedded.FindLib("")
+	seen := t.TempDir()
+	t.Cleanup(func() { sawAll(t, seen, libErr == nil) })
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		UpdateScripts:       os.Getenv(updateScripts) != "",
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv(embedded.LibEnv, lib)
+			env.Setenv(seenOutputs, seen)
+			env.Values[servedKey{}] = &served{}
+			env.Setenv("TZ", "UTC") // that of the machine is in what explain prints
+			env.Setenv(raceOptions, os.Getenv(raceOptions))
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
@@ -37,8 +82,128 @@ func TestScripts(t *testing.T) {
 			}
 			return false, errors.New("there is no condition " + name)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "validates": validates, "steady": steady, "serves": serves, "request": request, "stops": stops},
 	})
+}
+
+// sawAll fails when there is an output that no script has shown, where all scripts have run.
+func sawAll(t *testing.T, dir string, all bool) {
+	t.Helper()
+	if !all || t.Failed() || flag.Lookup("test.run").Value.String() != "" && strings.Contains(flag.Lookup("test.run").Value.String(), "/") {
+		return
+	}
+	for _, o := range schema.Outputs() {
+		_, err := os.Stat(filepath.Join(dir, o.Name))
+		require.NoError(t, err, "no script prints %s; of a file a script says: validates %s FILE", o.Name, o.Name)
+	}
+}
+
+// validates is `validates NAME FILE`: what is in a file, or in stdout, is what the schema of that output says.
+func validates(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: validates NAME FILE")
+	}
+	i := slices.IndexFunc(schema.Outputs(), func(o schema.Output) bool { return o.Name == args[0] })
+	if i < 0 {
+		ts.Fatalf("there is no output %s", args[0])
+	}
+	ts.Check(validOutput(schema.Outputs()[i], []byte(ts.ReadFile(args[1]))))
+	ts.Check(sawOutput(ts.Getenv(seenOutputs), args[0]))
+}
+
+// served is a nudge serve that runs beside a script.
+type served struct {
+	cmd  *exec.Cmd
+	addr string
+	log  bytes.Buffer
+	done chan struct{} // closed when everything is in log
+}
+
+type servedKey struct{}
+
+// serves is `serves ARGS…`: nudge serve in the current folder, on a port of its own; it is up when the command is done.
+func serves(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("usage: serves ARGS…")
+	}
+	s := ts.Value(servedKey{}).(*served)
+	s.cmd = exec.Command("nudge", append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
+	s.cmd.Dir = ts.MkAbs(".")
+	s.cmd.Env = append(os.Environ(), embedded.LibEnv+"="+ts.Getenv(embedded.LibEnv))
+	logs, err := s.cmd.StderrPipe()
+	ts.Check(err)
+	ts.Check(s.cmd.Start())
+	ts.Defer(func() { _ = s.cmd.Process.Kill(); _ = s.cmd.Wait() }) // where the script fails
+	s.done = make(chan struct{})
+	up := make(chan string)
+	go func() {
+		defer close(s.done)
+		defer close(up)
+		for lines := bufio.NewScanner(logs); lines.Scan(); {
+			s.log.WriteString(lines.Text() + "\n")
+			if m := regexp.MustCompile(`msg="nudge is up" listen=(\S+)`).FindStringSubmatch(lines.Text()); m != nil {
+				up <- m[1]
+			}
+		}
+	}()
+	if s.addr = <-up; s.addr == "" {
+		<-s.done
+		ts.Fatalf("nudge serve did not start:\n%s", s.log.String())
+	}
+}
+
+// request is `request FILE STATUS METHOD PATH [BODY]`: a request to the nudge that serves, with the write key wk; its
+// answer is written to a file.
+func request(ts *testscript.TestScript, neg bool, args []string) {
+	const path, body = 3, 4
+	if neg || len(args) <= path {
+		ts.Fatalf("usage: request FILE STATUS METHOD PATH [BODY]")
+	}
+	s := ts.Value(servedKey{}).(*served)
+	req, err := http.NewRequest(args[2], "http://"+s.addr+args[path], strings.NewReader(strings.Join(args[body:], "")))
+	ts.Check(err)
+	req.SetBasicAuth("wk", "")
+	res, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	text, err := io.ReadAll(res.Body)
+	ts.Check(errors.Join(err, res.Body.Close(), os.WriteFile(ts.MkAbs(args[0]), append(text, '\n'), 0o600)))
+	if got := strconv.Itoa(res.StatusCode); got != args[1] {
+		ts.Fatalf("it answers %s: %s", got, text)
+	}
+}
+
+// stops is `stops FILE`: ends the nudge that serves as Ctrl-C does. What it has logged is written to a file, without
+// what differs from run to run.
+func stops(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: stops FILE")
+	}
+	s := ts.Value(servedKey{}).(*served)
+	ts.Check(s.cmd.Process.Signal(os.Interrupt))
+	<-s.done
+	ts.Check(s.cmd.Wait())
+	text := strings.ReplaceAll(s.log.String(), s.addr, "ADDRESS")
+	text = strings.ReplaceAll(text, ts.Getenv("WORK"), "WORK")
+	text = regexp.MustCompile(`(?m)^time=\S+ | took=\S+`).ReplaceAllString(text, "")
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// steady is `steady FROM TO FIELD=VALUE…`: what is in a file, or in stdout, written to another, with other values of
+// fields that differ from run to run, or from machine to machine.
+func steady(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: steady FROM TO FIELD=VALUE…")
+	}
+	text := ts.ReadFile(args[0])
+	for _, arg := range args[2:] {
+		field, value, _ := strings.Cut(arg, "=")
+		at := regexp.MustCompile(`("` + regexp.QuoteMeta(field) + `": ?)("[^"\n]*"|[0-9.e+-]+)`)
+		if !at.MatchString(text) {
+			ts.Fatalf("there is no field %s", field)
+		}
+		text = at.ReplaceAllString(text, "${1}"+value)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
 }
 
 // exits is `exits CODE COMMAND…`: like exec, of a command that ends with just this code.

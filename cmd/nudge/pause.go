@@ -113,10 +113,13 @@ func ask(ctx context.Context, s streams, ws *workspace.Workspace, store *clickho
 	}
 	for _, name := range names {
 		p, is := of[name]
-		r.Rule, r.About = name, p.Since
+		r.Rule, r.About = name, 0
+		if is {
+			r.About = p.Since.UnixMilli()
+		}
 		switch {
 		case r.Action == ledger.AskPause && is && p.By != report.ByStore && p.Asked != ledger.AskResume:
-			fmt.Fprintf(s.out, "%s is paused already, since %s by %s\n", name, time.UnixMilli(p.Since).In(ws.Zone).Format(time.DateTime), cmp.Or(p.Who, string(p.By)))
+			fmt.Fprintf(s.out, "%s is paused already, since %s by %s\n", name, p.Since.In(ws.Zone).Format(time.DateTime), cmp.Or(p.Who, string(p.By)))
 			continue
 		case p.Asked == r.Action: // twice says no more than once
 		default:

@@ -52,7 +52,7 @@ is held against all who were written to before.`,
 			if format == "markdown" && !cmd.Flags().Changed("samples") {
 				samples = 0 // a comment is for more eyes
 			}
-			diff, err := planOfChange(cmd.Context(), s, dir, args, x, samples)
+			diff, err := planOfChange(cmd.Context(), s.as(format), dir, args, x, samples)
 			if err != nil {
 				return err
 			}

@@ -45,7 +45,7 @@ It may run beside a running serve.`,
 			if !slices.Contains(report.Formats(), format) {
 				return fmt.Errorf("--format is %s, not %q", strings.Join(report.Formats(), ", "), format)
 			}
-			ws, err := loadWorkspace(s, dir, workspace.Options{WithoutSending: true})
+			ws, err := loadWorkspace(s.as(format), dir, workspace.Options{WithoutSending: true})
 			if err != nil {
 				return err
 			}

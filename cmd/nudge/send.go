@@ -17,6 +17,7 @@ import (
 	"nudge/engine/trial"
 	"nudge/engine/workspace"
 	"nudge/events/clickhouse"
+	"nudge/rules/yamlfile"
 )
 
 // sendOptions are the flags of send.
@@ -67,7 +68,7 @@ Exit codes: 0 the provider took it, 2 wrong usage, 3 it was refused or could not
 			if err != nil {
 				return err
 			}
-			ws, err := loadWorkspace(s, o.dir, workspace.Options{WithoutSending: o.dry})
+			ws, err := loadWorkspace(s.as(o.format), o.dir, workspace.Options{WithoutSending: o.dry})
 			if err != nil {
 				return err
 			}
@@ -176,23 +177,23 @@ func known(ctx context.Context, ws *workspace.Workspace, o trial.Options) (k *ex
 // sendJSON is what was sent, for machines.
 type sendJSON struct {
 	Rule     string         `json:"rule"`
-	Channel  string         `json:"channel"`
+	Channel  string         `json:"channel"` // as the rule calls it
 	Adapter  string         `json:"adapter"`
-	To       string         `json:"to"`
-	As       string         `json:"as,omitempty"`
-	Variant  string         `json:"variant,omitempty"`
-	Value    string         `json:"value,omitempty"`
-	Truth    string         `json:"truth,omitempty"` // of the rule's condition about the person
-	Samples  []string       `json:"samples"`
-	Fields   map[string]any `json:"fields"`
-	TTL      string         `json:"ttl,omitempty"`
-	Sent     bool           `json:"sent"` // false of --dry-run
-	Accepted bool           `json:"accepted"`
-	ID       string         `json:"id,omitempty"`
-	Class    string         `json:"class,omitempty"`
-	Code     string         `json:"code,omitempty"`
-	Error    string         `json:"error,omitempty"`
-	Advice   string         `json:"advice,omitempty"`
+	To       string         `json:"to"`                                                                         // the address; of a token only its ends
+	As       string         `json:"as,omitempty"`                                                               // whose data it is, with --as
+	Variant  string         `json:"variant,omitempty"`                                                          // of a rule with variants
+	Value    string         `json:"value,omitempty"`                                                            // of a rule with for_each
+	Truth    string         `json:"truth,omitempty" jsonschema:"enum=true,enum=false,enum=unknown,enum=failed"` // of the rule's condition about the person, with --as
+	Samples  []string       `json:"samples"`                                                                    // values that are made up
+	Fields   map[string]any `json:"fields"`                                                                     // of the message, by their names
+	TTL      string         `json:"ttl,omitempty"`                                                              // how long the message is worth something, as rule files write it: 1h
+	Sent     bool           `json:"sent"`                                                                       // false of --dry-run
+	Accepted bool           `json:"accepted"`                                                                   // the provider took it
+	ID       string         `json:"id,omitempty"`                                                               // the provider's, of a message that it took
+	Class    channels.Class `json:"class,omitempty"`                                                            // of a message that it refused: what kind of failure it is
+	Code     string         `json:"code,omitempty"`                                                             // the provider's reason
+	Error    string         `json:"error,omitempty"`                                                            // what happened, for people
+	Advice   string         `json:"advice,omitempty"`                                                           // what to do about it, for people
 }
 
 func sendTrial(ctx context.Context, s streams, t trial.Options, o sendOptions) error {
@@ -209,19 +210,23 @@ func sendTrial(ctx context.Context, s streams, t trial.Options, o sendOptions) e
 		Truth: m.Truth, Samples: append([]string{}, m.Samples...), Fields: m.Message.Fields,
 	}
 	if m.Message.TTL > 0 {
-		out.TTL = m.Message.TTL.String()
+		out.TTL = yamlfile.FormatDuration(m.Message.TTL)
 	}
 	if o.format == "text" {
 		printTrial(s, out, m.Names)
 	}
 	if !o.dry {
-		answer, err := m.Send(ctx, channels.Options{Stdout: s.out, Now: time.Now, Dir: t.Workspace.Dir})
+		messages := s.out
+		if o.format == "json" {
+			messages = s.err // of a channel that prints them
+		}
+		answer, err := m.Send(ctx, channels.Options{Stdout: messages, Now: time.Now, Dir: t.Workspace.Dir})
 		if err != nil {
 			return failed(err)
 		}
 		out.Sent, out.Accepted, out.ID = true, answer.Failed == nil, answer.ID
 		if f := answer.Failed; f != nil {
-			out.Class, out.Code, out.Error, out.Advice = string(f.Class), f.Code, f.Err.Error(), trial.Advice(f.Class)
+			out.Class, out.Code, out.Error, out.Advice = f.Class, f.Code, f.Err.Error(), trial.Advice(f.Class)
 		}
 	}
 	if o.format == "json" {

@@ -49,7 +49,7 @@ The tables and what their columns mean: nudge sql "SHOW TABLES", nudge sql "DESC
 			if m := formatClause.FindStringSubmatch(query); m != nil && !slices.Contains([]string{"asc", "desc"}, strings.ToLower(m[1])) {
 				return fmt.Errorf("leave FORMAT %s out of the query; how the result is printed is --format: %s", m[1], strings.Join(clickhouse.Formats(), ", "))
 			}
-			return runSQL(cmd.Context(), s, dir, query, format)
+			return runSQL(cmd.Context(), s.as(format), dir, query, format)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", ".", "the workspace")

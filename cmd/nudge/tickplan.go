@@ -5,30 +5,35 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"nudge/engine/workspace"
 	"nudge/rules"
 	"nudge/rules/finding"
+	"nudge/rules/yamlfile"
 )
+
+// tickPlan is whom a tick of a rule looks at.
+type tickPlan string
 
 // Plans of a rule.
 const (
-	planArrival     = "arrival"     // judged for each occurrence, as it arrives
-	planIncremental = "incremental" // a tick looks at those for whom something has changed
-	planFull        = "full"        // a tick looks at everybody
+	planArrival     tickPlan = "arrival"     // judged for each occurrence, as it arrives
+	planIncremental tickPlan = "incremental" // a tick looks at those for whom something has changed
+	planFull        tickPlan = "full"        // a tick looks at everybody
 )
 
 // rulePlan is what a rule's ticks read.
 type rulePlan struct {
 	Rule string       `json:"rule"`
 	File string       `json:"file"`
-	Plan string       `json:"plan"`
-	Why  []fullReason `json:"why,omitempty"` // of a full one
+	Plan tickPlan     `json:"plan"`          // whom a tick looks at: those for whom something has changed, everybody, or nobody, because it is judged on arrivals
+	Why  []fullReason `json:"why,omitempty"` // of a full one: what causes it
 	// Reads are the histories of an incremental one: those for whom one of these happened are looked at,
-	// and those for whom one becomes as old as one of the ages.
+	// and those for whom one of them becomes as old as one of its ages.
 	Reads []planSource `json:"reads,omitempty"`
-	// Dues says that there are instants besides, which follow from what is known of each person.
+	// Dues says that there are instants besides, at which somebody is looked at, which follow from what is known of each person.
 	Dues bool `json:"dues,omitempty"`
 }
 
@@ -37,14 +42,15 @@ type fullReason struct {
 	Line   int    `json:"line"`
 	Col    int    `json:"col"`
 	EndCol int    `json:"end_col"`
-	Text   string `json:"text"`
-	Why    string `json:"why"`
+	Text   string `json:"text"` // the characters
+	Why    string `json:"why"`  // for people
 }
 
+// planSource is a history that a rule's ticks read.
 type planSource struct {
-	Event string  `json:"event"`
-	Rule  string  `json:"rule,omitempty"` // of messages: whose
-	Ages  []int64 `json:"ages_ms"`
+	Event string   `json:"event"`
+	Rule  string   `json:"rule,omitempty"` // of messages: whose
+	Ages  []string `json:"ages"`           // as rule files write them: 1h, 2d
 }
 
 // plansOf are the plans of a workspace's rules, by name; a workspace with errors has none.
@@ -84,7 +90,11 @@ func planOf(r *workspace.Rule) rulePlan {
 		return p
 	}
 	for _, s := range changes.Sources {
-		p.Reads = append(p.Reads, planSource{Event: s.Event, Rule: s.Message, Ages: s.Ages})
+		ages := []string{}
+		for _, ms := range s.Ages {
+			ages = append(ages, yamlfile.FormatDuration(time.Duration(ms)*time.Millisecond))
+		}
+		p.Reads = append(p.Reads, planSource{Event: s.Event, Rule: s.Message, Ages: ages})
 	}
 	p.Dues = changes.Dues
 	return p
@@ -123,17 +133,19 @@ func shortened(text string) string {
 	return string(runes[:most-1]) + "…"
 }
 
+// checkJSON is what was found in a workspace's files, and how its rules are looked at.
+type checkJSON struct {
+	finding.Report
+	Plan []rulePlan `json:"plan"` // of each rule; none where the files have errors
+}
+
 // writeCheckJSON prints findings with their counts, as rules.Render does, and the plans.
 func writeCheckJSON(w io.Writer, findings []rules.Finding, plans []rulePlan) error {
 	findings = rules.Sort(append([]rules.Finding{}, findings...))
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	err := enc.Encode(struct {
-		finding.Counts
-		Findings []rules.Finding `json:"findings"`
-		Plan     []rulePlan      `json:"plan"`
-	}{finding.Count(findings), findings, plans})
+	err := enc.Encode(checkJSON{finding.Report{Counts: finding.Count(findings), Findings: findings}, plans})
 	if err != nil {
 		return fmt.Errorf("printing findings: %w", err)
 	}

@@ -16,8 +16,8 @@ type build struct {
 	Commit   string `json:"commit,omitempty"`   // of the checkout
 	Time     string `json:"time,omitempty"`     // of the commit, RFC 3339
 	Modified bool   `json:"modified,omitempty"` // there were changes beside the commit
-	Go       string `json:"go"`
-	Platform string `json:"platform"`
+	Go       string `json:"go"`                 // the Go version it was built with
+	Platform string `json:"platform"`           // what it was built for: linux/amd64
 }
 
 func versionCommand(s streams) *cobra.Command {
@@ -71,11 +71,10 @@ func thisBuild() build {
 
 // writeJSON prints a value for machines.
 func writeJSON(out interface{ Write([]byte) (int, error) }, v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return fmt.Errorf("print as JSON: %w", err)
-	}
-	if _, err := out.Write(append(text, '\n')); err != nil {
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
 		return fmt.Errorf("print as JSON: %w", err)
 	}
 	return nil

@@ -37,10 +37,10 @@ func (s Severity) AtLeast(than Severity) bool { return s.rank() <= than.rank() }
 type Finding struct {
 	Check    string   `json:"check"` // stable id: "rule/unknown-key", "expr/unknown-property"
 	Severity Severity `json:"severity"`
-	File     string   `json:"file"`
-	Line     int      `json:"line"`
-	Col      int      `json:"col"`
-	EndCol   int      `json:"end_col"`
+	File     string   `json:"file"`              // from the workspace's folder on
+	Line     int      `json:"line"`              // from 1; 0 is the file as a whole
+	Col      int      `json:"col"`               // from 1, in characters
+	EndCol   int      `json:"end_col"`           // behind the last character that is meant
 	Rule     string   `json:"rule,omitempty"`    // the rule (or segment) it is about
 	Summary  string   `json:"summary"`           // one line: what is wrong
 	Detail   string   `json:"detail,omitempty"`  // what to do next, why it matters
@@ -69,9 +69,9 @@ func Sort(fs []Finding) []Finding {
 
 // Counts is how many findings there are of each severity.
 type Counts struct {
-	Errors   int `json:"errors"`
-	Warnings int `json:"warnings"`
-	Infos    int `json:"infos"`
+	Errors   int `json:"errors"`   // how many findings are errors
+	Warnings int `json:"warnings"` // how many findings are warnings
+	Infos    int `json:"infos"`    // how many findings are remarks
 }
 
 // Count counts.

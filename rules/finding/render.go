@@ -40,6 +40,12 @@ func Render(w io.Writer, fs []Finding, format Format) error {
 	}
 }
 
+// Report is findings as JSON has them.
+type Report struct {
+	Counts
+	Findings []Finding `json:"findings"` // by file, line and column
+}
+
 func renderJSON(w io.Writer, fs []Finding) error {
 	if fs == nil {
 		fs = []Finding{}
@@ -47,10 +53,7 @@ func renderJSON(w io.Writer, fs []Finding) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	err := enc.Encode(struct {
-		Counts
-		Findings []Finding `json:"findings"`
-	}{Count(fs), fs})
+	err := enc.Encode(Report{Count(fs), fs})
 	if err != nil {
 		return fmt.Errorf("printing findings: %w", err)
 	}

@@ -11,10 +11,11 @@ import (
 // The parts of SARIF 2.1.0 that findings need:
 // https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 type (
-	sarifLog struct {
+	// SARIFLog is findings as SARIF has them. What is not said of a field here says the standard.
+	SARIFLog struct {
 		Schema  string     `json:"$schema"`
 		Version string     `json:"version"`
-		Runs    []sarifRun `json:"runs"`
+		Runs    []sarifRun `json:"runs"` // one
 	}
 	sarifRun struct {
 		Tool       sarifTool     `json:"tool"`
@@ -85,7 +86,7 @@ func renderSARIF(w io.Writer, fs []Finding) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	log := sarifLog{Schema: "https://json.schemastore.org/sarif-2.1.0.json", Version: "2.1.0", Runs: []sarifRun{run}}
+	log := SARIFLog{Schema: "https://json.schemastore.org/sarif-2.1.0.json", Version: "2.1.0", Runs: []sarifRun{run}}
 	if err := enc.Encode(log); err != nil {
 		return fmt.Errorf("printing findings: %w", err)
 	}
