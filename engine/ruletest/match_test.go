@@ -183,3 +183,22 @@ func TestTimes(t *testing.T) {
 		require.Error(t, err, bad)
 	}
 }
+
+func TestMessagesStandInTheOrderOfTheRulesChannels(t *testing.T) {
+	t.Parallel()
+	for name, done := range map[string][]string{"as in the rule": {"push", "email", "sms"}, "the last first": {"sms", "email", "push"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := row(0, "ann", "r", ledger.Send, func(r *Row) { r.Channels, r.Sent, r.test = []string{"push", "email", "sms"}, nil, &Test{} })
+			for _, channel := range done {
+				r.delivered(&ledger.Delivery{Channel: channel, Status: ledger.Accepted})
+			}
+			r.ordered()
+			var got []string
+			for _, s := range r.Sent {
+				got = append(got, s.Channel)
+			}
+			require.Equal(t, r.Channels, got)
+		})
+	}
+}

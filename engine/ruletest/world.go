@@ -362,6 +362,9 @@ func (w *world) rows(ctx context.Context) (map[*Test][]*Row, map[string][]int64,
 		}
 	})
 	for _, rows := range out {
+		for _, row := range rows {
+			row.ordered()
+		}
 		slices.SortStableFunc(rows, func(a, b *Row) int {
 			return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.User, b.User), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Value, b.Value))
 		})
@@ -494,6 +497,14 @@ func (r *Row) delivered(d *ledger.Delivery) {
 		return
 	}
 	r.Sent = append(r.Sent, s)
+}
+
+// ordered puts the messages in the order in which the rule has their channels: the channels send at once, and
+// any of them may be the first to be done.
+func (r *Row) ordered() {
+	slices.SortFunc(r.Sent, func(a, b Sent) int {
+		return cmp.Compare(slices.Index(r.Channels, a.Channel), slices.Index(r.Channels, b.Channel))
+	})
 }
 
 // strip takes the test's prefix out of a text.
