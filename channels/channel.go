@@ -26,6 +26,9 @@ type Message struct {
 	Signed string
 	// TTL is how long the provider may keep trying; 0 is the provider's default.
 	TTL time.Duration
+	// Unsubscribe is a link of ours, signed, at which the person chooses what to get; it takes the POST of RFC 8058. It
+	// is "" where there is none, or nothing to unsubscribe from: of transactional messages, or without base_url.
+	Unsubscribe string
 	// Urgent asks for immediate delivery where the platform knows the difference.
 	Urgent bool
 }
@@ -196,6 +199,8 @@ type Options struct {
 	Stdout interface{ Write([]byte) (int, error) }
 	// Now is the clock.
 	Now func() time.Time
+	// Callback is the address at which the provider reaches us (Reporter), "" where no base_url is set.
+	Callback string
 	// Dir resolves relative paths (the workspace folder).
 	Dir string
 }

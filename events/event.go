@@ -16,7 +16,7 @@ const (
 	KindGroup
 	KindAlias
 	// KindMessage is an outcome of one of our messages; only the engine writes it.
-	// Name is one of MessageSent, MessageFailed, MessageDelivered, MessageOpened, MessageClicked.
+	// Name is one of those that begin with Message, below.
 	KindMessage
 	// KindDevice puts or removes a device (Properties is a DeviceChange).
 	KindDevice
@@ -45,13 +45,27 @@ var kindNames = [...]string{
 
 // Names of events that nudge itself reads or writes.
 const (
-	LocationUpdated  = "Location Updated"
-	MessageSent      = "Message Sent"
-	MessageFailed    = "Message Failed"
-	MessageDelivered = "Message Delivered"
-	MessageOpened    = "Message Opened"
-	MessageClicked   = "Message Clicked"
+	LocationUpdated   = "Location Updated"
+	MessageSent       = "Message Sent"
+	MessageFailed     = "Message Failed"
+	MessageDelivered  = "Message Delivered"
+	MessageOpened     = "Message Opened"
+	MessageClicked    = "Message Clicked"
+	MessageBounced    = "Message Bounced"    // it was accepted, and came back
+	MessageComplained = "Message Complained" // it was reported as spam
 )
+
+// MessageEvents are the names of the events that only nudge itself writes, about its messages.
+func MessageEvents() []string {
+	return []string{
+		MessageSent, MessageFailed, MessageDelivered, MessageOpened, MessageClicked, MessageBounced, MessageComplained,
+	}
+}
+
+// UndeliverableTrait is the trait in which nudge remembers that an address is dead: undeliverable_email has the e-mail
+// address at which a provider says nobody can be reached. Another address in the trait `email` is tried again. kind is
+// the trait of the address, "email" or "phone".
+func UndeliverableTrait(kind string) string { return "undeliverable_" + kind }
 
 // Flags of an event.
 type Flags uint32

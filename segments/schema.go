@@ -136,14 +136,16 @@ func (s *Schema) matchesFence(pattern string) (bool, error) {
 
 // builtinEvents are the events that exist without being declared.
 var builtinEvents = map[string]map[string]events.Property{
-	"Page Viewed":           stringProps("name", "title", "url", "path", "referrer", "search"),
-	"Screen Viewed":         stringProps("name"),
-	events.LocationUpdated:  nil,
-	events.MessageSent:      messageProps,
-	events.MessageFailed:    messageProps,
-	events.MessageDelivered: messageProps,
-	events.MessageOpened:    messageProps,
-	events.MessageClicked:   messageProps,
+	"Page Viewed":            stringProps("name", "title", "url", "path", "referrer", "search"),
+	"Screen Viewed":          stringProps("name"),
+	events.LocationUpdated:   nil,
+	events.MessageSent:       messageProps,
+	events.MessageFailed:     messageProps,
+	events.MessageDelivered:  messageProps,
+	events.MessageOpened:     messageProps,
+	events.MessageClicked:    messageProps,
+	events.MessageBounced:    messageProps,
+	events.MessageComplained: messageProps,
 }
 
 var messageProps = stringProps("rule", "entry", "channel", "variant", "category", "adapter", "reason", "text", "link")

@@ -90,6 +90,9 @@ func (c *channel) compose(m *channels.Message, at time.Time) (*letter, error) {
 	return l, nil
 }
 
+// signedHeader has the signed id of the message.
+const signedHeader = "X-Nudge-Message"
+
 // header makes the fields of a message, in the order in which they are read.
 func (c *channel) header(m *channels.Message, l *letter, at time.Time) ([]field, error) {
 	from, err := c.sender(m)
@@ -125,6 +128,11 @@ func (c *channel) header(m *channels.Message, l *letter, at time.Time) ([]field,
 	fields = append(fields, unsubscribe...)
 	if link != "" {
 		l.hidden = append(l.hidden, link)
+	}
+	if m.Signed != "" {
+		// What comes back brings our header with it, and so says which message it was.
+		fields = append(fields, field{signedHeader, m.Signed})
+		l.hidden = append(l.hidden, m.Signed)
 	}
 	own, err := m.Map("headers")
 	if err != nil {
@@ -166,12 +174,15 @@ func (c *channel) sender(m *channels.Message) (*mail.Address, error) {
 }
 
 // unsubscribe makes the header fields by which inboxes offer to unsubscribe, at one click where there
-// is a link (RFC 8058): the message's own, else the channel's.
+// is a link (RFC 8058): the message's own, else the channel's, else nudge's page of preferences.
 func (c *channel) unsubscribe(m *channels.Message) (fields []field, link string, err error) {
 	link = strings.TrimSpace(m.Text("unsubscribe"))
 	promotional := m.About["category"] != transactional
 	if link == "" && promotional {
 		link = c.unsubscribeLink(m)
+	}
+	if link == "" && strings.HasPrefix(m.Unsubscribe, "https://") { // inboxes take no other; a base_url may be http where one tries things out
+		link = m.Unsubscribe
 	}
 	var ways []string
 	if link != "" {

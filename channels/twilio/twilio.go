@@ -46,7 +46,8 @@ func Spec() channels.Spec {
 			{Name: "api_secret", Type: "string", Secret: true, About: "the API key's secret"},
 			{Name: "from", Type: "string", Example: "+14155550100", About: "the sender: a number or short code of the account's, or letters and digits where the country allows them"},
 			{Name: "messaging_service", Type: "string", Example: "MG0123456789abcdef0123456789abcdef", About: "a messaging service's SID: it chooses the sender. One of `from` and this is needed; with both, `from` is one of the service's senders"},
-			{Name: "status_callback", Type: "string", Example: "https://example.com/hooks/twilio", About: "a URL of yours that Twilio tells what becomes of each message"},
+			{Name: "status_callback", Type: "string", Example: "https://example.com/hooks/twilio", About: "a URL of yours that Twilio tells what becomes of each message, instead of nudge"},
+			{Name: "signing_token", Type: "string", Secret: true, About: "the account's auth token, with which Twilio signs what it tells of messages, where an API key signs in: without it, or `auth_token`, nudge does not learn what was delivered"},
 			sms.Limit(),
 			{Name: "timeout", Type: "duration", Default: "15s", Example: "5s", About: "for each message"},
 			{Name: "connections", Type: "int", Default: "32", Example: "8", About: "connections kept and used at once"},
@@ -78,6 +79,7 @@ type settings struct {
 	From        string            `json:"from"`
 	Service     string            `json:"messaging_service"`
 	Callback    string            `json:"status_callback"`
+	Signing     channels.Secret   `json:"signing_token"`
 	MaxSegments int               `json:"max_segments"`
 	Timeout     channels.Duration `json:"timeout"`
 	Connections int               `json:"connections"`
@@ -94,6 +96,8 @@ type channel struct {
 	user     string
 	password channels.Secret
 	hidden   []string // what no error may contain
+	reports  string   // where Twilio reaches us, "" where it cannot
+	signing  channels.Secret
 	client   *http.Client
 	now      func() time.Time
 }
@@ -157,6 +161,7 @@ func open(o channels.Options) (channels.Channel, error) {
 		settings: s, table: answers(), now: o.Now, host: endpoint.Host,
 		url:  "https://" + endpoint.Host + "/2010-04-01/Accounts/" + s.Account + "/Messages.json",
 		user: cmp.Or(s.Key, s.Account), password: cmp.Or(s.AuthToken, s.KeySecret),
+		reports: o.Callback, signing: cmp.Or(s.Signing, s.AuthToken),
 	}
 	c.hidden = []string{c.password.Reveal(), base64.StdEncoding.EncodeToString([]byte(c.user + ":" + c.password.Reveal()))}
 	c.client = &http.Client{
@@ -203,7 +208,7 @@ func (c *channel) Test(ctx context.Context) error {
 // form is what every request has.
 func (c *channel) form(from string) url.Values {
 	form := url.Values{}
-	for name, value := range map[string]string{"From": from, "MessagingServiceSid": c.settings.Service, "StatusCallback": c.settings.Callback} {
+	for name, value := range map[string]string{"From": from, "MessagingServiceSid": c.settings.Service} {
 		if value != "" {
 			form.Set(name, value)
 		}
@@ -229,6 +234,9 @@ func (c *channel) text(ctx context.Context, m *channels.Message) channels.Result
 	form := c.form(cmp.Or(own, c.settings.From))
 	form.Set("To", number)
 	form.Set("Body", body)
+	if told := c.callback(m); told != "" {
+		form.Set("StatusCallback", told)
+	}
 	if ttl > 0 {
 		seconds := max(1, int(min(ttl, longest)/time.Second))
 		form.Set("ValidityPeriod", strconv.Itoa(seconds))

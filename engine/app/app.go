@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"nudge/channels"
 	"nudge/engine"
 	"nudge/engine/ledger"
 	"nudge/engine/send"
@@ -79,8 +80,9 @@ type App struct {
 	Signer  *send.Signer
 
 	decisions, deliveries *queue.Log
-	channels              []string     // that the sender has open
-	web                   http.Handler // for browsers, nil where no channel has something for them
+	channels              []string                     // that the sender has open
+	web                   http.Handler                 // for browsers, nil where no channel has something for them
+	reporters             map[string]channels.Reporter // by the path at which their providers call
 	workspace             atomic.Pointer[workspace.Workspace]
 	former                former
 	changed               atomic.Uint64 // position of the newest merge or erasure in the store
@@ -124,7 +126,7 @@ func prepare(o Options) (*App, error) {
 	if o.Since == 0 {
 		o.Since = o.Now().UnixMilli()
 	}
-	a := &App{opts: o, log: o.Logger, stored: make(chan struct{}, 1), failed: make(chan error, 4), ready: make(chan struct{})}
+	a := &App{opts: o, log: o.Logger, stored: make(chan struct{}, 1), failed: make(chan error, 4), ready: make(chan struct{}), reporters: map[string]channels.Reporter{}}
 	a.workspace.Store(o.Workspace)
 	return a, nil
 }

@@ -12,14 +12,17 @@ import (
 func (a *App) openChannels(ws *workspace.Workspace) (map[string]send.Route, error) {
 	routes := map[string]send.Route{}
 	for _, c := range ws.Channels {
-		r := send.Route{Rate: c.RateLimit, AfterCrash: send.AfterCrash(c.AfterCrash), TrackLinks: c.TrackLinks && ws.BaseURL != ""}
+		r := send.Route{Rate: c.RateLimit, AfterCrash: send.AfterCrash(c.AfterCrash), Tracking: send.Tracking{Links: c.TrackLinks, Opens: c.TrackOpens}}
 		for _, ad := range c.Adapters {
-			ch, err := ad.Spec.New(channels.Options{Config: ad.Config, Stdout: a.opts.Stdout, Now: a.opts.Now, Dir: ws.Dir})
+			ch, err := ad.Spec.New(channels.Options{Config: ad.Config, Stdout: a.opts.Stdout, Now: a.opts.Now, Dir: ws.Dir, Callback: callback(ws, c.Name, ad.Name)})
 			if err != nil {
 				return nil, fmt.Errorf("channel %s: open %s: %w", c.Name, ad.Name, err)
 			}
 			if closer, ok := ch.(channels.Closer); ok {
 				a.onStop("channel "+c.Name, closer.Close)
+			}
+			if reporter, ok := ch.(channels.Reporter); ok {
+				a.reporters[send.CallbackPath(c.Name, ad.Name)] = reporter
 			}
 			if served, ok := ch.(channels.Served); ok && a.web == nil {
 				a.web = served.Handler() // of several the first: /web/ has room for one
@@ -29,4 +32,12 @@ func (a *App) openChannels(ws *workspace.Workspace) (map[string]send.Route, erro
 		routes[c.Name] = r
 	}
 	return routes, nil
+}
+
+// callback is the address at which the provider of an adapter reaches us, "" without a base_url.
+func callback(ws *workspace.Workspace, channel, adapter string) string {
+	if ws.BaseURL == "" {
+		return ""
+	}
+	return ws.BaseURL + send.CallbackPath(channel, adapter)
 }

@@ -14,10 +14,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"nudge/engine"
+	"nudge/engine/preferences"
 	"nudge/engine/send"
 	"nudge/events"
 	"nudge/events/ingest"
 	"nudge/events/queue"
+	"nudge/segments"
 )
 
 const (
@@ -156,9 +158,15 @@ func (a *App) endpoint(gatherer prometheus.Gatherer) (*ingest.Server, error) {
 		return nil, err //nolint:wrapcheck // says what it was doing
 	}
 	if a.Signer != nil {
-		h := send.NewReceipts(a.Signer, &a.acked, a.opts.Now, a.log).Handler()
-		server.Mount("/v1/messages/", h)
-		server.Mount("/c/", h)
+		receipts := send.NewReceipts(a.Signer, &a.acked, a.opts.Now, a.log)
+		h := receipts.Handler()
+		for _, path := range []string{"/v1/messages/", "/c/", "/o/"} {
+			server.Mount(path, h)
+		}
+		server.Mount("/v1/callbacks/", receipts.Callbacks(a.reporters))
+		server.Mount("/u/", preferences.New(preferences.Options{
+			Signer: a.Signer, Events: &a.acked, Profile: a.profile, Workspace: a.Workspace, Now: a.opts.Now, Logger: a.log,
+		}))
 	}
 	if a.web != nil {
 		server.Mount("/web/", a.web)
@@ -167,6 +175,19 @@ func (a *App) endpoint(gatherer prometheus.Gatherer) (*ingest.Server, error) {
 		server.Mount("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}))
 	}
 	return server, nil
+}
+
+// profile is what is known of a person now, nil where that is nothing (any more).
+func (a *App) profile(ctx context.Context, person events.PersonID) (*segments.Profile, error) {
+	person = a.Writer.Canonical(person)
+	if a.Writer.Erased(person) {
+		return nil, nil
+	}
+	known, err := a.Planner.Profiles(ctx, []events.PersonID{person}, a.now(), a.Writer.Position())
+	if err != nil {
+		return nil, fmt.Errorf("read what is known of a person: %w", err)
+	}
+	return known[person], nil
 }
 
 // Handler is the endpoint's handler without a listener of its own, for those who serve it themselves.

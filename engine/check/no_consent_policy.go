@@ -35,7 +35,7 @@ message:
 			said := p.config.Get("categories")
 			var told []string
 			for _, r := range p.Rules {
-				if r.Transactional() || said.Get(r.Category) != nil || slices.Contains(told, r.Category) || !p.writes(r) {
+				if r.Transactional() || said.Get(r.Category).Get("consent") != nil || slices.Contains(told, r.Category) || !p.writes(r) {
 					continue
 				}
 				told = append(told, r.Category)

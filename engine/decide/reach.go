@@ -3,7 +3,9 @@ package decide
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 
+	"nudge/events"
 	"nudge/rules"
 	"nudge/segments"
 )
@@ -11,11 +13,11 @@ import (
 // Consented says whether the person may be written to on the channel in the category: the newest
 // record that covers both decides, of two at one instant the refusal; without a record the
 // workspace's policy does.
-func (p *Policy) Consented(channel string, r *rules.Rule, profile *segments.Profile) bool {
+func (p *Policy) Consented(channel, category string, profile *segments.Profile) bool {
 	var newest int64 = -1
-	granted := !p.OptIn(channel, r.Category)
+	granted := !p.OptIn(channel, category)
 	for _, c := range profile.Consents {
-		if !Covers(c, channel, r.Category) {
+		if !Covers(c, channel, category) {
 			continue
 		}
 		if c.Time > newest || (c.Time == newest && !c.Granted) {
@@ -57,8 +59,16 @@ func (p *Policy) reachable(channel string, profile *segments.Profile) (devices [
 		}
 		return devices, len(devices) > 0
 	default:
-		return nil, textTrait(profile, ch.Needs) != ""
+		address := textTrait(profile, ch.Needs)
+		return nil, address != "" && !Undeliverable(profile, ch.Needs)
 	}
+}
+
+// Undeliverable says whether a provider has said that nobody is reached at the person's present address of a kind,
+// "email" or "phone".
+func Undeliverable(profile *segments.Profile, kind string) bool {
+	dead := strings.TrimSpace(textTrait(profile, events.UndeliverableTrait(kind)))
+	return dead != "" && strings.EqualFold(dead, strings.TrimSpace(textTrait(profile, kind)))
 }
 
 // textTrait is a trait that is a string, or "".

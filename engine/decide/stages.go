@@ -25,7 +25,7 @@ func consentStage(w *walk, c *contest) bool {
 		all = c.Open.Channels
 	}
 	for _, ch := range all {
-		if w.in.Policy.Consented(ch, c.Rule, c.profile) {
+		if w.in.Policy.Consented(ch, c.Rule.Category, c.profile) {
 			c.channels = append(c.channels, ch)
 		}
 	}

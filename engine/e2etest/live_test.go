@@ -147,7 +147,7 @@ func recordedBy(sent *channeltest.Recorder) func(*workspace.Workspace) map[strin
 			spec := sent.Spec()
 			spec.Needs, spec.Platforms = ws.Policy.Channels[c.Name].Needs, ws.Policy.Channels[c.Name].Platforms
 			routes[c.Name] = send.Route{
-				Providers: []send.Provider{{Name: c.Name, Spec: spec, Channel: sent}}, Rate: c.RateLimit, TrackLinks: c.TrackLinks,
+				Providers: []send.Provider{{Name: c.Name, Spec: spec, Channel: sent}}, Rate: c.RateLimit, Tracking: send.Tracking{Links: c.TrackLinks},
 			}
 		}
 		return routes

@@ -11,6 +11,7 @@ import (
 	"nudge/engine/ledger"
 	"nudge/engine/schedule"
 	"nudge/engine/workspace"
+	"nudge/events"
 	"nudge/rules"
 	"nudge/segments"
 )
@@ -389,6 +390,10 @@ func (x *explainer) unreachable(r *workspace.Rule, profile *segments.Profile) st
 		case "user_id":
 			needs = "a user id"
 		default:
+			if profile != nil && decide.Undeliverable(profile, needs) {
+				out = append(out, fmt.Sprintf("%s needs another address than %s, which the trait %s says is dead", ch, profile.Traits[needs], events.UndeliverableTrait(needs)))
+				continue
+			}
 			needs = "the trait " + needs
 		}
 		out = append(out, ch+" needs "+needs)

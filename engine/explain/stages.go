@@ -51,7 +51,7 @@ func (x *explainer) stages(r *workspace.Rule, profile *segments.Profile) []Stage
 		return &t
 	}
 	for _, channel := range r.Channels() {
-		s := Stage{Channel: channel, Reachable: policy.Reachable(channel, profile), Consent: policy.Consented(channel, r.Rule, profile), Caps: []Cap{}}
+		s := Stage{Channel: channel, Reachable: policy.Reachable(channel, profile), Consent: policy.Consented(channel, r.Category, profile), Caps: []Cap{}}
 		if !r.Transactional() {
 			until, _ := policy.QuietUntil(channel, r.Category, profile, x.At)
 			s.QuietUntil = instant(until)

@@ -60,20 +60,21 @@ func events() *order {
 }
 
 func config() *order {
-	adapter := keys("adapter", "kind", "needs", "rate_limit", "after_crash", "track_links", "config", "apps", "adapters")
+	adapter := keys("title", "adapter", "kind", "needs", "rate_limit", "after_crash", "track_links", "track_opens", "config", "apps", "adapters")
 	adapter.Of = map[string]*order{"adapters": each(keys("adapter", "config", "apps"))}
 	return with(
 		keys("zone", "unknown_zone", "listen", "base_url", "salt", "data", "holdout", "everyone_min", "store", "queue", "signing", "keys",
-			"categories", "channels", "caps", "quiet_hours", "location", "silence"),
+			"categories", "channels", "caps", "quiet_hours", "location", "preferences", "silence"),
 		map[string]*order{
 			"store":       keys("dsn", "dir", "database", "retention", "library", "cluster"),
 			"queue":       keys("url", "dir", "max_backlog", "keep"),
 			"keys":        each(keys("name", "write_key", "secret_key")),
-			"categories":  each(keys("consent")),
+			"categories":  each(keys("title", "about", "consent")),
 			"channels":    each(adapter),
 			"caps":        each(keys("name", "max", "per", "window", "clock", "scope", "channels", "categories", "rules", "at_cap", "counts")),
 			"quiet_hours": keys("from", "to", "zone", "days", "channels", "categories"),
 			"location":    keys("max_age", "accuracy"),
+			"preferences": keys("title", "about"),
 			"silence":     silence(),
 		},
 	)

@@ -27,6 +27,10 @@ type Message struct {
 	Location func(name string) (*time.Location, error)
 }
 
+// UnsubscribeLink is what message.unsubscribe_link prints: the sender puts a signed link of the message there. Rendering
+// is the same for everybody who renders, and so knows no secret.
+const UnsubscribeLink = "nudge:unsubscribe"
+
 // Fields renders the rule's message for a channel. An error says which field failed and why; nothing
 // may be sent then.
 func Fields(r *rules.Rule, m Message) (map[string]any, error) {
@@ -70,7 +74,7 @@ func vars(r *rules.Rule, m Message) map[string]any {
 	out["user"] = user
 	out["message"] = map[string]any{
 		"rule": r.Name, "channel": m.Channel, "variant": m.Variant, "category": r.Category, "value": m.Value,
-		"at": time.UnixMilli(m.At).In(loc),
+		"at": time.UnixMilli(m.At).In(loc), "unsubscribe_link": UnsubscribeLink,
 	}
 	return out
 }

@@ -234,7 +234,7 @@ func (s *stops) looked(now int64) {
 
 // sent notes that messages were sent, opened or clicked, which is history too.
 func (s *stops) sent(now int64) {
-	for _, name := range []string{events.MessageSent, events.MessageOpened, events.MessageClicked, events.MessageFailed, events.MessageDelivered} {
+	for _, name := range events.MessageEvents() {
 		s.happened(&events.Event{Kind: events.KindMessage, Name: name, Time: now}, now)
 	}
 }

@@ -18,6 +18,8 @@ func workspace() object {
 		"rate_limit":  is(anyOf(text(), number()), "Messages in a time: 100/s, 5000/m."),
 		"after_crash": is(oneOf("retry", "give_up"), "Of an attempt whose outcome was lost."),
 		"track_links": is(truth(), "Rewrite links so that clicks are known."),
+		"track_opens": is(truth(), "Put a picture into HTML so that opens are known."),
+		"title":       is(text(), "What people call it, on the page of preferences."),
 	}
 	maps.Copy(channel, adapter)
 	consent := oneOf("opt_in", "opt_out")
@@ -47,6 +49,7 @@ func workspace() object {
 			"name": is(text(), "What the events' source says."), "write_key": is(secret, "Apps ship it."), "secret_key": is(secret, "A server keeps it."),
 		}, "name")), "Who may send events."),
 		"categories": is(object{"type": "object", "propertyNames": word, "additionalProperties": anyOf(nothing(), keys(object{
+			"title": is(text(), "What people call it, on the page of preferences."), "about": is(text(), "What it is, for them."),
 			"consent": anyOf(consent, named(consent)),
 		}))}, "Categories of messages, and what consent each needs."),
 		"channels": is(object{"type": "object", "propertyNames": word, "additionalProperties": anyOf(keys(channel), listOf(keys(adapter, "adapter")))}, "What rules write to, by name."),
@@ -61,6 +64,7 @@ func workspace() object {
 		}, "name", "max", "per", "scope", "at_cap")), "Frequency caps for each person."),
 		"quiet_hours": is(some(quiet), "When nothing is sent."),
 		"location":    is(keys(object{"max_age": is(duration(), "How long a fix counts."), "accuracy": is(object{"type": "number", "minimum": 1}, "The least certain fix that counts, in metres.")}), "How places are used."),
+		"preferences": is(keys(object{"title": is(text(), "Who sends: the name of the shop, the app."), "about": text()}), "The page at which people choose what they get."),
 		"silence":     silence(),
 	})
 }

@@ -242,7 +242,11 @@ func (s *Sender) message(j *job) (channels.Message, error) {
 	}
 	m := compose(u.decision, u.channel, j.key, j.address(), r)
 	if s.opts.Signer != nil {
-		m.Signed = s.opts.Signer.Sign(messageOf(u))
+		ref := messageOf(u)
+		m.Signed = s.opts.Signer.Sign(ref)
+		if s.opts.Links != "" && u.decision.Category != transactional {
+			m.Unsubscribe = s.opts.Signer.Preferences(s.opts.Links, ref)
+		}
 	}
 	return m, nil
 }
@@ -261,14 +265,14 @@ func compose(d *ledger.Decision, channel, key string, to channels.Address, r Ren
 	return m
 }
 
-// renderer is the options' renderer with links rewritten where the route asks for it.
+// renderer is the options' renderer with the links that are a message's own.
 func (s *Sender) renderer(d *ledger.Decision, channel string) (Rendered, error) {
 	r, err := s.opts.Render(d, channel)
 	if err != nil {
 		return Rendered{}, fmt.Errorf("render %s of rule %q: %w", channel, d.Rule, err)
 	}
-	if route := s.routes[channel]; s.opts.Signer != nil && s.opts.Links != "" && route != nil && route.TrackLinks {
-		r.Fields = s.opts.Signer.Rewrite(s.opts.Links, messageOf(&unit{decision: d, channel: channel}), r.Fields)
+	if route := s.routes[channel]; route != nil {
+		r.Fields = s.opts.Signer.finish(s.opts.Links, messageOf(&unit{decision: d, channel: channel}), route.Tracking, r.Fields)
 	}
 	return r, nil
 }

@@ -42,8 +42,8 @@ func (o *outcome) record() (ledger.Delivery, []events.Event) {
 		d.Class, d.Error = string(o.failed.Class), clip(o.failed.Error(), 500)
 	}
 	var evs []events.Event
-	if o.failed != nil && o.failed.Class == channels.ClassAddress && j.to.Token != "" {
-		evs = append(evs, retired(u, j, o))
+	if o.failed != nil && o.failed.Class == channels.ClassAddress {
+		evs = append(evs, retired(u, j, o)...)
 	}
 	if o.failed != nil && o.failed.OptedOut {
 		evs = append(evs, optedOut(u, j, o)...)
@@ -163,8 +163,21 @@ func ids(d *ledger.Decision) (user, anonymous string) {
 	return "", ""
 }
 
-// retired makes the event that takes a dead token away.
-func retired(u *unit, j *job, o *outcome) events.Event {
+// retired makes the event that takes a dead token away, or has a dead address remembered.
+func retired(u *unit, j *job, o *outcome) []events.Event {
+	user, anonymous := ids(u.decision)
+	if user == "" && anonymous == "" {
+		return nil // nobody to attach it to
+	}
+	switch need := j.provider.conf.Spec.Needs; {
+	case j.to.Token != "":
+	case need == "email":
+		return []events.Event{undeliverable(need, j.address().Email, user, anonymous, j.key+"/dead", o.at)}
+	case need == "phone":
+		return []events.Event{undeliverable(need, j.address().Phone, user, anonymous, j.key+"/dead", o.at)}
+	default:
+		return nil
+	}
 	raw, err := json.Marshal(events.DeviceChange{
 		Token: j.to.Token, Platform: j.to.Platform, App: j.to.App,
 		Environment: j.to.Environment, Removed: true, Reason: "dead",
@@ -176,21 +189,27 @@ func retired(u *unit, j *job, o *outcome) events.Event {
 		Kind: events.KindDevice, MessageID: j.key + "/dead", Source: eventSource,
 		Time: o.at, ReceivedAt: o.at, Properties: raw,
 	}
-	ev.UserID, ev.AnonymousID = ids(u.decision)
-	return ev
+	ev.UserID, ev.AnonymousID = user, anonymous
+	return []events.Event{ev}
+}
+
+// undeliverable makes the event that has an address of a kind ("email", "phone") remembered as dead.
+func undeliverable(kind, address, user, anonymous, id string, at int64) events.Event {
+	raw, err := json.Marshal(map[string]string{events.UndeliverableTrait(kind): address})
+	if err != nil {
+		panic(err) // strings in maps
+	}
+	return events.Event{
+		Kind: events.KindIdentify, MessageID: id, Source: eventSource,
+		Time: at, ReceivedAt: at, Traits: raw, UserID: user, AnonymousID: anonymous,
+	}
 }
 
 // optedOut makes the event that withdraws the consent of somebody who wants no more by the provider's word. It
 // names the channel, and so is about all that the channel sends: the provider lets none of it through.
 func optedOut(u *unit, j *job, o *outcome) []events.Event {
-	raw, err := json.Marshal(events.ConsentChange{Channel: u.channel})
-	if err != nil {
-		panic(err) // plain fields
-	}
-	ev := events.Event{
-		Kind: events.KindConsent, MessageID: j.key + "/opted_out", Source: eventSource,
-		Time: o.at, ReceivedAt: o.at, Properties: raw,
-	}
+	ev := withdrawn(events.ConsentChange{Channel: u.channel}, j.key+"/opted_out")
+	ev.Source, ev.Time, ev.ReceivedAt = eventSource, o.at, o.at
 	if ev.UserID, ev.AnonymousID = ids(u.decision); ev.UserID == "" && ev.AnonymousID == "" {
 		return nil // nobody to attach it to; the provider goes on refusing
 	}

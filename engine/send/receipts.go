@@ -2,6 +2,7 @@ package send
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"hash/fnv"
 	"io"
@@ -12,11 +13,12 @@ import (
 	"strings"
 	"time"
 
+	"nudge/channels"
 	"nudge/events"
 	"nudge/events/queue"
 )
 
-// Receipts answers the reports of apps and the clicks on links, as Message events.
+// Receipts answers the reports of apps, the clicks on links and what providers call back about, as events.
 type Receipts struct {
 	signer *Signer
 	now    func() time.Time
@@ -51,14 +53,15 @@ func NewReceipts(signer *Signer, log EventLog, now func() time.Time, logger *slo
 	return r
 }
 
-// Handler serves POST /v1/messages/{signed}/{opened,clicked,delivered}, for apps on phones and in
-// browsers, and GET /c/{signed}?u=…, the redirect of rewritten links.
+// Handler serves POST /v1/messages/{signed}/{opened,clicked,delivered,bounced,complained,unsubscribed}, for apps on
+// phones and in browsers and for whoever delivers what a webhook got; GET /c/{signed}?u=…, the redirect of rewritten
+// links; and GET /o/{signed}, the picture of one pixel that says that a mail is open.
 func (r *Receipts) Handler() http.Handler {
 	mux := http.NewServeMux()
-	for path, name := range map[string]string{
-		"opened": events.MessageOpened, "clicked": events.MessageClicked, "delivered": events.MessageDelivered,
+	for _, what := range []channels.What{
+		channels.Opened, channels.Clicked, channels.Delivered, channels.Bounced, channels.Complained, channels.Unsubscribed,
 	} {
-		mux.HandleFunc("POST /v1/messages/{signed}/"+path, func(w http.ResponseWriter, req *http.Request) { r.report(w, req, name) })
+		mux.HandleFunc("POST /v1/messages/{signed}/"+string(what), func(w http.ResponseWriter, req *http.Request) { r.report(w, req, what) })
 	}
 	mux.HandleFunc("OPTIONS /v1/messages/{signed}/{what}", func(w http.ResponseWriter, _ *http.Request) {
 		allowAll(w)
@@ -68,13 +71,14 @@ func (r *Receipts) Handler() http.Handler {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	mux.HandleFunc("GET /c/{signed}", r.click) // and HEAD
+	mux.HandleFunc("GET /o/{signed}", r.pixel)
 	return mux
 }
 
 // allowAll: the signature is what allows, not the origin.
 func allowAll(w http.ResponseWriter) { w.Header().Set("Access-Control-Allow-Origin", "*") }
 
-func (r *Receipts) report(w http.ResponseWriter, req *http.Request, name string) {
+func (r *Receipts) report(w http.ResponseWriter, req *http.Request, what channels.What) {
 	allowAll(w)
 	_, _ = io.Copy(io.Discard, io.LimitReader(req.Body, largestReport))
 	m, err := r.signer.Verify(req.PathValue("signed"))
@@ -82,14 +86,19 @@ func (r *Receipts) report(w http.ResponseWriter, req *http.Request, name string)
 		answer(w, http.StatusNotFound, `{"success":false,"message":"the signed message id is not valid; send the one that came with the message"}`)
 		return
 	}
-	switch err := r.record(req.Context(), req, m, name, ""); {
+	r.answer(w, r.record(req.Context(), m, r.seen(req, m, what)))
+}
+
+// answer says whether reports were recorded.
+func (r *Receipts) answer(w http.ResponseWriter, err error) {
+	switch {
 	case err == nil:
 		answer(w, http.StatusOK, `{"success":true}`)
 	case errors.Is(err, queue.ErrBacklog):
 		w.Header().Set("Retry-After", "5")
 		answer(w, http.StatusServiceUnavailable, `{"success":false,"message":"too much waits to be written; try again"}`)
 	default:
-		r.log.Error("a report is not recorded", "event", name, "error", err)
+		r.log.Error("a report is not recorded", "error", err)
 		w.Header().Set("Retry-After", "5")
 		answer(w, http.StatusServiceUnavailable, `{"success":false,"message":"the report could not be recorded; try again"}`)
 	}
@@ -110,7 +119,9 @@ func (r *Receipts) click(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "This link is not valid.", http.StatusNotFound)
 		return
 	}
-	if err := r.record(req.Context(), req, m, events.MessageClicked, target); err != nil {
+	clicked := r.seen(req, m, channels.Clicked)
+	clicked.Link = target
+	if err := r.record(req.Context(), m, clicked); err != nil {
 		r.log.Error("a click is not recorded", "rule", m.Rule, "error", err)
 	}
 	w.Header().Set("Cache-Control", "no-store")
@@ -118,31 +129,121 @@ func (r *Receipts) click(w http.ResponseWriter, req *http.Request) {
 	http.Redirect(w, req, target, http.StatusFound)
 }
 
-// record appends the Message event of a report. Reporting again changes nothing, except that a
-// human's report counts beside a machine's.
-func (r *Receipts) record(ctx context.Context, req *http.Request, m MessageRef, name, link string) error {
+// pixel is a picture that nobody sees: 1 × 1, transparent, a GIF.
+var pixel = []byte("GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;")
+
+// pixel records an open. Whoever asks for a picture gets one, whatever becomes of the record.
+func (r *Receipts) pixel(w http.ResponseWriter, req *http.Request) {
+	if m, err := r.signer.verify(req.PathValue("signed"), forPixel); err == nil {
+		if err := r.record(req.Context(), m, r.seen(req, m, channels.Opened)); err != nil {
+			r.log.Error("an open is not recorded", "rule", m.Rule, "error", err)
+		}
+	}
+	w.Header().Set("Content-Type", "image/gif")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(pixel)
+}
+
+// seen is the report that a request makes by itself.
+func (r *Receipts) seen(req *http.Request, m MessageRef, what channels.What) channels.Report {
+	rep := channels.Report{What: what}
+	if what == channels.Opened || what == channels.Clicked {
+		rep.Machine = byMachine(req, r.now().UnixMilli()-m.Decided)
+	}
+	return rep
+}
+
+// record appends the events of a report. Reporting again changes nothing, except that a human's report counts beside a
+// machine's.
+func (r *Receipts) record(ctx context.Context, m MessageRef, rep channels.Report) error {
 	now := r.now().UnixMilli()
-	what := strings.ToLower(strings.TrimPrefix(name, "Message "))
-	id := messageID(m.Entry, m.Channel, what)
-	props := map[string]any{"rule": m.Rule, "entry": m.Entry, "channel": m.Channel}
-	put(props, "variant", m.Variant)
-	put(props, "category", m.Category)
-	put(props, "link", link)
-	if link != "" {
-		h := fnv.New64a()
-		_, _ = h.Write([]byte(link))
-		id += "/" + strconv.FormatUint(h.Sum64(), 36)
+	at := now
+	if !rep.At.IsZero() {
+		at = min(now, max(rep.At.UnixMilli(), m.Decided))
 	}
-	machine := name != events.MessageDelivered && byMachine(req, now-m.Decided)
-	if machine {
-		id += "/machine"
+	return r.group.add(ctx, happened(m, rep, at, now))
+}
+
+// eventOf has the Message event of what is one.
+func eventOf(what channels.What) string {
+	switch what {
+	case channels.Delivered:
+		return events.MessageDelivered
+	case channels.Opened:
+		return events.MessageOpened
+	case channels.Clicked:
+		return events.MessageClicked
+	case channels.Bounced:
+		return events.MessageBounced
+	case channels.Complained:
+		return events.MessageComplained
+	default:
+		return ""
 	}
-	ev := messageEvent(name, id, now, props)
-	ev.UserID, ev.AnonymousID = m.UserID, m.AnonymousID
-	if machine {
-		ev.Flags |= events.MachineOpen
+}
+
+// happened makes the events of a report about a message, of what happened at and is heard of now.
+//
+// A consent is recorded anew whenever it is reported at another instant: who has come back may leave again.
+func happened(m MessageRef, rep channels.Report, at, now int64) []events.Event {
+	id := messageID(m.Entry, m.Channel, string(rep.What))
+	var evs []events.Event
+	add := func(ev events.Event) {
+		ev.Source, ev.Time, ev.ReceivedAt, ev.UserID, ev.AnonymousID = eventSource, at, now, m.UserID, m.AnonymousID
+		evs = append(evs, ev)
 	}
-	return r.group.add(ctx, []events.Event{ev})
+	if name := eventOf(rep.What); name != "" {
+		props := map[string]any{"rule": m.Rule, "entry": m.Entry, "channel": m.Channel}
+		put(props, "variant", m.Variant)
+		put(props, "category", m.Category)
+		put(props, "link", rep.Link)
+		put(props, "reason", clip(strings.TrimSpace(rep.Code+" "+rep.Detail), 500))
+		of := id
+		if rep.Link != "" {
+			h := fnv.New64a()
+			_, _ = h.Write([]byte(rep.Link))
+			of += "/" + strconv.FormatUint(h.Sum64(), 36)
+		}
+		ev := messageEvent(name, of, now, props)
+		if rep.Machine {
+			ev.MessageID += "/machine"
+			ev.Flags |= events.MachineOpen
+		}
+		add(ev)
+	}
+	switch rep.What {
+	case channels.Bounced:
+		if kind := kindOf(rep.Dead); kind != "" {
+			add(undeliverable(kind, rep.Dead, "", "", id+"/dead", now))
+		}
+	case channels.Complained: // about all that the channel sends: who says spam means the sender
+		add(withdrawn(events.ConsentChange{Channel: m.Channel}, id+"/"+strconv.FormatInt(at, 36)))
+	case channels.Unsubscribed:
+		add(withdrawn(events.ConsentChange{Channel: m.Channel, Category: m.Category}, id+"/"+strconv.FormatInt(at, 36)))
+	default:
+	}
+	return evs
+}
+
+// kindOf is the kind of an address: "email", "phone" or "".
+func kindOf(address string) string {
+	switch {
+	case address == "":
+		return ""
+	case strings.Contains(address, "@"):
+		return "email"
+	default:
+		return "phone"
+	}
+}
+
+// withdrawn makes the event of a consent given or withdrawn, without a person.
+func withdrawn(c events.ConsentChange, id string) events.Event {
+	raw, err := json.Marshal(c)
+	if err != nil {
+		panic(err) // plain fields
+	}
+	return events.Event{Kind: events.KindConsent, MessageID: id, Properties: raw}
 }
 
 // machines are words in the user agents of programs that open mail and follow links unasked:

@@ -203,7 +203,7 @@ func TestLinksAreRewritten(t *testing.T) {
 func TestMessagesCarryTheirSignedIDAndLinks(t *testing.T) {
 	hook := &channeltest.Recorder{}
 	route := one("hook", hook)
-	route.TrackLinks = true
+	route.Tracking.Links = true
 	b := newBench(t, map[string]send.Route{"webhook": route})
 	b.opts.Signer, b.opts.Links = signer(t), "https://go.shop.example"
 	b.start()

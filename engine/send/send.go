@@ -102,8 +102,8 @@ type Route struct {
 	Burst int
 	// AfterCrash is GiveUp when empty.
 	AfterCrash AfterCrash
-	// TrackLinks rewrites links to the signed redirect (Options.Links).
-	TrackLinks bool
+	// Tracking is with links of ours (Options.Links).
+	Tracking Tracking
 }
 
 // Provider is one configured adapter.

@@ -77,6 +77,12 @@ func (s *Signer) mac(payload []byte, target string) []byte {
 	return h.Sum(nil)[:macSize]
 }
 
+// What else than a message id is signed; the signature covers which, so that none passes for another.
+const (
+	forPixel       = "\x00pixel"
+	forPreferences = "\x00preferences"
+)
+
 // Verify reads a signed id.
 func (s *Signer) Verify(signed string) (MessageRef, error) { return s.verify(signed, "") }
 

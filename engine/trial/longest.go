@@ -81,12 +81,11 @@ func Longest(ws *workspace.Workspace, r *workspace.Rule, variant, channel string
 		Entry: strings.Repeat("0", 32), Rule: r.Name, Version: r.Version, Category: r.Category, Variant: variant, Value: what.Value,
 		Person: profile.Person, UserID: id, At: at,
 	}
-	links := ""
-	i := slices.IndexFunc(ws.Channels, func(c workspace.Channel) bool { return c.Name == channel })
-	if i >= 0 && ws.Channels[i].TrackLinks {
-		links = ws.BaseURL
+	var track send.Tracking
+	if i := slices.IndexFunc(ws.Channels, func(c workspace.Channel) bool { return c.Name == channel }); i >= 0 {
+		track = send.Tracking{Links: ws.Channels[i].TrackLinks, Opens: ws.Channels[i].TrackOpens}
 	}
-	m, err := send.Model(d, channel, links, send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: r.Transactional()})
+	m, err := send.Model(d, channel, ws.BaseURL, track, send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: r.Transactional()})
 	var assumed []Assumed
 	for _, name := range names {
 		if size := sizeOf(used[name]); size != "" {

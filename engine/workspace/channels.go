@@ -22,6 +22,8 @@ type channelConfig struct {
 	rate       float64
 	afterCrash string
 	trackLinks bool
+	trackOpens bool
+	title      string
 }
 
 type adapterConfig struct {
@@ -37,7 +39,7 @@ func (p *configParser) channels(n *yamlfile.Node) {
 			p.r.Report(pair.Key, "bad-name", "Small letters, digits, - and _: rules write it under `message`.", "%q is not a name of a channel", pair.Key.Text)
 			continue
 		}
-		c := channelConfig{name: pair.Key.Text, trackLinks: true, afterCrash: "give_up"}
+		c := channelConfig{name: pair.Key.Text, trackLinks: true, trackOpens: true, afterCrash: "give_up"}
 		if pair.Value.Kind == yamlfile.List { // adapters alone
 			p.adapters(&c, pair.Value)
 			p.kind(&c, nil)
@@ -64,6 +66,8 @@ func (p *configParser) channels(n *yamlfile.Node) {
 			c.afterCrash = p.r.OneOf(ac, "retry", "give_up")
 		}
 		c.trackLinks = p.r.Bool(f.Get("track_links"), true)
+		c.trackOpens = p.r.Bool(f.Get("track_opens"), true)
+		c.title = p.r.Text(f.Get("title"))
 		f.Done()
 		p.c.channels = append(p.c.channels, c)
 	}

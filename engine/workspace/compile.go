@@ -138,10 +138,7 @@ func fragment(s string) string {
 }
 
 // stored are the events that exist without being declared.
-var stored = []string{
-	"Page Viewed", "Screen Viewed", events.LocationUpdated, events.MessageSent, events.MessageFailed, events.MessageDelivered,
-	events.MessageOpened, events.MessageClicked,
-}
+var stored = append([]string{"Page Viewed", "Screen Viewed", events.LocationUpdated}, events.MessageEvents()...)
 
 // event checks the name of an event that no expression holds, as the compiler does for those in one:
 // an error where a declared one is nearly the same, else a warning.

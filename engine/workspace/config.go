@@ -47,6 +47,7 @@ type config struct {
 
 	retention  time.Duration
 	silences   []rules.Silence
+	page       Preferences
 	keys       []keyConfig
 	channels   []channelConfig
 	caps       []decide.Cap
@@ -73,6 +74,8 @@ type keyConfig struct {
 
 type categoryConfig struct {
 	name    string
+	title   string
+	about   string
 	consent string            // opt_in or opt_out, where channels do not say otherwise
 	channel map[string]string // by channel
 	node    *yamlfile.Node
@@ -132,6 +135,7 @@ func (l *loader) parseConfig(src []byte) (config, []rules.Finding) {
 	p.caps(f.Get("caps"))
 	p.quietHours(f.Get("quiet_hours"))
 	p.location(f.Get("location"))
+	p.preferences(f.Get("preferences"))
 	c.silences = rules.ReadSilences(r, f.Get("silence"))
 	f.Done()
 	return p.c, append(broken, r.Findings()...)
@@ -307,6 +311,7 @@ func (p *configParser) categories(n *yamlfile.Node) {
 		c := categoryConfig{name: pair.Key.Text, consent: "opt_out", node: pair.Value}
 		if pair.Value.Kind != yamlfile.Null {
 			f := p.r.Fields(pair.Value)
+			c.title, c.about = p.r.Text(f.Get("title")), p.r.Text(f.Get("about"))
 			switch consent := f.Get("consent"); {
 			case consent == nil:
 			case consent.Kind == yamlfile.Map:
@@ -324,6 +329,15 @@ func (p *configParser) categories(n *yamlfile.Node) {
 }
 
 var word = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,99}$`)
+
+func (p *configParser) preferences(n *yamlfile.Node) {
+	if n == nil {
+		return
+	}
+	f := p.r.Fields(n)
+	p.c.page = Preferences{Title: p.r.Text(f.Get("title")), About: p.r.Text(f.Get("about"))}
+	f.Done()
+}
 
 // checkConsents checks the channels that categories name.
 func (p *configParser) checkConsents() {

@@ -133,7 +133,9 @@ func (l *loader) policy() {
 	consents := map[string]categoryConfig{}
 	for _, k := range c.categories {
 		consents[k.name] = k
+		ws.Categories = append(ws.Categories, Category{Name: k.name, Title: k.title, About: k.about})
 	}
+	ws.Preferences = c.page
 	ws.Policy = &decide.Policy{
 		Caps: c.caps, Quiet: c.quiet, Holdout: c.holdout, Salt: c.salt, Zone: c.zone, UnknownZone: c.unknownZone,
 		Channels: map[string]decide.Channel{}, Location: zones(),

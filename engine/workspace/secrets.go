@@ -24,7 +24,7 @@ const minSigning = 16
 func (l *loader) secrets() {
 	c, ws := &l.cfg, l.ws
 	for _, ch := range c.channels {
-		out := Channel{Name: ch.name, Kind: ch.kind, RateLimit: ch.rate, AfterCrash: ch.afterCrash, TrackLinks: ch.trackLinks}
+		out := Channel{Name: ch.name, Kind: ch.kind, RateLimit: ch.rate, AfterCrash: ch.afterCrash, TrackLinks: ch.trackLinks, TrackOpens: ch.trackOpens, Title: ch.title}
 		for _, a := range ch.adapters {
 			adapter := Adapter{Name: a.spec.Name, Spec: a.spec, Apps: a.apps}
 			if !l.o.WithoutSecrets && !l.o.WithoutSending {

@@ -41,6 +41,10 @@ type Workspace struct {
 	Keys      []Key
 	Channels  []Channel     // in the order of the file
 	Retention time.Duration // of history; 0 keeps everything
+	// Categories are those of nudge.yaml, in the order of the file.
+	Categories []Category
+	// Preferences is how the page is headed at which people choose what they get.
+	Preferences Preferences
 	// Signing is the secret with which message ids and links are signed, at least 16 bytes; nil when
 	// loaded without secrets. It is never printed.
 	Signing []byte
@@ -101,6 +105,19 @@ type Queue struct {
 	Keep       time.Duration
 }
 
+// Category is what messages of a kind are called where people choose among them.
+type Category struct {
+	Name  string
+	Title string // "" where nobody says
+	About string
+}
+
+// Preferences is how nudge.yaml has the page at which people choose what they get.
+type Preferences struct {
+	Title string // who sends: the name of the shop, the app
+	About string
+}
+
 // Key is a write key, which an app ships, or a secret key, which a server keeps.
 type Key struct {
 	Name   string
@@ -114,12 +131,15 @@ func (k Key) String() string { return k.Name }
 // Channel is one word of a rule's `message`, and the adapters that serve it.
 type Channel struct {
 	Name     string
+	Title    string    // what people call it, "" where nobody says
 	Kind     string    // whose message fields it takes: "push", "webhook"
 	Adapters []Adapter // one, or for push one a platform; in the order of the file
 	// RateLimit is messages a second over all adapters, 0 for none.
 	RateLimit float64
 	// TrackLinks rewrites links to signed redirects that record the click.
 	TrackLinks bool
+	// TrackOpens puts a picture of one pixel into HTML that records that it was shown.
+	TrackOpens bool
 	// AfterCrash says what to do with an attempt whose outcome was lost, on adapters where a repeat
 	// doubles: "retry" or "give_up".
 	AfterCrash string

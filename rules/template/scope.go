@@ -19,7 +19,7 @@ const (
 var (
 	roots         = []string{rootUser, rootMessage}
 	userFields    = []string{"id", "anonymous_id", "created_at", "timezone", "traits"}
-	messageFields = []string{"rule", "channel", "variant", "category", "value", "at"}
+	messageFields = []string{"rule", "channel", "variant", "category", "value", "at", "unsubscribe_link"}
 )
 
 // Scope is what a template may name.

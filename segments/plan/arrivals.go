@@ -116,13 +116,7 @@ func onSource(on *segments.On) source {
 }
 
 // ours says whether only the engine writes events of that name.
-func ours(event string) bool {
-	switch event {
-	case events.MessageSent, events.MessageFailed, events.MessageDelivered, events.MessageOpened, events.MessageClicked:
-		return true
-	}
-	return false
-}
+func ours(event string) bool { return slices.Contains(events.MessageEvents(), event) }
 
 // listeners are the conditions that share an `on`.
 type listeners struct {
