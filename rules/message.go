@@ -208,7 +208,7 @@ func (p *ruleParser) compile(text string, html bool) (*template.Template, []temp
 	for _, v := range t.Names() {
 		p.rule.SaysCreated = p.rule.SaysCreated || v.Path == "user.created_at"
 	}
-	scope := template.Scope{Plan: p.o.Plan}
+	scope := template.Scope{Plan: p.o.Plan, WithoutLinks: p.o.WithoutLinks}
 	for _, w := range p.rule.With {
 		scope.With = append(scope.With, w.Name)
 	}

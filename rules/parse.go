@@ -23,6 +23,8 @@ type Options struct {
 	Categories []string
 	// Plan declares the traits that templates may print; nil allows every one.
 	Plan *events.Plan
+	// WithoutLinks says that nudge.yaml has no base_url, and messages therefore no links of ours.
+	WithoutLinks bool
 	// ReadFile reads a template's file, by its path within the workspace.
 	ReadFile func(path string) ([]byte, error)
 }

@@ -118,7 +118,7 @@ func (w *World) routes(ws *workspace.Workspace) map[string]send.Route {
 	for _, c := range ws.Channels {
 		spec := w.Sent.Spec()
 		spec.Needs, spec.Platforms = ws.Policy.Channels[c.Name].Needs, ws.Policy.Channels[c.Name].Platforms
-		routes[c.Name] = send.Route{Providers: []send.Provider{{Name: c.Name, Spec: spec, Channel: w.Sent}}}
+		routes[c.Name] = send.Route{Providers: []send.Provider{{Name: c.Name, Spec: spec, Channel: w.Sent}}, Tracking: send.Tracking{Links: c.TrackLinks, Opens: c.TrackOpens}}
 	}
 	return routes
 }

@@ -171,6 +171,8 @@ func retired(u *unit, j *job, o *outcome) []events.Event {
 	}
 	switch need := j.provider.conf.Spec.Needs; {
 	case j.to.Token != "":
+	case o.failed.OptedOut: // there is somebody, who may change their mind
+		return nil
 	case need == "email":
 		return []events.Event{undeliverable(need, j.address().Email, user, anonymous, j.key+"/dead", o.at)}
 	case need == "phone":

@@ -28,6 +28,8 @@ type Scope struct {
 	With []string
 	// Plan declares the traits; nil, or one that declares none, allows every trait.
 	Plan *events.Plan
+	// WithoutLinks says that there is no address of ours that a link could lead to.
+	WithoutLinks bool
 }
 
 // Check finds the names that the scope does not have.
@@ -73,6 +75,8 @@ func (s Scope) check(v Var) (Problem, bool) {
 			fmt.Sprintf("It has %s.", strings.Join(fields, ", ")), suggest.Nearest(field, fields))
 	case root == rootUser && field == "traits":
 		return s.trait(v, trait)
+	case s.WithoutLinks && v.Path == "message.unsubscribe_link":
+		return problem("template/no-base-url", "there is no link to unsubscribe", "It leads to nudge's own page: say in nudge.yaml at which address people reach it, `base_url: https://go.shop.example`.", "")
 	}
 	return Problem{}, false
 }

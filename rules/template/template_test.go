@@ -174,7 +174,7 @@ func TestProblems(t *testing.T) {
 func TestCheck(t *testing.T) {
 	scope := template.Scope{
 		With: []string{"product", "others"},
-		Plan: &events.Plan{Traits: map[string]events.Property{"first_name": {}, "address.city": {}, "meta": {}}},
+		Plan: &events.Plan{Traits: map[string]events.Property{"first_name": {}, "address.city": {}, "meta": {}}}, WithoutLinks: true,
 	}
 	cases := []struct{ name, src, under, id, suggest string }{
 		{"known", "{{ product.name }} {% if others %}{{ user.traits.first_name }}{{ message.rule }}{% endif %}", "", "", ""},
@@ -190,6 +190,7 @@ func TestCheck(t *testing.T) {
 		{"loop variable outside", "{% for i in product %}{{ i }}{% endfor %}{{ i }}", "i", "template/unknown-name", ""},
 		{"assigned", "{% assign x = product %}{{ x.y }}", "", "", ""},
 		{"used before assigned", "{{ x }}{% assign x = product %}", "x", "template/unknown-name", ""},
+		{"a link of ours without an address", "{{ message.unsubscribe_link }}", "message.unsubscribe_link", "template/no-base-url", ""},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
