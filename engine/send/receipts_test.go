@@ -2,10 +2,12 @@ package send_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +15,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"nudge/channels"
 	"nudge/channels/channeltest"
+	"nudge/engine/ledger"
 	"nudge/engine/send"
 	"nudge/events"
 	"nudge/events/queue"
@@ -218,4 +222,110 @@ func TestMessagesCarryTheirSignedIDAndLinks(t *testing.T) {
 	raw, err := json.Marshal(msg.Fields)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"title":"e1","on":"webhook"}`, string(raw))
+}
+
+func TestWhatIsReportedOfAMessage(t *testing.T) {
+	m := send.MessageRef{Entry: "e1", Channel: "email", Rule: "cart", Category: "promotional", Person: 7, UserID: "u7", Decided: t0}
+	signed := signer(t).Sign(m)
+	for _, tc := range []struct {
+		name   string
+		report channels.Report
+		want   []string // kind, name, flags and body of each event
+	}{
+		{"delivered", channels.Report{What: channels.Delivered}, []string{`message Message Delivered 0 {"category":"promotional","channel":"email","entry":"e1","rule":"cart"}`}},
+		{
+			"bounced for good", channels.Report{What: channels.Bounced, Dead: "ann@shop.example", Code: "5.1.1", Detail: "no such user"},
+			[]string{
+				`message Message Bounced 0 {"category":"promotional","channel":"email","entry":"e1","reason":"5.1.1 no such user","rule":"cart"}`,
+				`identify  0 {"undeliverable_email":"ann@shop.example"}`,
+			},
+		},
+		{"a number", channels.Report{What: channels.Bounced, Dead: "+4915112345678"}, []string{
+			`message Message Bounced 0 {"category":"promotional","channel":"email","entry":"e1","rule":"cart"}`, `identify  0 {"undeliverable_phone":"+4915112345678"}`,
+		}},
+		{"bounced, and may live", channels.Report{What: channels.Bounced}, []string{`message Message Bounced 0 {"category":"promotional","channel":"email","entry":"e1","rule":"cart"}`}},
+		{"spam", channels.Report{What: channels.Complained}, []string{
+			`message Message Complained 0 {"category":"promotional","channel":"email","entry":"e1","rule":"cart"}`, `consent  0 {"channel":"email","granted":false}`,
+		}},
+		{"unsubscribed", channels.Report{What: channels.Unsubscribed}, []string{`consent  0 {"channel":"email","category":"promotional","granted":false}`}},
+		{"a machine's open", channels.Report{What: channels.Opened, Machine: true}, []string{`message Message Opened 8 {"category":"promotional","channel":"email","entry":"e1","rule":"cart"}`}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newBench(t, nil)
+			now := t0 + minute
+			r := send.NewReceipts(signer(t), b.q, func() time.Time { return time.UnixMilli(now) }, nil)
+			at := time.UnixMilli(t0 + 1000)
+			tc.report.Signed, tc.report.At = signed, at
+			stranger := tc.report
+			stranger.Signed = signed[:len(signed)-4] + "AAAA"
+			srv := httptest.NewServer(r.Callbacks(map[string]channels.Reporter{
+				send.CallbackPath("email", "tell"): teller{tc.report, stranger},
+			}))
+			t.Cleanup(srv.Close)
+			require.Equal(t, http.StatusOK, request(t, "POST", srv.URL+"/v1/callbacks/email/tell", "Provider").StatusCode)
+			var got []string
+			for _, ev := range b.told() {
+				body := ev.Properties
+				if ev.Kind == events.KindIdentify {
+					body = ev.Traits
+				}
+				require.Equal(t, [2]string{"u7", "nudge"}, [2]string{ev.UserID, ev.Source})
+				require.Equal(t, at.UnixMilli(), ev.Time)
+				got = append(got, fmt.Sprintf("%s %s %d %s", ev.Kind, ev.Name, ev.Flags, body))
+			}
+			require.Equal(t, tc.want, got)
+		})
+	}
+}
+
+// teller is a provider that tells the same whatever is posted.
+type teller []channels.Report
+
+func (r teller) Reports(*http.Request, []byte) ([]channels.Report, error) { return r, nil }
+
+// forged is a provider's call that is not the provider's.
+type forged struct{ err error }
+
+func (f forged) Reports(*http.Request, []byte) ([]channels.Report, error) { return nil, f.err }
+
+func TestCallbacksThatAreRefused(t *testing.T) {
+	b := newBench(t, nil)
+	now := t0 + minute
+	r := send.NewReceipts(signer(t), b.q, func() time.Time { return time.UnixMilli(now) }, nil)
+	srv := httptest.NewServer(r.Callbacks(map[string]channels.Reporter{
+		"/v1/callbacks/a/forged": forged{channels.ErrForged("no")}, "/v1/callbacks/a/odd": forged{channels.ErrNoCallback},
+	}))
+	t.Cleanup(srv.Close)
+	for path, want := range map[string]int{"/v1/callbacks/a/forged": 403, "/v1/callbacks/a/odd": 400, "/v1/callbacks/a/none": 404} {
+		require.Equal(t, want, request(t, "POST", srv.URL+path, "Provider").StatusCode, path)
+	}
+	require.Empty(t, b.told())
+}
+
+func TestAMailThatIsShownIsOpened(t *testing.T) {
+	mail := &channeltest.Recorder{}
+	route := one("email", mail)
+	route.Tracking.Opens = true
+	b := newBench(t, map[string]send.Route{"email": route})
+	b.opts.Signer, b.opts.Links = signer(t), "https://go.shop.example"
+	b.opts.Render = func(*ledger.Decision, string) (send.Rendered, error) {
+		return send.Rendered{Fields: map[string]any{"subject": "Hi", "html": "<html><BODY>Hi</BODY ></html>"}}, nil
+	}
+	b.start()
+	b.decide(0, decision("e1", "email"))
+	b.settle(t0)
+	page := mail.Accepted()[0].Text("html")
+	found := regexp.MustCompile(`^<html><BODY>Hi<img src="https://go\.shop\.example(/o/[^"]+)"[^>]*></BODY ></html>$`).FindStringSubmatch(page)
+	require.NotNil(t, found, page)
+	now := t0 + minute
+	srv := receipts(t, b, &now)
+	n := len(b.told())
+	require.Equal(t, "image/gif", request(t, "GET", srv.URL+found[1], phone).Header.Get("Content-Type"))
+	told := b.told()
+	require.Len(t, told, n+1)
+	require.Equal(t, events.MessageOpened, told[n].Name)
+	require.Zero(t, told[n].Flags)
+	require.Equal(t, http.StatusOK, request(t, "GET", srv.URL+"/o/"+strings.Repeat("A", 40), phone).StatusCode, "a picture there is in any case")
+	require.Equal(t, http.StatusOK, request(t, "GET", srv.URL+"/o/"+mail.Accepted()[0].Signed, phone).StatusCode)
+	require.Len(t, b.told(), n+1, "but no event")
 }
