@@ -25,7 +25,7 @@ func TestSignature(t *testing.T) {
 func TestStatusCallbacks(t *testing.T) {
 	const reports, token = "https://go.shop.example/v1/callbacks/sms/twilio", "0123456789abcdef0123456789abcdef"
 	server, config := start(t, time.Now)
-	server.Log.Keep = true
+	server.Keep = true
 	asked := func(i int) string {
 		form, err := url.ParseQuery(string(server.Log.Received()[i].Body))
 		require.NoError(t, err)
@@ -57,11 +57,13 @@ func TestStatusCallbacks(t *testing.T) {
 		{"on its way", url.Values{"MessageStatus": {"sent"}, "To": {to}}, nil},
 		{"delivered", url.Values{"MessageStatus": {"delivered"}, "To": {to}}, []channels.Report{{Signed: "abc-_DEF", What: channels.Delivered}}},
 		{
-			"nobody there", url.Values{"MessageStatus": {"undelivered"}, "ErrorCode": {"30005"}, "To": {to}},
+			"nobody there",
+			url.Values{"MessageStatus": {"undelivered"}, "ErrorCode": {"30005"}, "To": {to}},
 			[]channels.Report{{Signed: "abc-_DEF", What: channels.Bounced, Code: "30005", Dead: to}},
 		},
 		{
-			"switched off", url.Values{"MessageStatus": {"undelivered"}, "ErrorCode": {"30003"}, "To": {to}},
+			"switched off",
+			url.Values{"MessageStatus": {"undelivered"}, "ErrorCode": {"30003"}, "To": {to}},
 			[]channels.Report{{Signed: "abc-_DEF", What: channels.Bounced, Code: "30003"}},
 		},
 	} {

@@ -196,8 +196,10 @@ func TestThePageDoesWhatItsButtonsSay(t *testing.T) {
 			}, "Saved", map[string]bool{"email/promotional": true, "hook/promotional": false, "email/price_alerts": false},
 		},
 		{
-			"a box that is not offered", url.Values{"do": {"save"}, "shown": {"email/transactional", "sms/promotional"}, "was": {"email/transactional", "sms/promotional"}},
-			"Saved", map[string]bool{"email/promotional": true, "hook/promotional": true, "email/price_alerts": true},
+			"a box that is not offered",
+			url.Values{"do": {"save"}, "shown": {"email/transactional", "sms/promotional"}, "was": {"email/transactional", "sms/promotional"}},
+			"Saved",
+			map[string]bool{"email/promotional": true, "hook/promotional": true, "email/price_alerts": true},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

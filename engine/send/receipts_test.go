@@ -234,7 +234,8 @@ func TestWhatIsReportedOfAMessage(t *testing.T) {
 	}{
 		{"delivered", channels.Report{What: channels.Delivered}, []string{`message Message Delivered 0 {"category":"promotional","channel":"email","entry":"e1","rule":"cart"}`}},
 		{
-			"bounced for good", channels.Report{What: channels.Bounced, Dead: "ann@shop.example", Code: "5.1.1", Detail: "no such user"},
+			"bounced for good",
+			channels.Report{What: channels.Bounced, Dead: "ann@shop.example", Code: "5.1.1", Detail: "no such user"},
 			[]string{
 				`message Message Bounced 0 {"category":"promotional","channel":"email","entry":"e1","reason":"5.1.1 no such user","rule":"cart"}`,
 				`identify  0 {"undeliverable_email":"ann@shop.example"}`,
