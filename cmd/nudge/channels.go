@@ -47,7 +47,7 @@ against the real provider. docs/channels.md says the same.`,
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "table", "table or json")
-	cmd.AddCommand(vapidCommand(s))
+	cmd.AddCommand(channelsTestCommand(s), vapidCommand(s))
 	return cmd
 }
 

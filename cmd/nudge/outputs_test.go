@@ -60,6 +60,7 @@ func outputTypes() map[string]reflect.Type {
 		"api-status":      reflect.TypeFor[ingest.Status](),
 		"file-message":    reflect.TypeFor[file.Line](),
 		"sql-output":      reflect.TypeFor[[]map[string]any](),
+		"probe-output":    reflect.TypeFor[[]probeJSON](),
 		"test-output":     reflect.TypeFor[ruletest.Report](),
 		"version-output":  reflect.TypeFor[build](),
 	}
@@ -590,7 +591,7 @@ func printsAsSaid(args []string, out []byte) error {
 	}
 	var problems error
 	for _, o := range schema.Outputs() {
-		if o.Command != "" && o.Command != c.Name() || !strings.Contains(o.How, "--format "+format) {
+		if o.Command != "" && o.Command != strings.TrimPrefix(c.CommandPath(), "nudge ") || !strings.Contains(o.How, "--format "+format) {
 			continue
 		}
 		err := validOutput(o, out)

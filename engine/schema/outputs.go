@@ -26,6 +26,7 @@ func Outputs() []Output {
 		{Name: "backtest-row", Command: "backtest", How: "--out FILE.ndjson", Lines: true, About: "one answer about one entry; .csv and .parquet have the same columns"},
 		{Name: "channels-output", Command: "channels", How: asJSON, About: "every adapter"},
 		{Name: "channel-output", Command: "channels", How: "ADAPTER " + asJSON, About: "one adapter, with its fields"},
+		{Name: "probe-output", Command: "channels test", How: asJSON, About: "what every provider said to whether we may send"},
 		{Name: "check-output", Command: "check", How: asJSON, About: "findings, and the plan of each rule"},
 		{Name: "check-sarif", Command: "check", How: "--format sarif", About: "findings as SARIF 2.1.0, for code hosts"},
 		{Name: "explain-output", Command: "explain", How: "PERSON " + asJSON, About: "why somebody did or did not get a message"},

@@ -2,7 +2,9 @@ package trial_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -292,4 +294,27 @@ func TestLongest(t *testing.T) {
 	require.Contains(t, m.Fields["body"], "99,999.", "money wants a number, and nothing says that price is one")
 	require.Contains(t, m.Fields["link"], "https://go.shop.example/c/")
 	require.Equal(t, []trial.Assumed{{Name: "product", Size: "100 characters"}, {Name: "user.traits.first_name", Size: "100 characters"}}, assumed)
+}
+
+func TestProbeAsksAndSendsNothing(t *testing.T) {
+	hook, err := hookd.Start(hookd.Config{Now: time.Now})
+	require.NoError(t, err)
+	t.Cleanup(hook.Close)
+	adapter := func(name, config string) workspace.Adapter {
+		set, err := all.Set()
+		require.NoError(t, err)
+		spec, ok := set.Get(name)
+		require.True(t, ok)
+		return workspace.Adapter{Name: name, Spec: spec, Config: json.RawMessage(config)}
+	}
+	o := channels.Options{Stdout: io.Discard, Now: time.Now, Dir: t.TempDir()}
+	require.NoError(t, trial.Probe(t.Context(), adapter("webhook", `{"url": "`+hook.URL()+`"}`), o))
+	require.Zero(t, hook.Accepted())
+	require.ErrorIs(t, trial.Probe(t.Context(), adapter("stdout", `{}`), o), trial.ErrNothing)
+	require.ErrorContains(t, trial.Probe(t.Context(), adapter("webhook", `{"url": "nowhere"}`), o), "url")
+	hook.Close()
+	err = trial.Probe(t.Context(), adapter("webhook", `{"url": "`+hook.URL()+`"}`), o)
+	failure, ok := errors.AsType[*channels.DeliveryError](err)
+	require.True(t, ok, err)
+	require.Equal(t, channels.ClassTemporary, failure.Class)
 }
