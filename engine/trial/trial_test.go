@@ -308,12 +308,12 @@ func TestProbeAsksAndSendsNothing(t *testing.T) {
 		return workspace.Adapter{Name: name, Spec: spec, Config: json.RawMessage(config)}
 	}
 	o := channels.Options{Stdout: io.Discard, Now: time.Now, Dir: t.TempDir()}
-	require.NoError(t, trial.Probe(t.Context(), adapter("webhook", `{"url": "`+hook.URL()+`"}`), o))
+	require.NoError(t, trial.Probe(t.Context(), adapter("webhook", fmt.Sprintf(`{"url": %q, "ca": %q}`, hook.URL(), string(hook.CA.PEM))), o))
 	require.Zero(t, hook.Accepted())
 	require.ErrorIs(t, trial.Probe(t.Context(), adapter("stdout", `{}`), o), trial.ErrNothing)
 	require.ErrorContains(t, trial.Probe(t.Context(), adapter("webhook", `{"url": "nowhere"}`), o), "url")
 	hook.Close()
-	err = trial.Probe(t.Context(), adapter("webhook", `{"url": "`+hook.URL()+`"}`), o)
+	err = trial.Probe(t.Context(), adapter("webhook", fmt.Sprintf(`{"url": %q, "ca": %q}`, hook.URL(), string(hook.CA.PEM))), o)
 	failure, ok := errors.AsType[*channels.DeliveryError](err)
 	require.True(t, ok, err)
 	require.Equal(t, channels.ClassTemporary, failure.Class)
