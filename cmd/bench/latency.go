@@ -63,3 +63,17 @@ func (l *latencies) quantile(q float64) time.Duration {
 
 // ms is a duration in milliseconds.
 func ms(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
+
+// merge adds all of another's durations.
+func (l *latencies) merge(o *latencies) {
+	o.mu.Lock()
+	buckets, n, most := o.buckets, o.n, o.most
+	o.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for b, k := range buckets {
+		l.buckets[b] += k
+	}
+	l.n += n
+	l.most = max(l.most, most)
+}

@@ -39,6 +39,7 @@ func TestUsage(t *testing.T) {
 		"too few events":       {[]string{"judge", "--events", "10"}, "--events is at least 100"},
 		"no repeats":           {[]string{"judge", "--repeats", "0"}, "--repeats is at least 1"},
 		"no messages":          {[]string{"send", "--messages", "0"}, "--messages is at least 1"},
+		"no such provider":     {[]string{"chaos", "--only", "fmc"}, `--only knows [apns fcm webpush email webhook], not "fmc"`},
 		"no rate":              {[]string{"send", "--rate", "0"}, "--rate and --paced must be more than nothing"},
 		"too little history":   {[]string{"ticks", "--events", "900"}, "--events is at least 10,000"},
 		"broken message":       {[]string{"ticks", "--arrivals", "250"}, "--arrivals is at least 100, in hundreds"},
@@ -62,7 +63,7 @@ func TestHelpTeaches(t *testing.T) {
 	for _, word := range []string{"bench ingest", "bench judge", "bench send", "bench ticks", "bench all", "Exit codes", "--profile", "load average"} {
 		require.Contains(t, out.String(), word)
 	}
-	require.NotContains(t, out.String(), "push-servers", "children are nobody's business")
+	require.NotContains(t, out.String(), "services ", "children are nobody's business")
 }
 
 func TestNoFolder(t *testing.T) {
@@ -133,8 +134,18 @@ func TestSmokeJudge(t *testing.T) {
 
 func TestSmokeSend(t *testing.T) {
 	tables := smoke(t, "send", "--messages", "700", "--rate", "500", "--paced", "1s")
-	require.Len(t, tables["send"], 6)
+	require.Len(t, tables["send"], 3*len(serviceNames()))
 	for _, row := range tables["send"] {
 		require.Positive(t, row["sends_per_s"], row)
+	}
+}
+
+func TestSmokeChaos(t *testing.T) {
+	tables := smoke(t, "chaos", "--rate", "40", "--each", "1s", "--only", "fcm")
+	require.Len(t, tables["chaos"], 1+4)
+	for _, row := range tables["chaos"] {
+		require.EqualValues(t, 40, row["sent"], row)
+		require.Zero(t, row["lost"], row)
+		require.Zero(t, row["twice"], "no fault of these takes a message and keeps silent about it")
 	}
 }
