@@ -20,7 +20,7 @@ func WriteDocs(w io.Writer, set Set) error {
 			kind += ", or any other"
 		}
 		fmt.Fprintf(&out, "| [`%s`](#%s) | %s | %s | %s | %s | %s |\n",
-			spec.Name, spec.Name, kind, reach(spec), atOnce(spec), limit(spec), repeat(spec.Repeat))
+			spec.Name, spec.Name, kind, spec.Reaches(), atOnce(spec), limit(spec), repeat(spec.Repeat))
 	}
 	for _, spec := range set.List() {
 		writeAdapter(&out, spec)
@@ -112,15 +112,19 @@ func writeFields(out *bytes.Buffer, title string, fields []Field) {
 	}
 }
 
-// reach says which part of an address an adapter needs.
-func reach(spec Spec) string {
-	switch {
-	case spec.Needs == "":
-		return "–"
-	case len(spec.Platforms) > 0:
-		return spec.Needs + " (" + strings.Join(spec.Platforms, ", ") + ")"
+// Reaches words which part of an address an adapter needs, "–" for none.
+func (spec Spec) Reaches() string {
+	needs := cmp.Or(spec.Needs, "–")
+	if spec.NeedsField != "" {
+		needs = "token" // the platforms are those of tokens
 	}
-	return spec.Needs
+	if len(spec.Platforms) > 0 {
+		needs += " (" + strings.Join(spec.Platforms, ", ") + ")"
+	}
+	if spec.NeedsField != "" {
+		needs = "user_id, or " + needs
+	}
+	return needs
 }
 
 // atOnce says how many messages an adapter takes.
