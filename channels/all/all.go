@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"nudge/channels"
+	"nudge/channels/airship"
 	"nudge/channels/apns"
 	"nudge/channels/chat"
 	"nudge/channels/email"
@@ -21,6 +22,7 @@ import (
 func Set() (channels.Set, error) {
 	var set channels.Set
 	for _, spec := range []channels.Spec{
+		airship.Spec(),
 		apns.Spec(),
 		chat.Spec(),
 		email.Spec(),
