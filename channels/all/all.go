@@ -11,6 +11,7 @@ import (
 	"nudge/channels/email"
 	"nudge/channels/fcm"
 	"nudge/channels/file"
+	"nudge/channels/parse"
 	"nudge/channels/sns"
 	"nudge/channels/stdout"
 	"nudge/channels/twilio"
@@ -28,6 +29,7 @@ func Set() (channels.Set, error) {
 		email.Spec(),
 		fcm.Spec(),
 		file.Spec(),
+		parse.Spec(),
 		sns.Spec(),
 		stdout.Spec(),
 		twilio.Spec(),

@@ -45,9 +45,9 @@ func TestOnePushServesEveryPlatform(t *testing.T) {
 			served[platform] = append(served[platform], spec.Name)
 		}
 	}
-	require.Equal(t, map[string][]string{"ios": {"airship", "apns"}, "android": {"airship", "fcm"}, "web": {"airship", "fcm", "webpush"}}, served)
+	require.Equal(t, map[string][]string{"ios": {"airship", "apns", "parse"}, "android": {"airship", "fcm", "parse"}, "web": {"airship", "fcm", "parse", "webpush"}}, served)
 	for token, want := range map[string][]string{
-		"fGx:APA91bFjU7L9Vs09": {"fcm"}, "eyJlbmRwb2ludCI6Imh0dHBzOi8vIn0": {"webpush"}, "9c36e8c7-5a73-47c0-9716-99fd3d4197d5": {"airship", "fcm"},
+		"fGx:APA91bFjU7L9Vs09": {"fcm", "parse"}, "eyJlbmRwb2ludCI6Imh0dHBzOi8vIn0": {"parse", "webpush"}, "9c36e8c7-5a73-47c0-9716-99fd3d4197d5": {"airship", "fcm", "parse"},
 	} {
 		var takers []string
 		for _, name := range served["web"] {
