@@ -39,7 +39,8 @@ const docsHead = `# Channels
 A channel is how a message reaches a person. A rule names a kind (` + "`push`, `webhook`" + `, …); nudge.yaml says
 which adapters serve it, and the device decides between those of one kind (iOS by ` + "`apns`" + `, Android by ` + "`fcm`" + `,
 browsers by ` + "`webpush`" + ` or, where the Firebase SDK registered them, by ` + "`fcm`" + `). One ` + "`push`" + ` in a rule serves them all: an adapter passes over fields that its
-platform does not have.
+platform does not have. ` + "`airship` and `parse`" + ` push through services that keep devices of their own: they can push to a
+person instead of each device that nudge knows, in a channel of their own.
 
 Secrets never stand in a file of the workspace: a secret field is ` + "`{env: NAME}` or `{file: PATH}`" + `. They
 are not logged, and neither they nor whole device tokens and addresses are ever part of an error. What

@@ -364,6 +364,9 @@ func (c *channel) refused(got response, hidden []string) *channels.DeliveryError
 		Code:  cmp.Or(said.code(), strconv.Itoa(got.status)),
 		Err:   fmt.Errorf("refused by Airship: %s", said.text(got.status, got.body, hidden...)),
 	}
+	if said.aboutSetup() {
+		failure.Class = channels.ClassCredential
+	}
 	if failure.Class == channels.ClassRateLimit || failure.Class == channels.ClassTemporary {
 		failure.RetryAfter = channels.RetryAfter(got.header.Get("Retry-After"), c.now())
 	}

@@ -310,7 +310,7 @@ func TestABatchIsHalvedUntilTheGuiltyAreFound(t *testing.T) {
 			failure := channels.AsDelivery(r.Err)
 			require.Equal(t, channels.ClassMessage, failure.Class)
 			require.Equal(t, "40000", failure.Code)
-			require.ErrorContains(t, failure, "The key 'nobody' is not allowed in this context: at audience.nobody")
+			require.ErrorContains(t, failure, "Could not parse request body: The key 'nobody' is not allowed in this context (audience.nobody)")
 		}
 		require.Len(t, ids, n-len(bad))
 		require.EqualValues(t, n-len(bad), server.Accepted())
@@ -362,7 +362,11 @@ func TestTest(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(small.Close)
 	config["url"], config["ca"] = small.URL(), string(small.CA.PEM)
-	require.ErrorContains(t, test(nil), "the platform 'android' is not one of the application's: at device_types")
+	require.ErrorContains(t, test(nil), "credentials (40000): refused by Airship: Could not parse request body: the platform 'android' is not one of the application's (device_types)")
+	for _, r := range open(t, config).Send(t.Context(), []channels.Message{channeltest.Message(1), channeltest.Message(2)}) {
+		require.Equal(t, channels.ClassCredential, channels.AsDelivery(r.Err).Class, "it is the config's fault, and not that of all messages")
+	}
+	require.EqualValues(t, 2, small.Requests(), "the test, and one request for both")
 	require.NoError(t, test(map[string]any{"device_types": []string{"ios"}}))
 }
 

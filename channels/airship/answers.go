@@ -15,7 +15,7 @@ func answers() []channels.Answer {
 	return []channels.Answer{
 		{Status: 202, About: "accepted: Airship has queued the push (any 2xx). It says nothing of whether the person has a device, or has agreed to pushes: Airship's reports do"},
 		{Status: 301, Class: channels.ClassCredential, About: "any 3xx: `url` is not Airship's; never followed"},
-		{Status: 400, Code: "40000", Class: channels.ClassMessage, About: "the push is malformed; the error names the place. Of a batch, the pushes that are to blame are found by halving it, and the others are sent"},
+		{Status: 400, Code: "40000", Class: channels.ClassMessage, About: "the push is malformed; the error names the place; if that is `device_types`, which stand in the config, it is `credentials`. Of a batch, the pushes that are to blame are found by halving it, and the others are sent"},
 		{Status: 400, Code: "40001", Class: channels.ClassMessage, About: "the push is refused for what it says"},
 		{Status: 400, Class: channels.ClassMessage, About: "any other 400"},
 		{Status: 401, Code: "40101", Class: channels.ClassCredential, About: "the app key and its secret or token do not fit together (it wants the master secret, not the app secret), or belong to the other data centre"},
@@ -77,12 +77,16 @@ func (a *answer) text(status int, raw []byte, secrets ...string) string {
 		}
 		return http.StatusText(status)
 	}
-	parts := []string{a.Error}
+	text := strings.TrimSuffix(a.Error, ".")
 	if a.Details.Error != "" {
-		parts = append(parts, a.Details.Error)
+		text += ": " + a.Details.Error
 	}
 	if a.Details.Path != "" {
-		parts = append(parts, "at "+a.Details.Path)
+		text += " (" + a.Details.Path + ")"
 	}
-	return channels.Excerpt([]byte(strings.Join(parts, ": ")), secrets...)
+	return channels.Excerpt([]byte(text), secrets...)
 }
+
+// aboutSetup says whether the complaint is about the platforms, which stand in the config: then every push would be
+// refused, and none is to be given up for it.
+func (a *answer) aboutSetup() bool { return strings.HasSuffix(a.Details.Path, "device_types") }
