@@ -44,6 +44,7 @@ func Spec() channels.Spec {
 			{Name: "reach", Type: "string", Default: "token", Example: "user_id", About: "token: a push to each device that nudge knows; user_id: one to the person, by `where` or `channels`"},
 			{Name: "where", Type: "map", Example: `{userId: "{{ user_id }}"}`, About: "which installations get a message, as a query of Parse's; without, with `reach: token`: {deviceToken: \"{{ token }}\"}. Texts may name {{ user_id }}, {{ token }}, {{ email }}, {{ phone }}; one of them must be named, for every message is for one person"},
 			{Name: "channels", Type: "list", Example: `["user-{{ user_id }}"]`, About: "instead of `where`: the channels of Parse's, to one of which the installations have subscribed; with the same names"},
+			{Name: "apple_by_fcm", Type: "bool", Default: "false", Example: "true", About: "the server pushes to iOS through FCM and not through APNs. Say so, or its push adapter fails, and nobody is told: such a push has no ttl and its priority as a text, but for devices known to be Android's"},
 			{Name: "timeout", Type: "duration", Default: "15s", Example: "5s", About: "for each push"},
 			{Name: "connections", Type: "int", Default: "32", Example: "8", About: "connections kept and used at once"},
 			{Name: "ca", Type: "string", Example: "certs/ca.pem", About: "a PEM file with certificate authorities to trust beside the system's"},
@@ -62,7 +63,7 @@ func Spec() channels.Spec {
 		Concurrency: 2,
 		Repeat:      channels.RepeatDoubles,
 		Answers:     answers(),
-		Tried:       "Tried against Parse Server 9.10.0 with PostgreSQL and a push adapter that records (devices, people, channels, push_time with and without scheduledPush, wrong keys, a read-only key, a server without a push adapter, its rateLimit), and in the tests against a local server that answers as that one did. Not tried to Apple's and Google's services behind it, nor over MongoDB.",
+		Tried:       "Tried against Parse Server 9.10.0 with PostgreSQL and a push adapter that records (devices, people, channels, push_time with and without scheduledPush, wrong keys, a read-only key, a server without a push adapter, its rateLimit), and in the tests against a local server that answers as that one did. What Parse's push adapter 8.4.0 makes of such pushes for APNs and FCM was looked at without Apple's and Google's services, which were not tried; nor was MongoDB.",
 		New:         open,
 	}
 }
@@ -75,6 +76,7 @@ type settings struct {
 	Reach       string            `json:"reach"`
 	Where       map[string]any    `json:"where"`
 	Channels    []string          `json:"channels"`
+	AppleByFCM  bool              `json:"apple_by_fcm"`
 	Timeout     channels.Duration `json:"timeout"`
 	Connections int               `json:"connections"`
 	CA          string            `json:"ca"`

@@ -149,6 +149,21 @@ func TestWhatParseGets(t *testing.T) {
 			`{"where": {"deviceToken": "fGx:APA91bTokenOfAnn"}, "data": {"content-available": 1, "sync": true}, "collapse_id": "KEY", "push_type": "background", "priority": 5, "expiration_interval": 1}`,
 		},
 		{
+			"iOS by FCM: text, and no expiry", map[string]any{"apple_by_fcm": true},
+			channels.Message{Address: channels.Address{Token: "a", Platform: "ios"}, TTL: time.Hour, Fields: map[string]any{"body": "x"}},
+			`{"where": {"deviceToken": "a"}, "data": {"alert": "x"}, "collapse_id": "KEY", "push_type": "alert", "priority": "5"}`,
+		},
+		{
+			"Android by FCM", map[string]any{"apple_by_fcm": true},
+			channels.Message{Address: ann, TTL: time.Hour, Fields: map[string]any{"body": "x"}},
+			`{"where": {"deviceToken": "fGx:APA91bTokenOfAnn"}, "data": {"alert": "x"}, "collapse_id": "KEY", "push_type": "alert", "priority": 5, "expiration_interval": 3600}`,
+		},
+		{
+			"a person, whose devices are not known, by FCM", with(byUser("where", map[string]any{"userId": "{{ user_id }}"}), map[string]any{"apple_by_fcm": true}),
+			channels.Message{Address: channels.Address{UserID: "ann"}, Urgent: true, TTL: time.Hour, Fields: map[string]any{"body": "x"}},
+			`{"where": {"userId": "ann"}, "data": {"alert": "x"}, "collapse_id": "KEY", "push_type": "alert", "priority": "10"}`,
+		},
+		{
 			"a person, by a query", byUser("where", map[string]any{"user": map[string]any{"__type": "Pointer", "className": "_User", "objectId": "{{ user_id }}"}}),
 			channels.Message{Address: ann, Fields: map[string]any{"body": "x"}},
 			`{"where": {"user": {"__type": "Pointer", "className": "_User", "objectId": "ann"}}, "data": {"alert": "x"}, "collapse_id": "KEY", "push_type": "alert", "priority": 5}`,

@@ -41,7 +41,7 @@ type push struct {
 	// What follows is handed on by the server to its push adapter, for APNs.
 	CollapseID string `json:"collapse_id,omitempty"`
 	PushType   string `json:"push_type,omitempty"`
-	Priority   int    `json:"priority"`
+	Priority   any    `json:"priority"` // a number, or a text for iOS by FCM
 }
 
 // push makes the body of a message. Its errors are *channels.DeliveryError.
@@ -77,6 +77,11 @@ func (c *channel) push(m *channels.Message) ([]byte, error) {
 	ttl, err := m.Lifetime()
 	if err != nil {
 		return nil, err
+	}
+	if c.settings.AppleByFCM && m.Address.Platform != "android" {
+		// Its push adapter (8.4) makes headers for APNs of both, FCM takes none that is a number, and an expiry
+		// always is one. The push adapter for APNs in turn takes no priority that is a text.
+		p.Priority, ttl = fmt.Sprint(p.Priority), 0
 	}
 	if ttl > 0 {
 		p.ExpirationInterval = max(1, int64(ttl/time.Second))
