@@ -149,12 +149,14 @@ func TestWhatParseGets(t *testing.T) {
 			`{"where": {"deviceToken": "fGx:APA91bTokenOfAnn"}, "data": {"content-available": 1, "sync": true}, "collapse_id": "KEY", "push_type": "background", "priority": 5, "expiration_interval": 1}`,
 		},
 		{
-			"iOS by FCM: text, and no expiry", map[string]any{"apple_by_fcm": true},
+			"iOS by FCM: text, and no expiry",
+			map[string]any{"apple_by_fcm": true},
 			channels.Message{Address: channels.Address{Token: "a", Platform: "ios"}, TTL: time.Hour, Fields: map[string]any{"body": "x"}},
 			`{"where": {"deviceToken": "a"}, "data": {"alert": "x"}, "collapse_id": "KEY", "push_type": "alert", "priority": "5"}`,
 		},
 		{
-			"Android by FCM", map[string]any{"apple_by_fcm": true},
+			"Android by FCM",
+			map[string]any{"apple_by_fcm": true},
 			channels.Message{Address: ann, TTL: time.Hour, Fields: map[string]any{"body": "x"}},
 			`{"where": {"deviceToken": "fGx:APA91bTokenOfAnn"}, "data": {"alert": "x"}, "collapse_id": "KEY", "push_type": "alert", "priority": 5, "expiration_interval": 3600}`,
 		},
