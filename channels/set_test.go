@@ -88,6 +88,32 @@ func TestSetRefusesMalformedSpecs(t *testing.T) {
 	}
 }
 
+func TestTheConfigSetsWhatPeopleAreReachedBy(t *testing.T) {
+	s := spec("pushes")
+	s.Config = append(s.Config, channels.Field{Name: "reach", Type: "string", Default: "user_id"})
+	s.Needs, s.NeedsField, s.Platforms, s.Takes = "user_id", "reach", []string{"ios"}, func(string) bool { return true }
+	for name, c := range map[string]struct {
+		config map[string]any
+		want   string
+	}{
+		"not given":                {map[string]any{}, "user_id"},
+		"given":                    {map[string]any{"reach": "token"}, "token"},
+		"not one that can be said": {map[string]any{"reach": "email"}, "user_id"},
+		"not a text":               {map[string]any{"reach": 1}, "user_id"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			with := s.With(c.config)
+			require.Equal(t, c.want, with.Needs)
+			require.Equal(t, c.want == "token", with.Platforms != nil, "a person has no platform")
+			require.Equal(t, c.want == "token", with.Takes != nil)
+		})
+	}
+	var set channels.Set
+	require.NoError(t, set.Add(s))
+	s.Name, s.Needs = "others", "token"
+	require.ErrorContains(t, set.Add(s), `the field "reach" is no string of the config whose default is "token"`)
+}
+
 func TestTheConfigSetsTheLimit(t *testing.T) {
 	limited := spec("texts")
 	limited.MaxPayload, limited.LimitField = 4, "connections"

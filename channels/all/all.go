@@ -5,11 +5,13 @@ import (
 	"fmt"
 
 	"nudge/channels"
+	"nudge/channels/airship"
 	"nudge/channels/apns"
 	"nudge/channels/chat"
 	"nudge/channels/email"
 	"nudge/channels/fcm"
 	"nudge/channels/file"
+	"nudge/channels/parse"
 	"nudge/channels/sns"
 	"nudge/channels/stdout"
 	"nudge/channels/twilio"
@@ -21,11 +23,13 @@ import (
 func Set() (channels.Set, error) {
 	var set channels.Set
 	for _, spec := range []channels.Spec{
+		airship.Spec(),
 		apns.Spec(),
 		chat.Spec(),
 		email.Spec(),
 		fcm.Spec(),
 		file.Spec(),
+		parse.Spec(),
 		sns.Spec(),
 		stdout.Spec(),
 		twilio.Spec(),

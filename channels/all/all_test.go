@@ -45,8 +45,10 @@ func TestOnePushServesEveryPlatform(t *testing.T) {
 			served[platform] = append(served[platform], spec.Name)
 		}
 	}
-	require.Equal(t, map[string][]string{"ios": {"apns"}, "android": {"fcm"}, "web": {"fcm", "webpush"}}, served)
-	for token, want := range map[string]string{"fGx:APA91bFjU7L9Vs09": "fcm", "eyJlbmRwb2ludCI6Imh0dHBzOi8vIn0": "webpush"} {
+	require.Equal(t, map[string][]string{"ios": {"airship", "apns", "parse"}, "android": {"airship", "fcm", "parse"}, "web": {"airship", "fcm", "parse", "webpush"}}, served)
+	for token, want := range map[string][]string{
+		"fGx:APA91bFjU7L9Vs09": {"fcm", "parse"}, "eyJlbmRwb2ludCI6Imh0dHBzOi8vIn0": {"parse", "webpush"}, "9c36e8c7-5a73-47c0-9716-99fd3d4197d5": {"airship", "fcm", "parse"},
+	} {
 		var takers []string
 		for _, name := range served["web"] {
 			spec, _ := set.Get(name)
@@ -54,7 +56,7 @@ func TestOnePushServesEveryPlatform(t *testing.T) {
 				takers = append(takers, name)
 			}
 		}
-		require.Equal(t, []string{want}, takers, "of two that serve browsers the token's form decides")
+		require.Equal(t, want, takers, "of several that serve browsers the token's form decides, and else which a channel names first")
 	}
 	require.NoError(t, set.CheckMessage("push", map[string]any{
 		"title": "Still thinking about {{ product }}?", "body": "x", "link": "https://shop.example/cart", "ttl": "4h",

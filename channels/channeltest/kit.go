@@ -38,6 +38,9 @@ type Kit struct {
 	// Statuses are what the provider says instead, where it does not speak HTTP: its own for each of
 	// HTTP's 400, 403, 500, 502 and 503. The tests of Retry-After are HTTP's alone.
 	Statuses map[int]int
+	// Together says that a batch is one request, of which the provider takes all or nothing: what happens to the
+	// request happens to every message of it, but a message that is refused.
+	Together bool
 	// Patience is what RetryAfter must be after a 429 that does not say; 0 leaves it to the sender.
 	Patience time.Duration
 }

@@ -90,7 +90,7 @@ type channel struct {
 	host     string   // for errors
 	hidden   []string // what no error may contain
 	signers  []*standardwebhooks.Webhook
-	body     node // nil: the default
+	body     *channels.Blank // nil: the default
 	client   *http.Client
 	now      func() time.Time
 }
@@ -137,9 +137,11 @@ func open(o channels.Options) (channels.Channel, error) {
 	c.hidden = append(c.hidden, hiddenOf(u)...)
 	c.hidden = slices.Clip(c.hidden) // concurrent sends append to it
 	if s.Body != nil {
-		if c.body, err = compile("body", s.Body); err != nil {
+		body, err := channels.NewBlank("body", s.Body, roots...)
+		if err != nil {
 			return nil, fmt.Errorf("config of webhook: %w", err)
 		}
+		c.body = &body
 	}
 	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
 	if tlsConfig.RootCAs, err = channels.RootCAs(s.CA, o.Dir); err != nil {
@@ -277,7 +279,7 @@ func (c *channel) render(m *channels.Message, at time.Time) ([]byte, error) {
 	values := valuesOf(m, at)
 	var body any
 	if c.body != nil {
-		body = c.body(values)
+		body = c.body.Fill(values)
 	} else {
 		delete(values, "timestamp")
 		body = map[string]any{"type": "message", "timestamp": at.UTC().Format(time.RFC3339Nano), "data": values}

@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -43,6 +44,7 @@ func (p *configParser) channels(n *yamlfile.Node) {
 		if pair.Value.Kind == yamlfile.List { // adapters alone
 			p.adapters(&c, pair.Value)
 			p.kind(&c, nil)
+			p.oneNeed(&c)
 			p.c.channels = append(p.c.channels, c)
 			continue
 		}
@@ -61,6 +63,7 @@ func (p *configParser) channels(n *yamlfile.Node) {
 		}
 		p.kind(&c, f.Get("kind"))
 		p.standIns(&c, f.Get("needs"))
+		p.oneNeed(&c)
 		c.rate = p.rate(f.Get("rate_limit"))
 		if ac := f.Get("after_crash"); ac != nil {
 			c.afterCrash = p.r.OneOf(ac, "retry", "give_up")
@@ -274,6 +277,27 @@ func (p *configParser) kind(c *channelConfig, n *yamlfile.Node) {
 	}
 }
 
+// oneNeed refuses adapters of one channel that reach people by different things: the channel sends one message to
+// each device, or one to the person.
+func (p *configParser) oneNeed(c *channelConfig) {
+	for _, a := range c.adapters {
+		first := c.adapters[0]
+		stranger := a.spec.Any || first.spec.Any || a.spec.Needs == "" || first.spec.Needs == ""
+		if a.spec.Needs != first.spec.Needs && !stranger {
+			f := a.node.Finding("workspace/mixed-needs", fmt.Sprintf("%s reaches people by their %s, and %s by their %s", a.spec.Name, a.spec.Needs, first.spec.Name, first.spec.Needs))
+			f.Detail = "Give it a channel of its own"
+			if a.spec.NeedsField != "" || first.spec.NeedsField != "" {
+				f.Detail += ", or let both reach people by the same (`" + cmp.Or(a.spec.NeedsField, first.spec.NeedsField) + "`)"
+			}
+			f.Detail += "."
+			if a.node.Kind == yamlfile.Map {
+				f.Text = ""
+			}
+			p.r.Add(f)
+		}
+	}
+}
+
 // standIns gives adapters that take every kind of message the reach of the kind that they stand in for,
 // so that a file in place of APNs and FCM gets a line for each device. `needs` says it for kinds that
 // no other adapter has.
@@ -284,7 +308,9 @@ func (p *configParser) standIns(c *channelConfig, needs *yamlfile.Node) {
 		if spec.Kind != c.kind || spec.Any {
 			continue
 		}
-		need = spec.Needs
+		if need != "token" { // of a kind that is reached in several ways: a line for each device says the most
+			need = spec.Needs
+		}
 		for _, platform := range spec.Platforms {
 			if !slices.Contains(platforms, platform) {
 				platforms = append(platforms, platform)

@@ -11,37 +11,58 @@ import (
 // maxRequest bounds what a server reads of one request, in bytes.
 const maxRequest = 1 << 20
 
+// Part is one message of a request.
+type Part struct {
+	ID      string
+	Address string
+	Body    []byte
+}
+
 // Serve handles one request for the servers that are built on net/http: it reads the body, asks
 // for the fault, and either obeys it or calls work, which judges the request as the provider
 // would. It keeps the log.
 func (l *Log) Serve(w http.ResponseWriter, r *http.Request, now time.Time, id, address func(body []byte) string, work func(body []byte) Answer, refuse func(status int, code string) Answer) {
+	one := func(body []byte) []Part { return []Part{{ID: id(body), Address: address(body), Body: body}} }
+	l.ServeBatch(w, r, now, one, work, refuse)
+}
+
+// ServeBatch is Serve for providers that take several messages in one request, and all or none of them. The log
+// has each for itself; the first fault that is ordered for one of them happens to the request.
+func (l *Log) ServeBatch(w http.ResponseWriter, r *http.Request, now time.Time, parts func(body []byte) []Part, work func(body []byte) Answer, refuse func(status int, code string) Answer) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequest))
 	if err != nil {
 		return // the client went away while it was sending
 	}
-	received := Received{ID: id(body), Address: address(body), At: now, Header: r.Header.Clone(), Body: body}
-	fault := l.Next(received.ID, received.Address)
+	within := parts(body)
+	received := Received{At: now, Header: r.Header.Clone()}
+	add := func() {
+		for _, p := range within {
+			received.ID, received.Address, received.Body = p.ID, p.Address, p.Body
+			l.Add(received)
+		}
+	}
+	fault := l.nextOf(within)
 	if fault.Delay > 0 {
 		timer := time.NewTimer(fault.Delay)
 		select {
 		case <-timer.C:
 		case <-r.Context().Done():
 			timer.Stop()
-			l.Add(received)
+			add()
 			return
 		}
 	}
 	switch {
 	case fault.Hang:
-		l.Add(received)
+		add()
 		l.Hanging()
 		<-r.Context().Done()
 		panic(http.ErrAbortHandler) // returning would answer 200
 	case fault.Reset:
-		l.Add(received)
+		add()
 		panic(http.ErrAbortHandler)
 	case fault.Garbage:
-		l.Add(received)
+		add()
 		hijackGarbage(w)
 		return
 	}
@@ -57,8 +78,8 @@ func (l *Log) Serve(w http.ResponseWriter, r *http.Request, now time.Time, id, a
 	if fault.Echo {
 		answer.Body = echo(r, body)
 	}
-	received.Status, received.Code, received.Accepted = answer.Status, answer.Code, answer.Status >= 200 && answer.Status < 300
-	l.Add(received)
+	received.Status, received.Code, received.Accepted = answer.Status, answer.Code, answer.Status >= 200 && answer.Status < 300 && !answer.Checked
+	add()
 	for name, values := range answer.Header {
 		w.Header()[name] = slices.Clone(values)
 	}
@@ -81,6 +102,8 @@ type Answer struct {
 	Code   string
 	Header http.Header
 	Body   []byte
+	// Checked says that nothing was taken to be sent, whatever the status.
+	Checked bool
 }
 
 // endless writes until the client hangs up.

@@ -5,6 +5,7 @@ package provider
 import (
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -87,13 +88,25 @@ func (l *Log) Script(s Script) {
 }
 
 // Next counts a request and returns the fault ordered for it.
-func (l *Log) Next(id, address string) Fault {
+func (l *Log) Next(id, address string) Fault { return l.nextOf([]Part{{ID: id, Address: address}}) }
+
+// nextOf counts one request and returns the first fault that is ordered for one of its messages.
+func (l *Log) nextOf(parts []Part) Fault {
 	n := l.requests.Add(1)
-	if s := l.script.Load(); s != nil {
-		return (*s)(Request{N: n, ID: id, Address: address})
+	s := l.script.Load()
+	if s == nil {
+		return Fault{}
+	}
+	for _, p := range parts {
+		if fault := (*s)(Request{N: n, ID: p.ID, Address: p.Address}); !fault.isZero() {
+			return fault
+		}
 	}
 	return Fault{}
 }
+
+// isZero says whether it is the ordinary work.
+func (f *Fault) isZero() bool { return reflect.ValueOf(*f).IsZero() }
 
 // Wanted says whether anybody wants to know more of a request than the counters: servers spare the
 // work where nobody does.
