@@ -50,6 +50,6 @@ func TestDocs(t *testing.T) {
 			checked++
 		}
 	}
-	require.Equal(t, 2, opened)
+	require.Equal(t, 3, opened)
 	require.Equal(t, 1, checked)
 }

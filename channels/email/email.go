@@ -55,6 +55,8 @@ func Spec() channels.Spec {
 			{Name: "dkim_key", Type: "string", Secret: true, About: "signs messages: a private key as PEM, RSA of at least 1024 bits or Ed25519. Leave it out where the server signs, as providers do"},
 			{Name: "dkim_selector", Type: "string", Example: "nudge", About: "where the public key is: SELECTOR._domainkey.DOMAIN"},
 			{Name: "dkim_domain", Type: "string", Example: "shop.example", About: "the domain that signs, by default that of `from`; another must belong to the same registered domain, or DMARC does not count it"},
+			{Name: "callbacks", Type: "string", Example: "ses", About: "the provider that tells nudge what became of messages, by calls: ses (Amazon SES, through a topic of Amazon SNS). Mail that came back is taken in any case"},
+			{Name: "callback_topic", Type: "string", Example: "arn:aws:sns:eu-central-1:123456789012:mail", About: "with ses: the ARN of the topic, whose posts alone are believed"},
 			{Name: "helo", Type: "string", Example: "mail.shop.example", About: "how we introduce ourselves; by default the domain of `from`"},
 			{Name: "timeout", Type: "duration", Default: "60s", Example: "30s", About: "for each message"},
 			{Name: "connections", Type: "int", Default: "8", Example: "4", About: "the most connections at once; providers limit them"},
@@ -100,6 +102,8 @@ type settings struct {
 	DKIMKey       channels.Secret   `json:"dkim_key"`
 	DKIMSelector  string            `json:"dkim_selector"`
 	DKIMDomain    string            `json:"dkim_domain"`
+	Callbacks     string            `json:"callbacks"`
+	CallbackTopic string            `json:"callback_topic"`
 	Helo          string            `json:"helo"`
 	Timeout       channels.Duration `json:"timeout"`
 	Connections   int               `json:"connections"`
@@ -119,6 +123,7 @@ type channel struct {
 	dkimDomain string
 	hidden     []string // what no error may contain
 	answers    []channels.Answer
+	caller     caller // nil: nobody calls
 	pool       *pool
 	now        func() time.Time
 }
@@ -147,6 +152,7 @@ func open(o channels.Options) (channels.Channel, error) {
 	c.readServer(bad)
 	c.readUnsubscribe(bad)
 	c.readKey(bad)
+	c.readCallbacks(bad)
 	for _, name := range slices.Sorted(maps.Keys(s.Headers)) {
 		if problem := headerProblem(name); problem != "" {
 			bad("headers."+name, problem, "")
