@@ -1,12 +1,16 @@
 package email
 
 import (
+	"encoding/json"
 	"fmt"
 	"mime"
 	"net/http"
 	"net/mail"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
 
 	"nudge/channels"
 )
@@ -19,24 +23,105 @@ type caller interface {
 	mark(headers map[string]any, signed string) error
 }
 
+// markName is what a provider that hands metadata back has the signed id as.
+const markName = "nudge_message"
+
+// shortestKey is that of a key that is a password, in bytes.
+const shortestKey = 16
+
 // readCallbacks reads who calls.
 func (c *channel) readCallbacks(bad report) {
 	s := &c.settings
-	switch s.Callbacks {
-	case "":
-		if s.CallbackTopic != "" {
-			bad("callbacks", "is missing", "callback_topic says whom to believe; say who calls: ses")
+	key := s.CallbackKey.Reveal()
+	providers := []string{"ses", "sendgrid", "mailgun", "postmark"}
+	switch {
+	case s.Callbacks == "":
+		if key != "" || s.CallbackTopic != "" {
+			bad("callbacks", "is missing", "callback_key and callback_topic say what to believe; say who calls: "+strings.Join(providers, ", "))
 		}
+		return
+	case !slices.Contains(providers, s.Callbacks):
+		bad("callbacks", "is none of "+strings.Join(providers, ", "), "")
+		return
+	case s.Callbacks == "ses" && key != "":
+		bad("callback_key", "is of no use with ses", "Amazon SNS signs with a certificate; callback_topic says which topic is believed")
+	case s.Callbacks != "ses" && s.CallbackTopic != "":
+		bad("callback_topic", "is of no use with "+s.Callbacks, "it is a topic of Amazon SNS, for ses")
+	case s.Callbacks != "ses" && key == "":
+		bad("callback_key", "is missing", "without it anybody could call")
+		return
+	}
+	switch s.Callbacks {
 	case "ses":
 		t, ok := newTopic(s.CallbackTopic, c.now)
 		if !ok {
 			bad("callback_topic", "is not the ARN of a topic of Amazon SNS", "for example arn:aws:sns:eu-central-1:123456789012:mail")
-			return
 		}
 		c.caller = ses{t}
-	default:
-		bad("callbacks", "is not ses", "")
+	case "sendgrid":
+		public, err := newSendgrid(key, c.now)
+		if err != nil {
+			bad("callback_key", err.Error(), "copy the verification key of the signed event webhook")
+		}
+		c.caller = public
+	case "mailgun":
+		c.caller = newMailgun(s.CallbackKey, c.now)
+	case "postmark":
+		if len(key) < shortestKey {
+			bad("callback_key", "is shorter than "+strconv.Itoa(shortestKey)+" characters", "make one with openssl rand -hex 24")
+		}
+		c.caller = postmark{s.CallbackKey}
 	}
+}
+
+// markJSON puts the signed id into a header that is a JSON object, below some names of it, beside what stands there.
+func markJSON(headers map[string]any, name, signed string, below ...string) error {
+	all := map[string]any{}
+	for have := range headers {
+		own := channels.Message{Fields: headers}
+		text := own.Text(have)
+		if !strings.EqualFold(have, name) || strings.TrimSpace(text) == "" {
+			continue
+		}
+		name = have
+		dec := json.NewDecoder(strings.NewReader(text))
+		dec.UseNumber()
+		if err := dec.Decode(&all); err != nil || all == nil || dec.More() {
+			return refused("field", "the header %s is not a JSON object, which nudge could add its id to", name)
+		}
+	}
+	in := all
+	for _, key := range below {
+		inner, ok := in[key].(map[string]any)
+		if in[key] != nil && !ok {
+			return refused("field", "%s of the header %s is not a JSON object, which nudge could add its id to", key, name)
+		}
+		if !ok {
+			inner = map[string]any{}
+			in[key] = inner
+		}
+		in = inner
+	}
+	in[markName] = signed
+	raw, err := json.MarshalIndent(all, "", " ") // a header is folded at blanks
+	if err != nil {
+		return fmt.Errorf("writing the header %s: %w", name, err)
+	}
+	headers[name] = asciiJSON(string(raw))
+	return nil
+}
+
+// asciiJSON writes JSON in ASCII: what is beyond would be written as encoded words, which are no JSON.
+func asciiJSON(text string) string {
+	var out strings.Builder
+	for _, unit := range utf16.Encode([]rune(text)) {
+		if unit < 0x80 {
+			out.WriteByte(byte(unit))
+		} else {
+			fmt.Fprintf(&out, `\u%04x`, unit)
+		}
+	}
+	return out.String()
 }
 
 // Reports implements channels.Reporter: the calls of the provider that the config names, and mail that came back,

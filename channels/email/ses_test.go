@@ -183,6 +183,7 @@ func TestPostsThatAreNotTheTopics(t *testing.T) {
 			}
 		}
 	}
+	channel, topic, _ := subscribed(t)
 	for _, c := range []struct {
 		name   string
 		status int
@@ -209,7 +210,6 @@ func TestPostsThatAreNotTheTopics(t *testing.T) {
 		{"a certificate that is not there", http.StatusServiceUnavailable, "fetch the certificate that signs: asking " + snsd.Host + ": status 404", set("SigningCertURL", "https://"+snsd.Host+"/SimpleNotificationService-1.pem", false)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			channel, topic, _ := subscribed(t)
 			got, err := call(t, channel, "text/plain", topic.Notification(delivered(), c.change))
 			require.ErrorContains(t, err, c.want)
 			refused := new(channels.CallbackError)
