@@ -149,6 +149,11 @@ func (c *channel) header(m *channels.Message, l *letter, at time.Time) ([]field,
 		maps.DeleteFunc(values.Fields, func(have string, _ any) bool { return strings.EqualFold(have, name) })
 		values.Fields[name] = value
 	}
+	if c.caller != nil && m.Signed != "" {
+		if err := c.caller.mark(values.Fields, m.Signed); err != nil {
+			return nil, err
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(values.Fields)) {
 		fields = append(fields, field{name, line(values.Text(name))})
 	}

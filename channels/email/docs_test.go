@@ -37,7 +37,12 @@ func TestDocs(t *testing.T) {
 		for _, c := range file.Channels {
 			require.Equal(t, "email", c.Adapter)
 			config, err := email.Spec().Resolve(c.Config, channels.Sources{
-				Env:  func(string) (string, bool) { return "secret-password", true },
+				Env: func(name string) (string, bool) {
+					if name == "SENDGRID_WEBHOOK_KEY" {
+						return vectorKey, true
+					}
+					return "a-secret-password", true
+				},
 				File: func(string) ([]byte, error) { return []byte(key), nil },
 			})
 			require.NoError(t, err)
@@ -50,6 +55,6 @@ func TestDocs(t *testing.T) {
 			checked++
 		}
 	}
-	require.Equal(t, 2, opened)
+	require.Equal(t, 6, opened)
 	require.Equal(t, 1, checked)
 }

@@ -246,14 +246,6 @@ func withdrawn(c events.ConsentChange, id string) events.Event {
 	return events.Event{Kind: events.KindConsent, MessageID: id, Properties: raw}
 }
 
-// machines are words in the user agents of programs that open mail and follow links unasked:
-// image proxies, scanners, previews. Lower case. ("bot" alone is also a maker of phones.)
-var machines = []string{
-	"googleimageproxy", "ggpht.com", "yahoomailproxy", "bot/", "bot;", "+http", "crawler", "spider",
-	"preview", "facebookexternalhit", "slack-imgproxy", "whatsapp", "proofpoint", "barracuda",
-	"mimecast", "safelinks", "headlesschrome", "scanner",
-}
-
 // libraries follow links for no human, but an app's own back end may report with one.
 var libraries = []string{"curl/", "wget/", "python-requests", "go-http-client", "java/"}
 
@@ -267,10 +259,7 @@ func byMachine(req *http.Request, since int64) bool {
 			return true
 		}
 	}
-	agent := strings.ToLower(req.UserAgent())
-	if agent == "mozilla/5.0" { // Apple Mail Privacy Protection says no more than this
-		return true
-	}
-	contains := func(word string) bool { return strings.Contains(agent, word) }
-	return slices.ContainsFunc(machines, contains) || req.Method == http.MethodGet && slices.ContainsFunc(libraries, contains)
+	agent := req.UserAgent()
+	library := func(word string) bool { return strings.Contains(strings.ToLower(agent), word) }
+	return channels.ByMachine(agent) || req.Method == http.MethodGet && slices.ContainsFunc(libraries, library)
 }
