@@ -36,10 +36,13 @@ func (spec Spec) Check(config map[string]any) Problems {
 	return check(spec.Config, config, written)
 }
 
-// With is the spec of an adapter with a config as written: its limit is the config's.
+// With is the spec of an adapter with a config as written: its limit is the config's, and so is whom it needs.
 func (spec Spec) With(config map[string]any) Spec {
 	if n, ok := number(config[spec.LimitField]); ok && spec.LimitField != "" && n >= 1 && n == float64(int(n)) {
 		spec.MaxPayload = int(n)
+	}
+	if spec.Fit != nil {
+		spec.Fit(&spec, config)
 	}
 	return spec
 }

@@ -20,7 +20,7 @@ func WriteDocs(w io.Writer, set Set) error {
 			kind += ", or any other"
 		}
 		fmt.Fprintf(&out, "| [`%s`](#%s) | %s | %s | %s | %s | %s |\n",
-			spec.Name, spec.Name, kind, reach(spec), atOnce(spec), limit(spec), repeat(spec.Repeat))
+			spec.Name, spec.Name, kind, spec.Reach(), atOnce(spec), limit(spec), repeat(spec.Repeat))
 	}
 	for _, spec := range set.List() {
 		writeAdapter(&out, spec)
@@ -112,15 +112,16 @@ func writeFields(out *bytes.Buffer, title string, fields []Field) {
 	}
 }
 
-// reach says which part of an address an adapter needs.
-func reach(spec Spec) string {
-	switch {
-	case spec.Needs == "":
-		return "–"
-	case len(spec.Platforms) > 0:
-		return spec.Needs + " (" + strings.Join(spec.Platforms, ", ") + ")"
+// Reach says, for people, which part of an address an adapter needs.
+func (spec Spec) Reach() string {
+	by := cmp.Or(spec.Needs, "–")
+	if len(spec.Platforms) > 0 {
+		by += " (" + strings.Join(spec.Platforms, ", ") + ")"
 	}
-	return spec.Needs
+	if spec.Fit != nil {
+		by += ", or by config"
+	}
+	return by
 }
 
 // atOnce says how many messages an adapter takes.

@@ -181,17 +181,11 @@ func listAdapters(out io.Writer, set channels.Set, format string) error {
 	t := table(out)
 	fmt.Fprintln(t, "ADAPTER\tKIND\tREACHES BY\tABOUT")
 	for _, spec := range set.List() {
-		kind, by := spec.Kind, spec.Needs
+		kind := spec.Kind
 		if spec.Any {
 			kind += ", any"
 		}
-		if by == "" {
-			by = "–"
-		}
-		if len(spec.Platforms) > 0 {
-			by += " (" + strings.Join(spec.Platforms, ", ") + ")"
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", spec.Name, kind, by, sentence(spec.About))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", spec.Name, kind, spec.Reach(), sentence(spec.About))
 	}
 	return t.Flush() //nolint:wrapcheck // the writer's own error
 }
