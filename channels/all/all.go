@@ -7,6 +7,7 @@ import (
 	"nudge/channels"
 	"nudge/channels/apns"
 	"nudge/channels/chat"
+	"nudge/channels/courier"
 	"nudge/channels/email"
 	"nudge/channels/fcm"
 	"nudge/channels/file"
@@ -24,6 +25,7 @@ func Set() (channels.Set, error) {
 	for _, spec := range []channels.Spec{
 		apns.Spec(),
 		chat.Spec(),
+		courier.Spec(),
 		email.Spec(),
 		fcm.Spec(),
 		file.Spec(),

@@ -99,6 +99,8 @@ func (c *Client) Do(ctx context.Context, method, path string, header http.Header
 	if err != nil {
 		return Response{}, &channels.DeliveryError{Class: channels.ClassCredential, Code: "url", Err: errors.New("the URL cannot be requested")}
 	}
+	// Go would repeat a request by itself that has an Idempotency-Key and a body that it can get again.
+	request.GetBody = nil
 	maps.Copy(request.Header, header)
 	request.Header.Set("User-Agent", "nudge")
 	got, err := c.http.Do(request)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// maxRequest bounds what a server reads of one request, in bytes.
-const maxRequest = 1 << 20
+// maxRequest bounds what a server reads of one request, in bytes: above what any provider takes.
+const maxRequest = 8 << 20
 
 // Serve handles one request for the servers that are built on net/http: it reads the body, asks
 // for the fault, and either obeys it or calls work, which judges the request as the provider
