@@ -38,7 +38,7 @@ const docsHead = `# Channels
 
 A channel is how a message reaches a person. A rule names a kind (` + "`push`, `webhook`" + `, …); nudge.yaml says
 which adapters serve it, and the device decides between those of one kind (iOS by ` + "`apns`" + `, Android by ` + "`fcm`" + `,
-browsers by ` + "`webpush`" + ` or, where the Firebase SDK registered them, by ` + "`fcm`" + `). One ` + "`push`" + ` in a rule serves them all: an adapter passes over fields that its
+browsers by ` + "`webpush`" + ` or, where the Firebase SDK registered them, by ` + "`fcm`" + `; devices that Amazon SNS has as endpoints by ` + "`sns_push`" + `). One ` + "`push`" + ` in a rule serves them all: an adapter passes over fields that its
 platform does not have.
 
 Secrets never stand in a file of the workspace: a secret field is ` + "`{env: NAME}` or `{file: PATH}`" + `. They

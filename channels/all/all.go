@@ -31,6 +31,8 @@ func Set() (channels.Set, error) {
 		file.Spec(),
 		pushbullet.Spec(),
 		sns.Spec(),
+		sns.PushSpec(),
+		sns.TopicSpec(),
 		stdout.Spec(),
 		twilio.Spec(),
 		webhook.Spec(),

@@ -53,12 +53,13 @@ func idOf(key string) string {
 	return number(i)
 }
 
-func TestConformance(t *testing.T) {
+// casesOf are the cases of a spec's table, and of answers that have no code.
+func casesOf(spec channels.Spec) []channeltest.Case {
 	var cases []channeltest.Case
 	byClass := map[channels.Class]int{
 		channels.ClassMessage: 400, channels.ClassAddress: 400, channels.ClassCredential: 403, channels.ClassRateLimit: 400, channels.ClassTemporary: 500,
 	}
-	for _, a := range sns.Spec().Answers {
+	for _, a := range spec.Answers {
 		if a.Class != "" && a.Code != "" {
 			cases = append(cases, channeltest.Case{Name: a.Code, Fault: provider.Fault{Status: byClass[a.Class], Code: a.Code}, Class: a.Class, Code: a.Code})
 		}
@@ -72,11 +73,7 @@ func TestConformance(t *testing.T) {
 			Name: fmt.Sprintf("%d page", status), Fault: provider.Fault{Status: status, Body: page}, Class: class, Code: strconv.Itoa(status),
 		})
 	}
-	complaint := func(message string) provider.Fault {
-		return provider.Fault{Status: 400, Body: []byte(`<ErrorResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><Error><Type>Sender</Type><Code>InvalidParameter</Code><Message>` +
-			message + `</Message></Error><RequestId>1</RequestId></ErrorResponse>`)}
-	}
-	cases = append(cases,
+	return append(cases,
 		channeltest.Case{
 			Name: "429 Throttled with Retry-After", Class: channels.ClassRateLimit, Code: "Throttled", After: 7 * time.Second,
 			Fault: provider.Fault{Status: 429, Code: "Throttled", Header: http.Header{"Retry-After": {"7"}}},
@@ -85,6 +82,18 @@ func TestConformance(t *testing.T) {
 			Name: "503 with Retry-After", Class: channels.ClassTemporary, After: 7 * time.Second,
 			Fault: provider.Fault{Status: 503, Code: "ServiceUnavailable", Header: http.Header{"Retry-After": {"7"}}},
 		},
+		channeltest.Case{Name: "a code of tomorrow", Fault: provider.Fault{Status: 400, Code: "Sunspots"}, Class: channels.ClassMessage, Code: "Sunspots"},
+	)
+}
+
+// complaint is SNS's answer that a parameter is not valid.
+func complaint(message string) provider.Fault {
+	return provider.Fault{Status: 400, Body: []byte(`<ErrorResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><Error><Type>Sender</Type><Code>InvalidParameter</Code><Message>` +
+		message + `</Message></Error><RequestId>1</RequestId></ErrorResponse>`)}
+}
+
+func TestConformance(t *testing.T) {
+	cases := append(casesOf(sns.Spec()),
 		channeltest.Case{
 			Name: "about the number", Class: channels.ClassAddress, Code: "InvalidParameter",
 			Fault: complaint("Invalid parameter: PhoneNumber Reason: +14155550100 is not valid to publish to"),
@@ -94,7 +103,6 @@ func TestConformance(t *testing.T) {
 			Fault: complaint("Invalid parameter: the phone number is Opted Out"),
 		},
 		channeltest.Case{Name: "about something else", Class: channels.ClassMessage, Code: "InvalidParameter", Fault: complaint("Invalid parameter: Message too long")},
-		channeltest.Case{Name: "a code of tomorrow", Fault: provider.Fault{Status: 400, Code: "Sunspots"}, Class: channels.ClassMessage, Code: "Sunspots"},
 	)
 	channeltest.Kit{
 		Spec: sns.Spec(),
@@ -121,9 +129,15 @@ func TestTableMeansWhatItSays(t *testing.T) {
 
 func open(t testing.TB, config map[string]any) channels.Channel {
 	t.Helper()
+	return openAs(t, sns.Spec(), config)
+}
+
+// openAs opens the channel of one of the specs.
+func openAs(t testing.TB, spec channels.Spec, config map[string]any) channels.Channel {
+	t.Helper()
 	raw, err := json.Marshal(config)
 	require.NoError(t, err)
-	channel, err := sns.Spec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
+	channel, err := spec.New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, channel.(channels.Closer).Close()) })
 	return channel
@@ -317,4 +331,13 @@ func TestConfigRefusals(t *testing.T) {
 			require.NotContains(t, err.Error(), "hunter2")
 		})
 	}
+}
+
+// BenchmarkSend measures text messages a second with the local server in the same process, which shares the machine's
+// cores.
+func BenchmarkSend(b *testing.B) {
+	server, config := start(b, time.Now)
+	server.Keep = false
+	channeltest.Bench(b, sns.Spec(), open(b, config), message)
+	require.EqualValues(b, b.N+sns.Spec().Batch, server.Accepted())
 }
