@@ -1,9 +1,7 @@
 package courier_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -34,24 +32,6 @@ func message(i int) channels.Message {
 	m.Address = channels.Address{UserID: m.Address.UserID, Email: fmt.Sprintf("ann-%d@customer.example", i), Phone: fmt.Sprintf("+1415555%04d", i)}
 	delete(m.Fields, "link")
 	return m
-}
-
-func open(t testing.TB, config map[string]any) channels.Channel {
-	t.Helper()
-	raw, err := json.Marshal(config)
-	require.NoError(t, err)
-	channel, err := courier.Spec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, channel.(channels.Closer).Close()) })
-	return channel
-}
-
-// with is a config with some fields changed, without those that are nil.
-func with(config, changes map[string]any) map[string]any {
-	out := maps.Clone(config)
-	maps.Copy(out, changes)
-	maps.DeleteFunc(out, func(_ string, v any) bool { return v == nil })
-	return out
 }
 
 func TestConformance(t *testing.T) {
@@ -203,7 +183,7 @@ func TestWhatCourierGets(t *testing.T) {
 			server.Forget()
 			before := len(server.Received())
 			c.m.Key = "k"
-			r := open(t, with(config, c.config)).Send(t.Context(), []channels.Message{c.m})[0]
+			r := channeltest.Open(t, courier.Spec(), channeltest.With(config, c.config)).Send(t.Context(), []channels.Message{c.m})[0]
 			require.NoError(t, r.Err)
 			require.Regexp(t, `^1-[0-9a-f]{8}-[0-9a-f]{16}$`, r.ProviderID)
 			require.JSONEq(t, `{"message":{`+c.want+`}}`, string(server.Received()[before].Body))
@@ -242,7 +222,7 @@ func TestRefusals(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			before := server.Requests()
 			m := channels.Message{Key: c.name, Address: c.to, Fields: c.fields}
-			failure := channels.AsDelivery(open(t, with(config, c.config)).Send(t.Context(), []channels.Message{m})[0].Err)
+			failure := channels.AsDelivery(channeltest.Open(t, courier.Spec(), channeltest.With(config, c.config)).Send(t.Context(), []channels.Message{m})[0].Err)
 			require.Equal(t, c.class, failure.Class, "%v", failure)
 			require.Equal(t, c.code, failure.Code)
 			require.Equal(t, c.asked, server.Requests() > before)
@@ -254,7 +234,7 @@ func TestRefusals(t *testing.T) {
 // an error, which Courier would repeat for a day, gets another.
 func TestRepeats(t *testing.T) {
 	server, config := start(t, time.Now)
-	channel := open(t, config)
+	channel := channeltest.Open(t, courier.Spec(), config)
 	send := func(on channels.Channel) channels.Result {
 		return on.Send(t.Context(), []channels.Message{message(1)})[0]
 	}
@@ -271,7 +251,7 @@ func TestRepeats(t *testing.T) {
 	require.Equal(t, taken, send(channel))
 	require.Equal(t, 1, server.Made())
 
-	restarted := open(t, config)
+	restarted := channeltest.Open(t, courier.Spec(), config)
 	failure := channels.AsDelivery(send(restarted).Err)
 	require.Equal(t, channels.ClassTemporary, failure.Class, "the old error")
 	require.Equal(t, taken, send(restarted), "the next attempt finds the message that was made")
@@ -290,7 +270,7 @@ func TestWhomItNeeds(t *testing.T) {
 func TestTest(t *testing.T) {
 	server, config := start(t, time.Now)
 	test := func(changes map[string]any) error {
-		return open(t, with(config, changes)).(channels.Tester).Test(t.Context())
+		return channeltest.Open(t, courier.Spec(), channeltest.With(config, changes)).(channels.Tester).Test(t.Context())
 	}
 	require.NoError(t, test(nil))
 	require.NoError(t, test(nil), "it has no idempotency key")
@@ -320,11 +300,7 @@ func TestConfigRefusals(t *testing.T) {
 		{"no such ca", map[string]any{"ca": "nowhere.pem"}, "ca cannot be read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			raw, err := json.Marshal(with(good, c.with))
-			require.NoError(t, err)
-			_, err = courier.Spec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
-			require.ErrorContains(t, err, c.want)
-			require.NotContains(t, err.Error(), "hunter2")
+			channeltest.Refused(t, courier.Spec(), channeltest.With(good, c.with), c.want, "hunter2")
 		})
 	}
 }
@@ -333,6 +309,6 @@ func TestConfigRefusals(t *testing.T) {
 func BenchmarkSend(b *testing.B) {
 	server, config := start(b, time.Now)
 	server.Keep = false
-	channeltest.Bench(b, courier.Spec(), open(b, config), message)
+	channeltest.Bench(b, courier.Spec(), channeltest.Open(b, courier.Spec(), config), message)
 	require.EqualValues(b, b.N+courier.Spec().Batch, server.Accepted())
 }

@@ -1,9 +1,7 @@
 package pushbullet_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"strconv"
 	"testing"
@@ -32,24 +30,6 @@ func message(i int) channels.Message {
 	m := channeltest.Message(i)
 	m.Address = channels.Address{UserID: m.Address.UserID, Email: fmt.Sprintf("ann-%d@customer.example", i)}
 	return m
-}
-
-func open(t testing.TB, config map[string]any) channels.Channel {
-	t.Helper()
-	raw, err := json.Marshal(config)
-	require.NoError(t, err)
-	channel, err := pushbullet.Spec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, channel.(channels.Closer).Close()) })
-	return channel
-}
-
-// with is a config with some fields changed, without those that are nil.
-func with(config, changes map[string]any) map[string]any {
-	out := maps.Clone(config)
-	maps.Copy(out, changes)
-	maps.DeleteFunc(out, func(_ string, v any) bool { return v == nil })
-	return out
 }
 
 func TestConformance(t *testing.T) {
@@ -143,7 +123,7 @@ func TestWhatPushbulletGets(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			before := len(server.Received())
 			m := channels.Message{Key: "k " + c.name, Address: channels.Address{Email: "ann@customer.example"}, Fields: c.fields}
-			r := open(t, with(config, c.config)).Send(t.Context(), []channels.Message{m})[0]
+			r := channeltest.Open(t, pushbullet.Spec(), channeltest.With(config, c.config)).Send(t.Context(), []channels.Message{m})[0]
 			require.NoError(t, r.Err)
 			require.Regexp(t, `^ujpah72o0[0-9a-f]{24}$`, r.ProviderID)
 			require.JSONEq(t, `{`+c.want+`,"guid":"`+channels.ShortHash(m.Key)+`"}`, string(server.Received()[before].Body))
@@ -153,9 +133,9 @@ func TestWhatPushbulletGets(t *testing.T) {
 
 func TestARepeatIsOnePush(t *testing.T) {
 	server, config := start(t, time.Now)
-	channel := open(t, config)
+	channel := channeltest.Open(t, pushbullet.Spec(), config)
 	first := channel.Send(t.Context(), []channels.Message{message(1)})[0]
-	again := open(t, config).Send(t.Context(), []channels.Message{message(1)})[0]
+	again := channeltest.Open(t, pushbullet.Spec(), config).Send(t.Context(), []channels.Message{message(1)})[0]
 	require.NoError(t, first.Err)
 	require.Equal(t, first, again)
 	require.Equal(t, 1, server.Made())
@@ -191,7 +171,7 @@ func TestRefusals(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			before := server.Requests()
 			m := channels.Message{Key: "k", Address: channels.Address{Email: c.email}, Fields: c.fields}
-			failure := channels.AsDelivery(open(t, with(config, c.config)).Send(t.Context(), []channels.Message{m})[0].Err)
+			failure := channels.AsDelivery(channeltest.Open(t, pushbullet.Spec(), channeltest.With(config, c.config)).Send(t.Context(), []channels.Message{m})[0].Err)
 			require.Equal(t, c.class, failure.Class, "%v", failure)
 			require.Equal(t, c.code, failure.Code)
 			require.Equal(t, c.asked, server.Requests() > before)
@@ -213,7 +193,7 @@ func TestWhomItNeeds(t *testing.T) {
 func TestTest(t *testing.T) {
 	server, config := start(t, time.Now)
 	test := func(changes map[string]any) error {
-		return open(t, with(config, changes)).(channels.Tester).Test(t.Context())
+		return channeltest.Open(t, pushbullet.Spec(), channeltest.With(config, changes)).(channels.Tester).Test(t.Context())
 	}
 	require.NoError(t, test(nil))
 	require.ErrorContains(t, test(map[string]any{"access_token": "o.another-token"}), "invalid_access_token")
@@ -243,11 +223,7 @@ func TestConfigRefusals(t *testing.T) {
 		{"no such ca", map[string]any{"ca": "nowhere.pem"}, "ca cannot be read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			raw, err := json.Marshal(with(good, c.with))
-			require.NoError(t, err)
-			_, err = pushbullet.Spec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
-			require.ErrorContains(t, err, c.want)
-			require.NotContains(t, err.Error(), "hunter2")
+			channeltest.Refused(t, pushbullet.Spec(), channeltest.With(good, c.with), c.want, "hunter2")
 		})
 	}
 }
@@ -256,6 +232,6 @@ func TestConfigRefusals(t *testing.T) {
 func BenchmarkSend(b *testing.B) {
 	server, config := start(b, time.Now)
 	server.Keep = false
-	channeltest.Bench(b, pushbullet.Spec(), open(b, config), message)
+	channeltest.Bench(b, pushbullet.Spec(), channeltest.Open(b, pushbullet.Spec(), config), message)
 	require.EqualValues(b, b.N+pushbullet.Spec().Batch, server.Accepted())
 }

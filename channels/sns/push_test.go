@@ -20,7 +20,7 @@ import (
 func startPush(t testing.TB, now func() time.Time) (*snsd.Server, map[string]any) {
 	t.Helper()
 	server, config := start(t, now)
-	return server, with(config, map[string]any{"applications": map[string]any{"ios": snsd.APNS, "ios_sandbox": snsd.Sandbox, "android": snsd.GCM}})
+	return server, channeltest.With(config, map[string]any{"applications": map[string]any{"ios": snsd.APNS, "ios_sandbox": snsd.Sandbox, "android": snsd.GCM}})
 }
 
 // pushTo is the i-th of a series, to a device of a platform by its token.
@@ -112,7 +112,7 @@ func got(t *testing.T, server *snsd.Server) (form url.Values, attributes map[str
 
 func TestWhatDevicesGet(t *testing.T) {
 	server, config := startPush(t, time.Now)
-	channel := openAs(t, sns.PushSpec(), config)
+	channel := channeltest.Open(t, sns.PushSpec(), config)
 	hash := channels.ShortHash("k")
 	for _, c := range []struct {
 		name       string
@@ -166,7 +166,7 @@ func TestWhatDevicesGet(t *testing.T) {
 
 func TestEndpoints(t *testing.T) {
 	server, config := startPush(t, time.Now)
-	channel := openAs(t, sns.PushSpec(), config)
+	channel := channeltest.Open(t, sns.PushSpec(), config)
 	send := func(m channels.Message) *channels.DeliveryError {
 		if err := channel.Send(t.Context(), []channels.Message{m})[0].Err; err != nil {
 			return channels.AsDelivery(err)
@@ -229,13 +229,13 @@ func TestEndpoints(t *testing.T) {
 		require.Nil(t, send(pushTo(7, "ios")))
 	})
 	t.Run("no such application", func(t *testing.T) {
-		channel = openAs(t, sns.PushSpec(), with(config, map[string]any{"applications": map[string]any{"ios": snsd.APNS + "2"}}))
+		channel = channeltest.Open(t, sns.PushSpec(), channeltest.With(config, map[string]any{"applications": map[string]any{"ios": snsd.APNS + "2"}}))
 		failure := send(pushTo(8, "ios"))
 		require.Equal(t, channels.ClassCredential, failure.Class)
 		require.Equal(t, "NotFound", failure.Code)
 	})
 	t.Run("the application's own key is out of date", func(t *testing.T) {
-		channel = openAs(t, sns.PushSpec(), config)
+		channel = channeltest.Open(t, sns.PushSpec(), config)
 		server.DisableApplication(snsd.GCM)
 		failure := send(pushTo(9, "android"))
 		require.Equal(t, channels.ClassCredential, failure.Class)
@@ -270,7 +270,7 @@ func TestPushesRefusedBeforeSending(t *testing.T) {
 				c.fields = map[string]any{"body": "x"}
 			}
 			m := channels.Message{Key: "k", Address: channels.Address{Token: c.token, Platform: c.platform}, Fields: c.fields}
-			failure := channels.AsDelivery(openAs(t, sns.PushSpec(), with(config, c.config)).Send(t.Context(), []channels.Message{m})[0].Err)
+			failure := channels.AsDelivery(channeltest.Open(t, sns.PushSpec(), channeltest.With(config, c.config)).Send(t.Context(), []channels.Message{m})[0].Err)
 			require.Equal(t, c.class, failure.Class, "%v", failure)
 			require.Equal(t, c.code, failure.Code)
 		})
@@ -315,7 +315,7 @@ func TestMeasureIsByTheDevice(t *testing.T) {
 func TestTestOfPushes(t *testing.T) {
 	server, config := startPush(t, time.Now)
 	test := func(changes map[string]any) error {
-		return openAs(t, sns.PushSpec(), with(config, changes)).(channels.Tester).Test(t.Context())
+		return channeltest.Open(t, sns.PushSpec(), channeltest.With(config, changes)).(channels.Tester).Test(t.Context())
 	}
 	require.NoError(t, test(nil))
 	require.NoError(t, test(map[string]any{"applications": nil}))
@@ -343,10 +343,7 @@ func TestConfigRefusalsOfPushes(t *testing.T) {
 		{"another region", map[string]any{"ios": strings.Replace(snsd.APNS, "eu-central", "us-east", 1)}, "applications.ios is of another region: the adapter's is eu-central-1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			raw, err := json.Marshal(map[string]any{"region": "eu-central-1", "applications": c.apps})
-			require.NoError(t, err)
-			_, err = sns.PushSpec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
-			require.ErrorContains(t, err, c.want)
+			channeltest.Refused(t, sns.PushSpec(), map[string]any{"region": "eu-central-1", "applications": c.apps}, c.want)
 		})
 	}
 }
@@ -355,6 +352,6 @@ func TestConfigRefusalsOfPushes(t *testing.T) {
 func BenchmarkPush(b *testing.B) {
 	server, config := start(b, time.Now)
 	server.Keep = false
-	channeltest.Bench(b, sns.PushSpec(), openAs(b, sns.PushSpec(), config), func(i int) channels.Message { return registered(server, i) })
+	channeltest.Bench(b, sns.PushSpec(), channeltest.Open(b, sns.PushSpec(), config), func(i int) channels.Message { return registered(server, i) })
 	require.EqualValues(b, b.N+sns.PushSpec().Batch, server.Accepted())
 }

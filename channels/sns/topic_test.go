@@ -22,7 +22,7 @@ import (
 func startTopic(t testing.TB, now func() time.Time) (*snsd.Server, map[string]any) {
 	t.Helper()
 	server, config := start(t, now)
-	return server, with(config, map[string]any{"topic": snsd.Topic})
+	return server, channeltest.With(config, map[string]any{"topic": snsd.Topic})
 }
 
 // news is the i-th of a series.
@@ -52,7 +52,7 @@ func TestConformanceOfTopics(t *testing.T) {
 
 func TestBatches(t *testing.T) {
 	server, config := startTopic(t, time.Now)
-	channel := openAs(t, sns.TopicSpec(), config)
+	channel := channeltest.Open(t, sns.TopicSpec(), config)
 	series := func(n int) (batch []channels.Message) {
 		for i := range n {
 			batch = append(batch, news(i))
@@ -142,7 +142,7 @@ func TestBatches(t *testing.T) {
 
 func TestFIFO(t *testing.T) {
 	server, config := startTopic(t, time.Now)
-	channel := openAs(t, sns.TopicSpec(), with(config, map[string]any{"topic": snsd.FIFO}))
+	channel := channeltest.Open(t, sns.TopicSpec(), channeltest.With(config, map[string]any{"topic": snsd.FIFO}))
 	var batch []channels.Message
 	for i := range 12 {
 		batch = append(batch, news(i))
@@ -166,7 +166,7 @@ func TestFIFO(t *testing.T) {
 
 func TestWhatTopicsGet(t *testing.T) {
 	server, config := startTopic(t, time.Now)
-	channel := openAs(t, sns.TopicSpec(), config)
+	channel := channeltest.Open(t, sns.TopicSpec(), config)
 	id := map[string]string{"id": channels.ShortHash("k")}
 	for _, c := range []struct {
 		name       string
@@ -245,7 +245,7 @@ func TestWhatTopicsGet(t *testing.T) {
 
 func TestTopicMessagesRefusedBeforeSending(t *testing.T) {
 	server, config := startTopic(t, time.Now)
-	channel := openAs(t, sns.TopicSpec(), config)
+	channel := channeltest.Open(t, sns.TopicSpec(), config)
 	for _, c := range []struct {
 		name   string
 		fields map[string]any
@@ -274,7 +274,7 @@ func TestTopicMessagesRefusedBeforeSending(t *testing.T) {
 func TestTestOfTopics(t *testing.T) {
 	server, config := startTopic(t, time.Now)
 	test := func(changes map[string]any) error {
-		return openAs(t, sns.TopicSpec(), with(config, changes)).(channels.Tester).Test(t.Context())
+		return channeltest.Open(t, sns.TopicSpec(), channeltest.With(config, changes)).(channels.Tester).Test(t.Context())
 	}
 	require.NoError(t, test(nil))
 	require.ErrorContains(t, test(map[string]any{"topic": snsd.Topic + "2"}), "NotFound")
@@ -294,10 +294,7 @@ func TestConfigRefusalsOfTopics(t *testing.T) {
 		"another region":           {strings.Replace(snsd.Topic, "eu-central", "us-east", 1), "topic is of another region: the adapter's is eu-central-1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			raw, err := json.Marshal(map[string]any{"region": "eu-central-1", "topic": c.topic})
-			require.NoError(t, err)
-			_, err = sns.TopicSpec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
-			require.ErrorContains(t, err, c.want)
+			channeltest.Refused(t, sns.TopicSpec(), map[string]any{"region": "eu-central-1", "topic": c.topic}, c.want)
 		})
 	}
 }
@@ -307,6 +304,6 @@ func TestConfigRefusalsOfTopics(t *testing.T) {
 func BenchmarkTopic(b *testing.B) {
 	server, config := startTopic(b, time.Now)
 	server.Keep = false
-	channeltest.Bench(b, sns.TopicSpec(), openAs(b, sns.TopicSpec(), config), news)
+	channeltest.Bench(b, sns.TopicSpec(), channeltest.Open(b, sns.TopicSpec(), config), news)
 	require.Positive(b, server.Accepted())
 }

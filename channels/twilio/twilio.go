@@ -189,11 +189,7 @@ func (c *channel) form(from string) url.Values {
 
 // text sends one message.
 func (c *channel) text(ctx context.Context, m *channels.Message) channels.Result {
-	number, err := sms.Number(m.Address.Phone)
-	if err != nil {
-		return channels.Result{Err: channels.AsDelivery(err)}
-	}
-	body, err := sms.Text(m, c.settings.MaxSegments)
+	number, body, err := sms.Read(m, c.settings.MaxSegments)
 	if err != nil {
 		return channels.Result{Err: channels.AsDelivery(err)}
 	}
