@@ -2,6 +2,7 @@ package courier
 
 import (
 	"encoding/json"
+	"net/http"
 	"strconv"
 	"sync"
 
@@ -56,30 +57,60 @@ const most = 10_000
 
 // spent remembers the messages whose idempotency key Courier has answered with an error. Courier repeats that answer
 // for a day, so the next attempt, which is to be a new one, needs another key; an attempt whose answer was lost needs
-// the same. What is forgotten, after a restart too, costs attempts that are told the old errors, and sends nothing twice.
+// the same. An error that Courier may have given before it looked at the key (too fast, not allowed), and any after a
+// lost answer, does not say that nothing was made under the key: then the next attempt has the same key once more.
+//
+// What is forgotten, after a restart too, costs attempts that are told the old errors.
 type spent struct {
-	mu    sync.Mutex
-	times map[string]int
+	mu sync.Mutex
+	of map[string]used
 }
 
-func newSpent() *spent { return &spent{times: make(map[string]int)} }
+// used is what became of a message's keys.
+type used struct {
+	keys  int  // that are spent
+	lost  bool // an answer to the key of now
+	asked bool // the key of now was answered with an error that says nothing about it
+}
+
+func newSpent() *spent { return &spent{of: make(map[string]used)} }
 
 // key is the idempotency key for the next attempt at a message.
 func (s *spent) key(message string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n := s.times[message]; n > 0 {
+	if n := s.of[message].keys; n > 0 {
 		message += "\n" + strconv.Itoa(n)
 	}
 	return channels.UUID(message)
 }
 
-// spend notes that the key of a message has been answered with an error.
-func (s *spent) spend(message string) {
+// lost notes that nobody knows what Courier made of an attempt.
+func (s *spent) lost(message string) {
+	s.change(message, func(u used) used {
+		u.lost = true
+		return u
+	})
+}
+
+// refused notes that Courier has answered an attempt with an error.
+func (s *spent) refused(message string, status int) {
+	early := status == http.StatusTooManyRequests || status == http.StatusUnauthorized || status == http.StatusForbidden
+	s.change(message, func(u used) used {
+		if (early || u.lost) && !u.asked {
+			u.asked = true
+			return u
+		}
+		return used{keys: u.keys + 1}
+	})
+}
+
+func (s *spent) change(message string, change func(used) used) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.times[message]; !known && len(s.times) >= most {
-		clear(s.times)
+	u, known := s.of[message]
+	if !known && len(s.of) >= most {
+		clear(s.of)
 	}
-	s.times[message]++
+	s.of[message] = change(u)
 }

@@ -188,9 +188,11 @@ func (c *channel) send(ctx context.Context, m *channels.Message) channels.Result
 			return channels.Result{ProviderID: said.RequestID} // accepted by its status, however the body reads
 		}
 		if said.Type != "" && got.Status != http.StatusConflict {
-			c.spent.spend(m.Key)
+			c.spent.refused(m.Key, got.Status)
 		}
 		failure = c.client.Refused(got, c.table, "Courier", said.Type, said.Message, hidden...)
+	} else {
+		c.spent.lost(m.Key)
 	}
 	failure.Err = fmt.Errorf("sending through %s: %w", c.client.Host, failure.Err)
 	return channels.Result{Err: failure}

@@ -3,6 +3,7 @@ package courier_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -230,30 +231,67 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestRepeats is about idempotency keys: a message whose answer was lost keeps its key, and one that was answered with
-// an error, which Courier would repeat for a day, gets another.
-func TestRepeats(t *testing.T) {
+// TestKeys is about idempotency keys: a message whose answer was lost keeps its key, and one that was answered with an
+// error, which Courier would repeat for a day, gets another; once more with the same where the error does not say that
+// nothing was made under it.
+func TestKeys(t *testing.T) {
+	failed := provider.Fault{Status: 500, Code: "api_error"}
+	fast := provider.Fault{Status: 429, Code: "rate_limit_error"}
+	page := provider.Fault{Status: 502, Body: []byte("<html>")}
+	busy := provider.Fault{Status: 409, Code: "invalid_request_error"}
+	reset, fine := provider.Fault{Reset: true}, provider.Fault{}
+	for _, c := range []struct {
+		name   string
+		faults []provider.Fault
+		keys   []int // 0 is the first key, and so on
+	}{
+		{"an error", []provider.Fault{failed, fine}, []int{0, 1}},
+		{"errors", []provider.Fault{failed, failed, fine}, []int{0, 1, 2}},
+		{"a lost answer", []provider.Fault{reset, fine}, []int{0, 0}},
+		{"a lost answer after an error", []provider.Fault{failed, reset, fine}, []int{0, 1, 1}},
+		{"an error after a lost answer", []provider.Fault{reset, failed, failed, fine}, []int{0, 0, 0, 1}},
+		{"too fast", []provider.Fault{fast, fine}, []int{0, 0}},
+		{"too fast again and again", []provider.Fault{fast, fast, fast, fast, fine}, []int{0, 0, 1, 1, 2}},
+		{"somebody between has failed", []provider.Fault{page, page, fine}, []int{0, 0, 0}},
+		{"Courier is still at it", []provider.Fault{busy, busy, fine}, []int{0, 0, 0}},
+		{"it is sent again", []provider.Fault{failed, fine, fine}, []int{0, 1, 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			server, config := start(t, time.Now)
+			channel := channeltest.Open(t, courier.Spec(), config)
+			for i, fault := range c.faults {
+				server.Script(func(provider.Request) provider.Fault { return fault })
+				err := channel.Send(t.Context(), []channels.Message{message(1)})[0].Err
+				require.Equal(t, fault.Status == 0 && !fault.Reset, err == nil, "attempt %d: %v", i, err)
+			}
+			var seen []string
+			var keys []int
+			for _, r := range server.Received() {
+				if !slices.Contains(seen, r.ID) {
+					seen = append(seen, r.ID)
+				}
+				keys = append(keys, slices.Index(seen, r.ID))
+			}
+			require.Equal(t, c.keys, keys)
+			require.Equal(t, 1, server.Made())
+		})
+	}
+}
+
+// TestRestart is about what the channel has forgotten: an attempt that is told an old error makes no second message.
+func TestRestart(t *testing.T) {
 	server, config := start(t, time.Now)
-	channel := channeltest.Open(t, courier.Spec(), config)
 	send := func(on channels.Channel) channels.Result {
 		return on.Send(t.Context(), []channels.Message{message(1)})[0]
 	}
+	channel := channeltest.Open(t, courier.Spec(), config)
 	server.Script(func(provider.Request) provider.Fault { return provider.Fault{Status: 500, Code: "api_error"} })
-	require.Error(t, send(channel).Err)
-	server.Script(func(provider.Request) provider.Fault { return provider.Fault{Reset: true} })
 	require.Error(t, send(channel).Err)
 	server.Script(nil)
 	taken := send(channel)
 	require.NoError(t, taken.Err)
-	keys := server.Received()
-	require.NotEqual(t, keys[0].ID, keys[1].ID, "after an error")
-	require.Equal(t, keys[1].ID, keys[2].ID, "after a lost answer")
-	require.Equal(t, taken, send(channel))
-	require.Equal(t, 1, server.Made())
-
 	restarted := channeltest.Open(t, courier.Spec(), config)
-	failure := channels.AsDelivery(send(restarted).Err)
-	require.Equal(t, channels.ClassTemporary, failure.Class, "the old error")
+	require.Equal(t, channels.ClassTemporary, channels.AsDelivery(send(restarted).Err).Class, "the old error")
 	require.Equal(t, taken, send(restarted), "the next attempt finds the message that was made")
 	require.Equal(t, 1, server.Made())
 }

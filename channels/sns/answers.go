@@ -53,7 +53,7 @@ func general() []channels.Answer {
 		{Code: "Throttling", Class: channels.ClassRateLimit, About: "the same"},
 		{Code: "ThrottlingException", Class: channels.ClassRateLimit, About: "the same"},
 		{Code: "RequestLimitExceeded", Class: channels.ClassRateLimit, About: "the same"},
-		{Code: "AuthorizationError", Class: channels.ClassCredential, About: "the key may not publish: it wants sns:Publish"},
+		{Code: "AuthorizationError", Class: channels.ClassCredential, About: "the key may not do this: it wants sns:Publish, and for `applications` sns:CreatePlatformEndpoint"},
 		{Code: "AccessDenied", Class: channels.ClassCredential, About: "the same"},
 		{Code: "AccessDeniedException", Class: channels.ClassCredential, About: "the same"},
 		{Code: "InvalidClientTokenId", Class: channels.ClassCredential, About: "no such key"},

@@ -151,8 +151,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	seen := &recorder{ResponseWriter: w}
 	s.Serve(seen, r, s.now(), id, address, func(body []byte) provider.Answer { return s.judge(r, body) }, refuse)
-	// What Courier itself has answered stands, an error too; only that an earlier attempt is under way does not.
-	if seen.status != http.StatusConflict && seen.own() && key != "" {
+	// What Courier itself has answered stands, an error too. That an earlier attempt is under way does not, nor what is
+	// said before anybody looks at the request: Courier does not document that, but cannot well do otherwise.
+	passing := []int{http.StatusConflict, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests}
+	if !slices.Contains(passing, seen.status) && seen.own() && key != "" {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if _, have := s.known[key]; !have {

@@ -3,8 +3,8 @@ package snsd_test
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -51,7 +51,7 @@ func TestServerIsStrict(t *testing.T) {
 		}
 	}
 	entry := func(id int, text string) types.PublishBatchRequestEntry {
-		return types.PublishBatchRequestEntry{Id: aws.String(fmt.Sprint(id)), Message: &text}
+		return types.PublishBatchRequestEntry{Id: aws.String(strconv.Itoa(id)), Message: &text}
 	}
 	with := func(attribute, value string) types.PublishBatchRequestEntry {
 		e := entry(1, "x")
