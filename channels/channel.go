@@ -150,9 +150,9 @@ type Spec struct {
 	// Needs is the part of Address without which the person cannot be reached: "token", "email",
 	// "phone", "user_id", or "" for none.
 	Needs string
-	// NeedsField is the config's text that stands for Needs where it is given, "" where the adapter reaches people
-	// in one way alone; its default is Needs, and it is "token" or "user_id".
-	NeedsField string
+	// Fit changes Needs, Platforms and Takes by a config as written, for an adapter whose config says to whom it
+	// sends (a person, or one place for all); nil leaves them. Nothing of the config need be right.
+	Fit func(spec *Spec, config map[string]any)
 	// Platforms of device tokens that the adapter serves, for Kind "push".
 	Platforms []string
 	// Takes tells by its form whether a token is one of this adapter's, where several serve the same

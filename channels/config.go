@@ -19,8 +19,16 @@ import (
 // fieldTypes are the words that Field.Type may be.
 var fieldTypes = []string{"string", "int", "number", "bool", "duration", "list", "map", "actions"}
 
-// needsOfConfigs are what a config's NeedsField may say.
-var needsOfConfigs = []string{"token", "user_id"}
+// FitReach is the Fit of adapters whose config says by `reach` (token, or user_id) what they reach people by: a message
+// to a person asks about no device.
+func FitReach(spec *Spec, config map[string]any) {
+	if reach := config["reach"]; reach == "token" || reach == "user_id" {
+		spec.Needs, _ = reach.(string)
+	}
+	if spec.Needs != "token" {
+		spec.Platforms, spec.Takes = nil, nil
+	}
+}
 
 // reading says how values are read: as a person writes a config, as a rule file writes a message,
 // or as a constructor gets them.
@@ -39,17 +47,13 @@ func (spec Spec) Check(config map[string]any) Problems {
 	return check(spec.Config, config, written)
 }
 
-// With is the spec of an adapter with a config as written: its limit, and what it reaches people by, are the
-// config's.
+// With is the spec of an adapter with a config as written: its limit is the config's, and so is whom it needs.
 func (spec Spec) With(config map[string]any) Spec {
-	if need, ok := config[spec.NeedsField].(string); ok && spec.NeedsField != "" && slices.Contains(needsOfConfigs, need) {
-		spec.Needs = need
-	}
-	if spec.NeedsField != "" && spec.Needs != "token" { // no device of the person's is asked about
-		spec.Platforms, spec.Takes = nil, nil
-	}
 	if n, ok := number(config[spec.LimitField]); ok && spec.LimitField != "" && n >= 1 && n == float64(int(n)) {
 		spec.MaxPayload = int(n)
+	}
+	if spec.Fit != nil {
+		spec.Fit(&spec, config)
 	}
 	return spec
 }

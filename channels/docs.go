@@ -20,7 +20,7 @@ func WriteDocs(w io.Writer, set Set) error {
 			kind += ", or any other"
 		}
 		fmt.Fprintf(&out, "| [`%s`](#%s) | %s | %s | %s | %s | %s |\n",
-			spec.Name, spec.Name, kind, spec.Reaches(), atOnce(spec), limit(spec), repeat(spec.Repeat))
+			spec.Name, spec.Name, kind, spec.Reach(), atOnce(spec), limit(spec), repeat(spec.Repeat))
 	}
 	for _, spec := range set.List() {
 		writeAdapter(&out, spec)
@@ -38,7 +38,7 @@ const docsHead = `# Channels
 
 A channel is how a message reaches a person. A rule names a kind (` + "`push`, `webhook`" + `, …); nudge.yaml says
 which adapters serve it, and the device decides between those of one kind (iOS by ` + "`apns`" + `, Android by ` + "`fcm`" + `,
-browsers by ` + "`webpush`" + ` or, where the Firebase SDK registered them, by ` + "`fcm`" + `). One ` + "`push`" + ` in a rule serves them all: an adapter passes over fields that its
+browsers by ` + "`webpush`" + ` or, where the Firebase SDK registered them, by ` + "`fcm`" + `; devices that Amazon SNS has as endpoints by ` + "`sns_push`" + `). One ` + "`push`" + ` in a rule serves them all: an adapter passes over fields that its
 platform does not have. ` + "`airship` and `parse`" + ` push through services that keep devices of their own: they can push to a
 person instead of each device that nudge knows, in a channel of their own.
 
@@ -113,19 +113,16 @@ func writeFields(out *bytes.Buffer, title string, fields []Field) {
 	}
 }
 
-// Reaches words which part of an address an adapter needs, "–" for none.
-func (spec Spec) Reaches() string {
-	needs := cmp.Or(spec.Needs, "–")
-	if spec.NeedsField != "" {
-		needs = "token" // the platforms are those of tokens
-	}
+// Reach says, for people, which part of an address an adapter needs.
+func (spec Spec) Reach() string {
+	by := cmp.Or(spec.Needs, "–")
 	if len(spec.Platforms) > 0 {
-		needs += " (" + strings.Join(spec.Platforms, ", ") + ")"
+		by += " (" + strings.Join(spec.Platforms, ", ") + ")"
 	}
-	if spec.NeedsField != "" {
-		needs = "user_id, or " + needs
+	if spec.Fit != nil {
+		by += ", or by config"
 	}
-	return needs
+	return by
 }
 
 // atOnce says how many messages an adapter takes.

@@ -121,10 +121,6 @@ func (spec Spec) wellFormed() error {
 		return f.Name == spec.LimitField && f.Type == "int" && f.Default == strconv.Itoa(spec.MaxPayload)
 	}):
 		return fmt.Errorf("the limit's field %q is no int of the config whose default is %d", spec.LimitField, spec.MaxPayload)
-	case spec.NeedsField != "" && !slices.ContainsFunc(spec.Config, func(f Field) bool {
-		return f.Name == spec.NeedsField && f.Type == "string" && f.Default == spec.Needs && slices.Contains(needsOfConfigs, f.Default)
-	}):
-		return fmt.Errorf("the field %q is no string of the config whose default is %q", spec.NeedsField, spec.Needs)
 	case spec.Repeat != RepeatHarmless && spec.Repeat != RepeatDoubles:
 		return fmt.Errorf("repeat must be %q or %q, not %q", RepeatHarmless, RepeatDoubles, spec.Repeat)
 	}

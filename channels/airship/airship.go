@@ -61,7 +61,7 @@ func Spec() channels.Spec {
 			channels.Field{Name: "overrides", Type: "map", Template: true, Example: `{ios: {alert: "Your cart 🛒"}, android: {summary: Cart}}`, About: "keys of single platforms (ios, android, amazon, web), in Airship's words, over what the other fields make (Airship)"},
 		),
 		Needs:       "user_id",
-		NeedsField:  "reach",
+		Fit:         channels.FitReach,
 		Platforms:   []string{"ios", "android", "web"},
 		Takes:       takes,
 		MaxPayload:  maxOverride,

@@ -8,10 +8,12 @@ import (
 	"nudge/channels/airship"
 	"nudge/channels/apns"
 	"nudge/channels/chat"
+	"nudge/channels/courier"
 	"nudge/channels/email"
 	"nudge/channels/fcm"
 	"nudge/channels/file"
 	"nudge/channels/parse"
+	"nudge/channels/pushbullet"
 	"nudge/channels/sns"
 	"nudge/channels/stdout"
 	"nudge/channels/twilio"
@@ -26,11 +28,15 @@ func Set() (channels.Set, error) {
 		airship.Spec(),
 		apns.Spec(),
 		chat.Spec(),
+		courier.Spec(),
 		email.Spec(),
 		fcm.Spec(),
 		file.Spec(),
 		parse.Spec(),
+		pushbullet.Spec(),
 		sns.Spec(),
+		sns.PushSpec(),
+		sns.TopicSpec(),
 		stdout.Spec(),
 		twilio.Spec(),
 		webhook.Spec(),

@@ -54,7 +54,7 @@ func (c *channel) notification(m *channels.Message) (*apns2.Notification, error)
 	if !isToken(m.Address.Token) {
 		return nil, refuse(channels.ClassAddress, apns2.ReasonBadDeviceToken, "%s is not a device token of Apple's", channels.ShortToken(m.Address.Token))
 	}
-	body, err := body(m)
+	body, err := Payload(m)
 	if err != nil {
 		return nil, err
 	}
@@ -67,15 +67,12 @@ func (c *channel) notification(m *channels.Message) (*apns2.Notification, error)
 	}
 	n := &apns2.Notification{
 		ApnsID:      channels.UUID(m.Key),
-		CollapseID:  first(m.Text("collapse"), channels.ShortHash(m.Key)),
+		CollapseID:  CollapseID(m),
 		DeviceToken: m.Address.Token,
 		Topic:       first(c.settings.Apps[m.Address.App], c.settings.Topic),
 		Payload:     body,
 		PushType:    apns2.PushTypeAlert,
 		Priority:    apns2.PriorityLow,
-	}
-	if len(n.CollapseID) > maxCollapseID {
-		n.CollapseID = channels.ShortHash(n.CollapseID)
 	}
 	if ttl > 0 {
 		n.Expiration = c.now().Add(ttl)
@@ -91,12 +88,23 @@ func (c *channel) notification(m *channels.Message) (*apns2.Notification, error)
 
 // measure is how many bytes of Apple's limit a message takes.
 func measure(m *channels.Message) (int, error) {
-	b, err := body(m)
+	b, err := Payload(m)
 	return len(b), err
 }
 
-// body makes the payload.
-func body(m *channels.Message) ([]byte, error) {
+// CollapseID is the id by which a newer message replaces an older one on an Apple device: the message's own, or that of
+// its key, by which a repeat replaces the first.
+func CollapseID(m *channels.Message) string {
+	id := first(m.Text("collapse"), channels.ShortHash(m.Key))
+	if len(id) > maxCollapseID {
+		return channels.ShortHash(id)
+	}
+	return id
+}
+
+// Payload is the JSON that a message is for an Apple device, whoever hands it to Apple. Its errors are
+// *channels.DeliveryError.
+func Payload(m *channels.Message) ([]byte, error) {
 	var p payload
 	var err error
 	if p.Nudge.Actions, err = m.Actions(); err != nil {

@@ -30,3 +30,23 @@ func Token(i int) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "device %d", i))
 	return hex.EncodeToString(sum[:])
 }
+
+// Number is the i-th person's of a series.
+func Number(i int) string { return fmt.Sprintf("+1415555%04d", i+1) }
+
+// Text makes the i-th of a series of text messages, to the i-th number.
+func Text(i int) channels.Message {
+	m := Message(i)
+	m.Address = channels.Address{UserID: m.Address.UserID, Phone: Number(i)}
+	m.Fields = map[string]any{"text": "Your shoes are still in your cart: https://shop.example/cart"}
+	return m
+}
+
+// NumberOf is how a provider knows a text message of the series by its key: by its number, which is all that it has.
+func NumberOf(key string) string {
+	var i, cart int
+	if _, err := fmt.Sscanf(key, "cart-abandoned/person-%d/cart-%d/push/device-1", &i, &cart); err != nil {
+		return key
+	}
+	return Number(i)
+}

@@ -5,7 +5,6 @@ package chat
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"nudge/channels"
+	"nudge/channels/rest"
 )
 
 // inFlight is how many posts of one batch are under way at once. The services take about one message a
@@ -141,23 +141,14 @@ func open(o channels.Options) (channels.Channel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config of chat: %w", err)
 	}
-	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
-	if tlsConfig.RootCAs, err = channels.RootCAs(s.CA, o.Dir); err != nil {
+	roots, err := channels.RootCAs(s.CA, o.Dir)
+	if err != nil {
 		return nil, fmt.Errorf("config of chat: %w", err)
 	}
 	return &channel{
 		service: svc, where: fmt.Sprintf("%s (%s)", svc.name, host), timeout: time.Duration(s.Timeout), now: o.Now,
 		client: &http.Client{
-			Transport: &http.Transport{
-				Proxy:               http.ProxyFromEnvironment,
-				TLSClientConfig:     tlsConfig,
-				ForceAttemptHTTP2:   true,
-				MaxIdleConns:        inFlight,
-				MaxIdleConnsPerHost: inFlight,
-				MaxConnsPerHost:     inFlight,
-				IdleConnTimeout:     90 * time.Second,
-				TLSHandshakeTimeout: 10 * time.Second,
-			},
+			Transport:     rest.Transport(roots, inFlight),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil

@@ -34,10 +34,10 @@ func calledBy(t testing.TB, now func() time.Time, provider string, with map[stri
 }
 
 // subscribed is a channel whose messages SES tells a topic about.
-func subscribed(t testing.TB) (channels.Channel, *snsd.Topic, *clock) {
+func subscribed(t testing.TB) (channels.Channel, *snsd.Notifier, *clock) {
 	t.Helper()
 	c := &clock{time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)}
-	topic, err := snsd.StartTopic(c.now)
+	topic, err := snsd.StartNotifier(c.now)
 	require.NoError(t, err)
 	t.Cleanup(topic.Close)
 	channel := calledBy(t, c.now, "ses", map[string]any{"callback_topic": snsd.TopicARN})

@@ -28,11 +28,11 @@ func build(m *channels.Message) (*messaging.Message, error) {
 	if m.Address.Token == "" || len(m.Address.Token) > 4096 || strings.ContainsAny(m.Address.Token, " \t\r\n") {
 		return nil, refuse(channels.ClassAddress, "INVALID_ARGUMENT", "%s is not a registration token", channels.ShortToken(m.Address.Token))
 	}
-	out, err := content(m)
+	out, err := Content(m)
 	if err != nil {
 		return nil, err
 	}
-	if size := sizeOf(out); size > maxPayload {
+	if size := Size(out); size > maxPayload {
 		return nil, refuse(channels.ClassMessage, "INVALID_ARGUMENT", "the payload has %d bytes, Google takes %d: shorten the texts or the data", size, maxPayload)
 	}
 	out.Token = m.Address.Token
@@ -41,15 +41,16 @@ func build(m *channels.Message) (*messaging.Message, error) {
 
 // measure is how many bytes of Google's limit a message takes.
 func measure(m *channels.Message) (int, error) {
-	out, err := content(m)
+	out, err := Content(m)
 	if err != nil {
 		return 0, err
 	}
-	return sizeOf(out), nil
+	return Size(out), nil
 }
 
-// content is what is sent, but for whom it goes to.
-func content(m *channels.Message) (*messaging.Message, error) {
+// Content is what a message is for Firebase, but for whom it goes to: whoever hands it over. Its errors are
+// *channels.DeliveryError.
+func Content(m *channels.Message) (*messaging.Message, error) {
 	ttl, err := m.Lifetime()
 	if err != nil {
 		return nil, err
@@ -185,8 +186,8 @@ func dataOf(m *channels.Message, actions []channels.Action) (map[string]string, 
 	return data, nil
 }
 
-// sizeOf is the payload's size as Google counts it: keys and values of data and notification.
-func sizeOf(m *messaging.Message) int {
+// Size is the payload's size as Google counts it, in bytes: keys and values of data and notification.
+func Size(m *messaging.Message) int {
 	size := 0
 	for k, v := range m.Data {
 		size += len(k) + len(v)

@@ -55,7 +55,7 @@ func Spec() channels.Spec {
 			channels.Field{Name: "push_time", Type: "string", Template: true, Example: "2026-11-25T09:00:00", About: "when Parse sends it, without a zone in each device's own time; quiet hours and caps look at when nudge hands it over. A server without scheduledPush sends it at once (Parse)"},
 		),
 		Needs:       "token",
-		NeedsField:  "reach",
+		Fit:         channels.FitReach,
 		Platforms:   []string{"ios", "android", "web"},
 		MaxPayload:  maxData,
 		Measure:     measure,

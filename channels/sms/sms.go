@@ -47,6 +47,15 @@ func Fields() []channels.Field {
 	}
 }
 
+// Read is whom a message goes to, as providers want the number, and its text; limit is the config's.
+func Read(m *channels.Message, limit int) (number, text string, err error) {
+	if number, err = Number(m.Address.Phone); err != nil {
+		return "", "", err
+	}
+	text, err = Text(m, limit)
+	return number, text, err
+}
+
 // Text is the text of a message, which must be there and within the limit.
 func Text(m *channels.Message, limit int) (string, error) {
 	text, err := textOf(m)

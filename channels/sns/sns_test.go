@@ -1,9 +1,7 @@
 package sns_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -33,32 +31,13 @@ func start(t testing.TB, now func() time.Time) (*snsd.Server, map[string]any) {
 	}
 }
 
-// number is the i-th person's.
-func number(i int) string { return fmt.Sprintf("+1415555%04d", i+1) }
-
-// message is the i-th of a series.
-func message(i int) channels.Message {
-	m := channeltest.Message(i)
-	m.Address = channels.Address{UserID: m.Address.UserID, Phone: number(i)}
-	m.Fields = map[string]any{"text": "Your shoes are still in your cart: https://shop.example/cart"}
-	return m
-}
-
-// idOf is how SNS's log knows a message of the series: by its number, which is all that it has.
-func idOf(key string) string {
-	var i, cart int
-	if _, err := fmt.Sscanf(key, "cart-abandoned/person-%d/cart-%d/push/device-1", &i, &cart); err != nil {
-		return key
-	}
-	return number(i)
-}
-
-func TestConformance(t *testing.T) {
+// casesOf are the cases of a spec's table, and of answers that have no code.
+func casesOf(spec channels.Spec) []channeltest.Case {
 	var cases []channeltest.Case
 	byClass := map[channels.Class]int{
 		channels.ClassMessage: 400, channels.ClassAddress: 400, channels.ClassCredential: 403, channels.ClassRateLimit: 400, channels.ClassTemporary: 500,
 	}
-	for _, a := range sns.Spec().Answers {
+	for _, a := range spec.Answers {
 		if a.Class != "" && a.Code != "" {
 			cases = append(cases, channeltest.Case{Name: a.Code, Fault: provider.Fault{Status: byClass[a.Class], Code: a.Code}, Class: a.Class, Code: a.Code})
 		}
@@ -72,11 +51,7 @@ func TestConformance(t *testing.T) {
 			Name: fmt.Sprintf("%d page", status), Fault: provider.Fault{Status: status, Body: page}, Class: class, Code: strconv.Itoa(status),
 		})
 	}
-	complaint := func(message string) provider.Fault {
-		return provider.Fault{Status: 400, Body: []byte(`<ErrorResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><Error><Type>Sender</Type><Code>InvalidParameter</Code><Message>` +
-			message + `</Message></Error><RequestId>1</RequestId></ErrorResponse>`)}
-	}
-	cases = append(cases,
+	return append(cases,
 		channeltest.Case{
 			Name: "429 Throttled with Retry-After", Class: channels.ClassRateLimit, Code: "Throttled", After: 7 * time.Second,
 			Fault: provider.Fault{Status: 429, Code: "Throttled", Header: http.Header{"Retry-After": {"7"}}},
@@ -85,6 +60,18 @@ func TestConformance(t *testing.T) {
 			Name: "503 with Retry-After", Class: channels.ClassTemporary, After: 7 * time.Second,
 			Fault: provider.Fault{Status: 503, Code: "ServiceUnavailable", Header: http.Header{"Retry-After": {"7"}}},
 		},
+		channeltest.Case{Name: "a code of tomorrow", Fault: provider.Fault{Status: 400, Code: "Sunspots"}, Class: channels.ClassMessage, Code: "Sunspots"},
+	)
+}
+
+// complaint is SNS's answer that a parameter is not valid.
+func complaint(message string) provider.Fault {
+	return provider.Fault{Status: 400, Body: []byte(`<ErrorResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><Error><Type>Sender</Type><Code>InvalidParameter</Code><Message>` +
+		message + `</Message></Error><RequestId>1</RequestId></ErrorResponse>`)}
+}
+
+func TestConformance(t *testing.T) {
+	cases := append(casesOf(sns.Spec()),
 		channeltest.Case{
 			Name: "about the number", Class: channels.ClassAddress, Code: "InvalidParameter",
 			Fault: complaint("Invalid parameter: PhoneNumber Reason: +14155550100 is not valid to publish to"),
@@ -94,7 +81,6 @@ func TestConformance(t *testing.T) {
 			Fault: complaint("Invalid parameter: the phone number is Opted Out"),
 		},
 		channeltest.Case{Name: "about something else", Class: channels.ClassMessage, Code: "InvalidParameter", Fault: complaint("Invalid parameter: Message too long")},
-		channeltest.Case{Name: "a code of tomorrow", Fault: provider.Fault{Status: 400, Code: "Sunspots"}, Class: channels.ClassMessage, Code: "Sunspots"},
 	)
 	channeltest.Kit{
 		Spec: sns.Spec(),
@@ -102,8 +88,8 @@ func TestConformance(t *testing.T) {
 			server, config := start(t, now)
 			return channeltest.Provider{Config: config, Log: server.Log, Stop: server.Close}
 		},
-		Message: message,
-		ID:      idOf,
+		Message: channeltest.Text,
+		ID:      channeltest.NumberOf,
 		Cases:   cases,
 	}.Run(t)
 }
@@ -117,24 +103,6 @@ func TestTableMeansWhatItSays(t *testing.T) {
 		require.Equal(t, want, channels.Classify(sns.Spec().Answers, 400, code), code)
 		require.Equal(t, code == "OptedOut", channels.OptedOut(sns.Spec().Answers, code), code)
 	}
-}
-
-func open(t testing.TB, config map[string]any) channels.Channel {
-	t.Helper()
-	raw, err := json.Marshal(config)
-	require.NoError(t, err)
-	channel, err := sns.Spec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, channel.(channels.Closer).Close()) })
-	return channel
-}
-
-// with is a config with some fields changed, without those that are nil.
-func with(config, changes map[string]any) map[string]any {
-	out := maps.Clone(config)
-	maps.Copy(out, changes)
-	maps.DeleteFunc(out, func(_ string, v any) bool { return v == nil })
-	return out
 }
 
 func TestWhatSNSGets(t *testing.T) {
@@ -173,7 +141,7 @@ func TestWhatSNSGets(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			before := len(server.Received())
 			c.m.Key, c.m.Address.Phone = "k", "+1 (415) 555-0100"
-			r := open(t, with(config, c.config)).Send(t.Context(), []channels.Message{c.m})[0]
+			r := channeltest.Open(t, sns.Spec(), channeltest.With(config, c.config)).Send(t.Context(), []channels.Message{c.m})[0]
 			require.NoError(t, r.Err)
 			require.Regexp(t, `^[0-9a-f-]{36}$`, r.ProviderID)
 			want, err := url.ParseQuery("Action=Publish&Version=2010-03-31&PhoneNumber=%2B14155550100" + c.want)
@@ -202,7 +170,7 @@ func TestRefusedBeforeSending(t *testing.T) {
 		{"a sender without a letter", "+14155550100", map[string]any{"text": "x", "from": "12345"}, channels.ClassMessage, "field"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			channel := open(t, with(config, map[string]any{"max_segments": 2}))
+			channel := channeltest.Open(t, sns.Spec(), channeltest.With(config, map[string]any{"max_segments": 2}))
 			m := channels.Message{Key: "k", Address: channels.Address{Phone: c.phone}, Fields: c.fields}
 			failure := channels.AsDelivery(channel.Send(t.Context(), []channels.Message{m})[0].Err)
 			require.Equal(t, c.class, failure.Class, "%v", failure)
@@ -214,9 +182,9 @@ func TestRefusedBeforeSending(t *testing.T) {
 
 func TestWhoHasOptedOut(t *testing.T) {
 	server, config := start(t, time.Now)
-	m := message(1)
+	m := channeltest.Text(1)
 	server.OptOut(m.Address.Phone)
-	failure := channels.AsDelivery(open(t, config).Send(t.Context(), []channels.Message{m})[0].Err)
+	failure := channels.AsDelivery(channeltest.Open(t, sns.Spec(), config).Send(t.Context(), []channels.Message{m})[0].Err)
 	require.Equal(t, channels.ClassAddress, failure.Class)
 	require.True(t, failure.OptedOut)
 	require.EqualError(t, failure, "address (OptedOut): texting +14…02: refused by SNS: The phone number *** is opted out")
@@ -226,7 +194,7 @@ func TestKeys(t *testing.T) {
 	server, config := start(t, time.Now)
 	machine := map[string]any{"access_key_id": nil, "secret_access_key": nil, "session_token": nil}
 	send := func(changes map[string]any) *channels.DeliveryError {
-		err := open(t, with(config, changes)).Send(t.Context(), []channels.Message{message(1)})[0].Err
+		err := channeltest.Open(t, sns.Spec(), channeltest.With(config, changes)).Send(t.Context(), []channels.Message{channeltest.Text(1)})[0].Err
 		if err == nil {
 			return nil
 		}
@@ -273,7 +241,7 @@ func TestKeys(t *testing.T) {
 func TestTest(t *testing.T) {
 	server, config := start(t, time.Now)
 	test := func(changes map[string]any) error {
-		return open(t, with(config, changes)).(channels.Tester).Test(t.Context())
+		return channeltest.Open(t, sns.Spec(), channeltest.With(config, changes)).(channels.Tester).Test(t.Context())
 	}
 	require.NoError(t, test(nil))
 	require.ErrorContains(t, test(map[string]any{"secret_access_key": "wrong-secret-0123456789"}), "SignatureDoesNotMatch")
@@ -310,11 +278,16 @@ func TestConfigRefusals(t *testing.T) {
 		{"no such ca", map[string]any{"ca": "nowhere.pem"}, "ca cannot be read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			raw, err := json.Marshal(with(good, c.with))
-			require.NoError(t, err)
-			_, err = sns.Spec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
-			require.ErrorContains(t, err, c.want)
-			require.NotContains(t, err.Error(), "hunter2")
+			channeltest.Refused(t, sns.Spec(), channeltest.With(good, c.with), c.want, "hunter2")
 		})
 	}
+}
+
+// BenchmarkSend measures text messages a second with the local server in the same process, which shares the machine's
+// cores.
+func BenchmarkSend(b *testing.B) {
+	server, config := start(b, time.Now)
+	server.Keep = false
+	channeltest.Bench(b, sns.Spec(), channeltest.Open(b, sns.Spec(), config), channeltest.Text)
+	require.EqualValues(b, b.N+sns.Spec().Batch, server.Accepted())
 }

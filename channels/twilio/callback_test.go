@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"nudge/channels"
+	"nudge/channels/channeltest"
 	"nudge/channels/twilio"
 
 	"github.com/stretchr/testify/require"
@@ -36,7 +37,7 @@ func TestStatusCallbacks(t *testing.T) {
 	require.NoError(t, err)
 	c, err := twilio.Spec().New(channels.Options{Config: raw, Now: time.Now, Callback: reports})
 	require.NoError(t, err)
-	m := message(1)
+	m := channeltest.Text(1)
 	m.Signed = "abc-_DEF"
 	require.NoError(t, c.Send(t.Context(), []channels.Message{m})[0].Err)
 	told := asked(0)
@@ -48,7 +49,7 @@ func TestStatusCallbacks(t *testing.T) {
 		r.Header.Set("X-Twilio-Signature", twilio.Signature(token, address, form))
 		return c.(channels.Reporter).Reports(r, []byte(form.Encode()))
 	}
-	to := number(1)
+	to := m.Address.Phone
 	for _, tc := range []struct {
 		name string
 		form url.Values

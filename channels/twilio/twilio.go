@@ -4,11 +4,9 @@ package twilio
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -18,14 +16,12 @@ import (
 	"time"
 
 	"nudge/channels"
+	"nudge/channels/rest"
 	"nudge/channels/sms"
 )
 
 // inFlight is how many requests of one batch are under way at once: Twilio counts an account's together.
 const inFlight = 16
-
-// maxAnswer is how much of an answer is read, in bytes: a message as Twilio describes it is about one kilobyte.
-const maxAnswer = 16 << 10
 
 // longest is the most that Twilio keeps a message in its queue.
 const longest = 10 * time.Hour
@@ -91,15 +87,11 @@ type settings struct {
 type channel struct {
 	settings settings
 	table    []channels.Answer
-	url      string
-	host     string // for errors
-	user     string
-	password channels.Secret
-	hidden   []string // what no error may contain
-	reports  string   // where Twilio reaches us, "" where it cannot
+	path     string
+	header   http.Header
+	client   *rest.Client
+	reports  string // where Twilio reaches us, "" where it cannot
 	signing  channels.Secret
-	client   *http.Client
-	now      func() time.Time
 }
 
 // sid is the form of Twilio's ids after their two letters.
@@ -153,31 +145,17 @@ func open(o channels.Options) (channels.Channel, error) {
 	if err != nil || endpoint.Scheme != "https" || endpoint.Host == "" || strings.Trim(endpoint.Path, "/") != "" {
 		return nil, fmt.Errorf("config of twilio: %w", channels.Problem{Field: "endpoint", Summary: "is not an https URL without a path", Suggest: "for example https://api.dublin.ie1.twilio.com"})
 	}
-	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
-	if tlsConfig.RootCAs, err = channels.RootCAs(s.CA, o.Dir); err != nil {
+	user, password := cmp.Or(s.Key, s.Account), cmp.Or(s.AuthToken, s.KeySecret)
+	basic := base64.StdEncoding.EncodeToString([]byte(user + ":" + password.Reveal()))
+	connection := rest.Settings{Timeout: s.Timeout, Connections: s.Connections, URL: s.Endpoint, CA: s.CA}
+	client, err := connection.Open(o, defaultEndpoint, password.Reveal(), basic)
+	if err != nil {
 		return nil, fmt.Errorf("config of twilio: %w", err)
 	}
-	c := &channel{
-		settings: s, table: answers(), now: o.Now, host: endpoint.Host,
-		url:  "https://" + endpoint.Host + "/2010-04-01/Accounts/" + s.Account + "/Messages.json",
-		user: cmp.Or(s.Key, s.Account), password: cmp.Or(s.AuthToken, s.KeySecret),
-		reports: o.Callback, signing: cmp.Or(s.Signing, s.AuthToken),
-	}
-	c.hidden = []string{c.password.Reveal(), base64.StdEncoding.EncodeToString([]byte(c.user + ":" + c.password.Reveal()))}
-	c.client = &http.Client{
-		Transport: &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			TLSClientConfig:     tlsConfig,
-			ForceAttemptHTTP2:   true,
-			MaxIdleConns:        s.Connections,
-			MaxIdleConnsPerHost: s.Connections,
-			MaxConnsPerHost:     s.Connections,
-			IdleConnTimeout:     90 * time.Second,
-			TLSHandshakeTimeout: 10 * time.Second,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	return c, nil
+	return &channel{
+		settings: s, table: answers(), client: client, reports: o.Callback, signing: cmp.Or(s.Signing, s.AuthToken), path: "/2010-04-01/Accounts/" + s.Account + "/Messages.json",
+		header: http.Header{"Authorization": {"Basic " + basic}, "Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}},
+	}, nil
 }
 
 // Send implements channels.Channel.
@@ -186,23 +164,20 @@ func (c *channel) Send(ctx context.Context, batch []channels.Message) []channels
 }
 
 // Close implements channels.Closer.
-func (c *channel) Close() error {
-	c.client.CloseIdleConnections()
-	return nil
-}
+func (c *channel) Close() error { return c.client.Close() }
 
 // Test implements channels.Tester: it posts a message without a number and without a text. Who may send is told
 // that something is missing, which says that all else is well; nobody gets anything.
 func (c *channel) Test(ctx context.Context) error {
-	got, err := c.post(ctx, c.form(c.settings.From))
-	if err != nil {
-		return fmt.Errorf("asking %s: %w", c.host, channels.Transport(ctx, err, c.hidden...))
+	got, failure := c.post(ctx, c.form(c.settings.From))
+	if failure == nil {
+		answer := readAnswer(got.Body)
+		if slices.Contains([]string{"21602", "21603", "21604"}, answer.code()) {
+			return nil
+		}
+		failure = c.refused(got, &answer)
 	}
-	answer := readAnswer(got.body)
-	if slices.Contains([]string{"21602", "21603", "21604"}, answer.code()) {
-		return nil
-	}
-	return fmt.Errorf("asking %s: %w", c.host, c.refused(got, &answer))
+	return fmt.Errorf("asking %s: %w", c.client.Host, failure)
 }
 
 // form is what every request has.
@@ -218,11 +193,7 @@ func (c *channel) form(from string) url.Values {
 
 // text sends one message.
 func (c *channel) text(ctx context.Context, m *channels.Message) channels.Result {
-	number, err := sms.Number(m.Address.Phone)
-	if err != nil {
-		return channels.Result{Err: channels.AsDelivery(err)}
-	}
-	body, err := sms.Text(m, c.settings.MaxSegments)
+	number, body, err := sms.Read(m, c.settings.MaxSegments)
 	if err != nil {
 		return channels.Result{Err: channels.AsDelivery(err)}
 	}
@@ -241,77 +212,38 @@ func (c *channel) text(ctx context.Context, m *channels.Message) channels.Result
 		seconds := max(1, int(min(ttl, longest)/time.Second))
 		form.Set("ValidityPeriod", strconv.Itoa(seconds))
 	}
-	hidden := slices.Concat(c.hidden, sms.Hidden(m, number))
-	got, err := c.post(ctx, form)
-	if err != nil {
-		failure := channels.Transport(ctx, err, hidden...)
-		failure.Err = fmt.Errorf("texting %s: %w", sms.Short(number), failure.Err)
-		return channels.Result{Err: failure}
+	hidden := sms.Hidden(m, number)
+	got, failure := c.post(ctx, form, hidden...)
+	if failure == nil {
+		answer := readAnswer(got.Body)
+		if channels.Classify(c.table, got.Status, "") == "" && answer.code() == "" {
+			return channels.Result{ProviderID: answer.SID} // accepted by its status, however the body reads
+		}
+		failure = c.refused(got, &answer, hidden...)
+		if own != "" && aboutSender(answer.code()) {
+			failure.Class = channels.ClassMessage
+		}
 	}
-	answer := readAnswer(got.body)
-	if channels.Classify(c.table, got.status, "") == "" && answer.code() == "" {
-		return channels.Result{ProviderID: answer.SID} // accepted by its status, however the body reads
-	}
-	failure := c.refused(got, &answer, hidden...)
 	failure.Err = fmt.Errorf("texting %s: %w", sms.Short(number), failure.Err)
-	if own != "" && aboutSender(answer.code()) {
-		failure.Class = channels.ClassMessage
-	}
 	return channels.Result{Err: failure}
 }
 
-// response is an answer as it came.
-type response struct {
-	status int
-	header http.Header
-	body   []byte
-}
-
-// post sends one request. The answer may be cut off.
-func (c *channel) post(ctx context.Context, form url.Values) (response, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.settings.Timeout))
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, strings.NewReader(form.Encode()))
-	if err != nil {
-		return response{}, &channels.DeliveryError{Class: channels.ClassCredential, Code: "url", Err: errors.New("the URL cannot be requested")}
-	}
-	request.SetBasicAuth(c.user, c.password.Reveal())
-	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	request.Header.Set("Accept", "application/json")
-	request.Header.Set("User-Agent", "nudge")
-	got, err := c.client.Do(request)
-	if err != nil {
-		return response{}, err //nolint:wrapcheck // the caller drops the URL from it
-	}
-	defer got.Body.Close()
-	// What was decided stands in the status: a body that breaks off is as good as it came.
-	body, _ := io.ReadAll(io.LimitReader(got.Body, maxAnswer))
-	return response{status: got.StatusCode, header: got.Header, body: body}, nil
+// post sends one request.
+func (c *channel) post(ctx context.Context, form url.Values, hidden ...string) (rest.Response, *channels.DeliveryError) {
+	return c.client.Do(ctx, http.MethodPost, c.path, c.header, []byte(form.Encode()), hidden...)
 }
 
 // refused makes the error of an answer. A message that was made and has failed at once has the status of success;
 // its code alone counts.
-func (c *channel) refused(got response, a *answer, hidden ...string) *channels.DeliveryError {
-	status, code := got.status, a.code()
-	if channels.ClassOfStatus(status) == "" {
-		status = http.StatusBadRequest
-	}
-	failure := &channels.DeliveryError{
-		Class:    channels.Classify(c.table, status, code),
-		Code:     cmp.Or(code, strconv.Itoa(got.status)),
-		OptedOut: channels.OptedOut(c.table, code),
-	}
-	said := []byte(a.Message)
-	if a.Message == "" {
-		said = got.body
-	}
+func (c *channel) refused(got rest.Response, a *answer, hidden ...string) *channels.DeliveryError {
+	text := a.Message
 	if a.ErrorCode != nil {
-		said = []byte("the message failed at once")
+		text = "the message failed at once"
 	}
-	text := channels.Excerpt(said, slices.Concat(c.hidden, hidden)...)
-	failure.Err = fmt.Errorf("refused by Twilio: %s", cmp.Or(text, http.StatusText(got.status)))
-	if failure.Class == channels.ClassRateLimit || failure.Class == channels.ClassTemporary {
-		failure.RetryAfter = channels.RetryAfter(got.header.Get("Retry-After"), c.now())
+	code := a.code()
+	if channels.ClassOfStatus(got.Status) == "" {
+		code = cmp.Or(code, strconv.Itoa(got.Status))
+		got.Status = http.StatusBadRequest
 	}
-	return failure
+	return c.client.Refused(got, c.table, "Twilio", code, text, hidden...)
 }

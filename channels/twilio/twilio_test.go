@@ -1,9 +1,7 @@
 package twilio_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -30,26 +28,6 @@ func start(t testing.TB, now func() time.Time) (*twiliod.Server, map[string]any)
 		"account_sid": twiliod.Account, "api_key": twiliod.Key, "api_secret": twiliod.Secret, "from": twiliod.Sender,
 		"endpoint": server.Endpoint(), "ca": string(server.CA.PEM),
 	}
-}
-
-// number is the i-th person's.
-func number(i int) string { return fmt.Sprintf("+1415555%04d", i+1) }
-
-// message is the i-th of a series.
-func message(i int) channels.Message {
-	m := channeltest.Message(i)
-	m.Address = channels.Address{UserID: m.Address.UserID, Phone: number(i)}
-	m.Fields = map[string]any{"text": "Your shoes are still in your cart: https://shop.example/cart"}
-	return m
-}
-
-// idOf is how Twilio's log knows a message of the series: by its number, which is all that it has.
-func idOf(key string) string {
-	var i, cart int
-	if _, err := fmt.Sscanf(key, "cart-abandoned/person-%d/cart-%d/push/device-1", &i, &cart); err != nil {
-		return key
-	}
-	return number(i)
 }
 
 func TestConformance(t *testing.T) {
@@ -91,8 +69,8 @@ func TestConformance(t *testing.T) {
 			server, config := start(t, now)
 			return channeltest.Provider{Config: config, Log: server.Log, Stop: server.Close}
 		},
-		Message: message,
-		ID:      idOf,
+		Message: channeltest.Text,
+		ID:      channeltest.NumberOf,
 		Cases:   cases,
 	}.Run(t)
 }
@@ -107,24 +85,6 @@ func TestTableMeansWhatItSays(t *testing.T) {
 		require.Equal(t, want, channels.Classify(twilio.Spec().Answers, 400, code), code)
 		require.Equal(t, code == "21610", channels.OptedOut(twilio.Spec().Answers, code), code)
 	}
-}
-
-func open(t testing.TB, config map[string]any) channels.Channel {
-	t.Helper()
-	raw, err := json.Marshal(config)
-	require.NoError(t, err)
-	channel, err := twilio.Spec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, channel.(channels.Closer).Close()) })
-	return channel
-}
-
-// with is a config with some fields changed, without those that are nil.
-func with(config, changes map[string]any) map[string]any {
-	out := maps.Clone(config)
-	maps.Copy(out, changes)
-	maps.DeleteFunc(out, func(_ string, v any) bool { return v == nil })
-	return out
 }
 
 func TestWhatTwilioGets(t *testing.T) {
@@ -157,7 +117,7 @@ func TestWhatTwilioGets(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			before := len(server.Received())
 			c.m.Key, c.m.Address.Phone = "k", "+1 (415) 555-0100"
-			r := open(t, with(config, c.config)).Send(t.Context(), []channels.Message{c.m})[0]
+			r := channeltest.Open(t, twilio.Spec(), channeltest.With(config, c.config)).Send(t.Context(), []channels.Message{c.m})[0]
 			require.NoError(t, r.Err)
 			require.Regexp(t, `^SM[0-9a-f]{32}$`, r.ProviderID)
 			require.Equal(t, c.want, string(server.Received()[before].Body))
@@ -183,7 +143,7 @@ func TestRefusedBeforeSending(t *testing.T) {
 		{"a lifetime that is none", "+14155550100", 3, map[string]any{"text": "x", "ttl": "soon"}, channels.ClassMessage, "field"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			channel := open(t, with(config, map[string]any{"max_segments": c.limit}))
+			channel := channeltest.Open(t, twilio.Spec(), channeltest.With(config, map[string]any{"max_segments": c.limit}))
 			m := channels.Message{Key: "k", Address: channels.Address{Phone: c.phone}, Fields: c.fields}
 			failure := channels.AsDelivery(channel.Send(t.Context(), []channels.Message{m})[0].Err)
 			require.Equal(t, c.class, failure.Class, "%v", failure)
@@ -192,8 +152,8 @@ func TestRefusedBeforeSending(t *testing.T) {
 	}
 	require.Zero(t, server.Requests())
 	t.Run("and what is allowed is sent", func(t *testing.T) {
-		channel := open(t, with(config, map[string]any{"max_segments": 10}))
-		m := message(1)
+		channel := channeltest.Open(t, twilio.Spec(), channeltest.With(config, map[string]any{"max_segments": 10}))
+		m := channeltest.Text(1)
 		m.Fields["text"] = strings.Repeat("x", 1530)
 		require.NoError(t, channel.Send(t.Context(), []channels.Message{m})[0].Err)
 		m.Fields["text"] = strings.Repeat("x", 1531)
@@ -203,7 +163,7 @@ func TestRefusedBeforeSending(t *testing.T) {
 
 func TestNumbersThatTwilioKnows(t *testing.T) {
 	server, config := start(t, time.Now)
-	channel := open(t, config)
+	channel := channeltest.Open(t, twilio.Spec(), config)
 	for i, c := range []struct {
 		name   string
 		number twiliod.Number
@@ -220,7 +180,7 @@ func TestNumbersThatTwilioKnows(t *testing.T) {
 		{"fails at once: a code of tomorrow", twiliod.Number{Fails: 39999}, channels.ClassMessage, "39999", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := message(i)
+			m := channeltest.Text(i)
 			server.SetNumber(m.Address.Phone, c.number)
 			failure := channels.AsDelivery(channel.Send(t.Context(), []channels.Message{m})[0].Err)
 			require.Equal(t, c.class, failure.Class)
@@ -234,13 +194,13 @@ func TestNumbersThatTwilioKnows(t *testing.T) {
 
 func TestSendersThatTwilioRefuses(t *testing.T) {
 	_, config := start(t, time.Now)
-	strange := open(t, with(config, map[string]any{"from": "+14155559999"}))
-	failure := channels.AsDelivery(strange.Send(t.Context(), []channels.Message{message(1)})[0].Err)
+	strange := channeltest.Open(t, twilio.Spec(), channeltest.With(config, map[string]any{"from": "+14155559999"}))
+	failure := channels.AsDelivery(strange.Send(t.Context(), []channels.Message{channeltest.Text(1)})[0].Err)
 	require.Equal(t, channels.ClassCredential, failure.Class, "the config's sender is our set-up")
 	require.Equal(t, "21660", failure.Code)
-	m := message(1)
+	m := channeltest.Text(1)
 	m.Fields["from"] = "+14155559999"
-	failure = channels.AsDelivery(open(t, config).Send(t.Context(), []channels.Message{m})[0].Err)
+	failure = channels.AsDelivery(channeltest.Open(t, twilio.Spec(), config).Send(t.Context(), []channels.Message{m})[0].Err)
 	require.Equal(t, channels.ClassMessage, failure.Class, "the message's own sender is not")
 	require.Equal(t, "21660", failure.Code)
 }
@@ -250,16 +210,16 @@ func TestAnswerThatQuotesTheNumber(t *testing.T) {
 	server.Script(func(provider.Request) provider.Fault {
 		return provider.Fault{Status: 400, Body: []byte(`{"code":21211,"message":"The 'To' number +14155550100 is not valid, nor To=%2B14155550100 nor ` + twiliod.Secret + `","status":400}`)}
 	})
-	m := message(1)
+	m := channeltest.Text(1)
 	m.Address.Phone = "+1 415 555 0100"
-	failure := channels.AsDelivery(open(t, config).Send(t.Context(), []channels.Message{m})[0].Err)
+	failure := channels.AsDelivery(channeltest.Open(t, twilio.Spec(), config).Send(t.Context(), []channels.Message{m})[0].Err)
 	require.EqualError(t, failure, "address (21211): texting +14…00: refused by Twilio: The 'To' number *** is not valid, nor To=%2B*** nor ***")
 }
 
 func TestTest(t *testing.T) {
 	server, config := start(t, time.Now)
 	test := func(changes map[string]any) error {
-		return open(t, with(config, changes)).(channels.Tester).Test(t.Context())
+		return channeltest.Open(t, twilio.Spec(), channeltest.With(config, changes)).(channels.Tester).Test(t.Context())
 	}
 	require.NoError(t, test(nil))
 	require.NoError(t, test(map[string]any{"from": nil, "messaging_service": twiliod.Service}))
@@ -304,11 +264,7 @@ func TestConfigRefusals(t *testing.T) {
 		{"no such ca", map[string]any{"ca": "nowhere.pem"}, "ca cannot be read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			raw, err := json.Marshal(with(good, c.with))
-			require.NoError(t, err)
-			_, err = twilio.Spec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
-			require.ErrorContains(t, err, c.want)
-			require.NotContains(t, err.Error(), "hunter2")
+			channeltest.Refused(t, twilio.Spec(), channeltest.With(good, c.with), c.want, "hunter2")
 		})
 	}
 }

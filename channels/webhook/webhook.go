@@ -4,7 +4,6 @@ package webhook
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"nudge/channels"
+	"nudge/channels/rest"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
@@ -143,21 +143,12 @@ func open(o channels.Options) (channels.Channel, error) {
 		}
 		c.body = &body
 	}
-	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
-	if tlsConfig.RootCAs, err = channels.RootCAs(s.CA, o.Dir); err != nil {
+	roots, err := channels.RootCAs(s.CA, o.Dir)
+	if err != nil {
 		return nil, fmt.Errorf("config of webhook: %w", err)
 	}
 	c.client = &http.Client{
-		Transport: &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			TLSClientConfig:     tlsConfig,
-			ForceAttemptHTTP2:   true,
-			MaxIdleConns:        s.Connections,
-			MaxIdleConnsPerHost: s.Connections,
-			MaxConnsPerHost:     s.Connections,
-			IdleConnTimeout:     90 * time.Second,
-			TLSHandshakeTimeout: 10 * time.Second,
-		},
+		Transport:     rest.Transport(roots, s.Connections),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c, nil

@@ -185,7 +185,7 @@ func listAdapters(out io.Writer, set channels.Set, format string) error {
 		if spec.Any {
 			kind += ", any"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", spec.Name, kind, spec.Reaches(), sentence(spec.About))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", spec.Name, kind, spec.Reach(), sentence(spec.About))
 	}
 	return t.Flush() //nolint:wrapcheck // the writer's own error
 }

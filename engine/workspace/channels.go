@@ -1,7 +1,6 @@
 package workspace
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -286,8 +285,11 @@ func (p *configParser) oneNeed(c *channelConfig) {
 		if a.spec.Needs != first.spec.Needs && !stranger {
 			f := a.node.Finding("workspace/mixed-needs", fmt.Sprintf("%s reaches people by their %s, and %s by their %s", a.spec.Name, a.spec.Needs, first.spec.Name, first.spec.Needs))
 			f.Detail = "Give it a channel of its own"
-			if a.spec.NeedsField != "" || first.spec.NeedsField != "" {
-				f.Detail += ", or let both reach people by the same (`" + cmp.Or(a.spec.NeedsField, first.spec.NeedsField) + "`)"
+			for _, spec := range []channels.Spec{a.spec, first.spec} {
+				if spec.Fit != nil {
+					f.Detail += ", or let both reach people by the same: `nudge channels " + spec.Name + "` says how"
+					break
+				}
 			}
 			f.Detail += "."
 			if a.node.Kind == yamlfile.Map {

@@ -3,13 +3,9 @@
 package chatd
 
 import (
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"strings"
 	"time"
@@ -27,11 +23,10 @@ type Config struct {
 // Server is a service on this machine. Its Log has every post; the services give messages no ids of the
 // sender's, so it knows one by the #word that its text holds.
 type Server struct {
-	*provider.Log
-	CA      *provider.CA
+	*provider.HTTPS
+
 	config  Config
 	service service
-	http    *httptest.Server
 }
 
 // service is what differs between them.
@@ -68,19 +63,12 @@ func Start(c Config) (*Server, error) {
 	if !ok {
 		return nil, fmt.Errorf("there is no local server for %q", c.Service)
 	}
-	ca, err := provider.NewCA(c.Now())
+	s := &Server{config: c, service: svc}
+	var err error
+	s.HTTPS, err = provider.StartHTTPS(c.Now(), s)
 	if err != nil {
 		return nil, err
 	}
-	cert, err := ca.Server()
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{Log: provider.NewLog(), CA: ca, config: c, service: svc}
-	s.http = httptest.NewUnstartedServer(s)
-	s.http.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-	s.http.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that go away are expected
-	s.http.StartTLS()
 	return s, nil
 }
 
@@ -88,19 +76,13 @@ func Start(c Config) (*Server, error) {
 func (s *Server) Settings() map[string]any {
 	config := map[string]any{"url": s.service.url(s), "ca": string(s.CA.PEM)}
 	if !s.service.own {
-		config["host"] = s.http.URL
+		config["host"] = s.Endpoint()
 	}
 	return config
 }
 
 // address is host and port.
-func (s *Server) address() string { return strings.TrimPrefix(s.http.URL, "https://") }
-
-// Close ends the server and its connections.
-func (s *Server) Close() {
-	s.http.CloseClientConnections()
-	s.http.Close()
-}
+func (s *Server) address() string { return strings.TrimPrefix(s.Endpoint(), "https://") }
 
 // word is how a message is known.
 var word = regexp.MustCompile(`#([^\s"\\*]+)`)

@@ -2,12 +2,8 @@
 package hookd
 
 import (
-	"crypto/tls"
 	"fmt"
-	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"time"
 
@@ -24,38 +20,24 @@ type Config struct {
 
 // Server is an endpoint on this machine. Its Log has every request.
 type Server struct {
-	*provider.Log
-	CA     *provider.CA
+	*provider.HTTPS
+
 	config Config
-	http   *httptest.Server
 }
 
 // Start begins to serve over TLS.
 func Start(c Config) (*Server, error) {
-	ca, err := provider.NewCA(c.Now())
+	s := &Server{config: c}
+	var err error
+	s.HTTPS, err = provider.StartHTTPS(c.Now(), s)
 	if err != nil {
 		return nil, err
 	}
-	cert, err := ca.Server()
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{Log: provider.NewLog(), CA: ca, config: c}
-	s.http = httptest.NewUnstartedServer(s)
-	s.http.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-	s.http.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that go away are expected
-	s.http.StartTLS()
 	return s, nil
 }
 
 // URL is the endpoint's.
-func (s *Server) URL() string { return s.http.URL + "/hook?team=17" }
-
-// Close ends the server and its connections.
-func (s *Server) Close() {
-	s.http.CloseClientConnections()
-	s.http.Close()
-}
+func (s *Server) URL() string { return s.Endpoint() + "/hook?team=17" }
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {

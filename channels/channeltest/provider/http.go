@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// maxRequest bounds what a server reads of one request, in bytes.
-const maxRequest = 1 << 20
+// maxRequest bounds what a server reads of one request, in bytes: above what any provider takes.
+const maxRequest = 8 << 20
 
 // Part is one message of a request.
 type Part struct {

@@ -1,7 +1,9 @@
-// Package snsd is a local Amazon SNS, as far as it sends text messages: the action Publish of its query
+// Package snsd is a local Amazon SNS, as far as nudge sends through it: the actions Publish (to numbers, topics and
+// endpoints), PublishBatch, CreatePlatformEndpoint and those that look at a topic or a platform application, of its query
 // protocol over TLS, with signatures checked (version 4), and answers and errors as XML.
 //
-// It follows AWS's pages "Publish", "Common errors" and "Signature Version 4".
+// It follows AWS's pages on these actions, "Common errors", "Signature Version 4", "Publishing Amazon SNS notifications
+// with platform-specific payloads", "Using FCM v1 payloads" and "Message deduplication for FIFO topics".
 package snsd
 
 import (
@@ -10,21 +12,17 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"crypto/tls"
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
 	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"nudge/channels/channeltest/provider"
 
@@ -39,93 +37,155 @@ const (
 	SecretKey = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 )
 
-// Server is SNS on this machine. Its Log has every request; the ID of one is the number that it is to, because a
-// message has no id before SNS makes one.
+// What the account has: two topics, and a platform application of each kind.
+const (
+	Topic   = "arn:aws:sns:eu-central-1:123456789012:shop-news"
+	FIFO    = "arn:aws:sns:eu-central-1:123456789012:shop-news.fifo"
+	APNS    = "arn:aws:sns:eu-central-1:123456789012:app/APNS/shop"
+	Sandbox = "arn:aws:sns:eu-central-1:123456789012:app/APNS_SANDBOX/shop"
+	GCM     = "arn:aws:sns:eu-central-1:123456789012:app/GCM/shop"
+)
+
+// Server is SNS on this machine. Its Log has every request that publishes. The ID of one is the number that it is to,
+// because a text message has no id before SNS makes one; to an endpoint, the collapse id of the push; to a topic, the
+// attributes "id" of its messages, with commas between.
 type Server struct {
-	*provider.Log
-	// CA is whom clients must trust.
-	CA *provider.CA
+	*provider.HTTPS
+	// Setup has the requests that publish nothing: its script orders faults for them.
+	Setup *provider.Log
 
-	now  func() time.Time
-	http *httptest.Server
+	now func() time.Time
 
-	mu    sync.Mutex
-	opted map[string]bool
+	mu        sync.Mutex
+	opted     map[string]bool
+	endpoints map[string]*endpoint // by ARN
+	disabled  map[string]bool      // platform applications
+	mayLook   bool
+	fails     func(id string) (code string, ours bool)
+	seen      map[string]string // message ids of FIFO topics, by topic and deduplication id
+}
+
+// endpoint is a device as SNS knows it.
+type endpoint struct {
+	app, token string
+	disabled   bool
+	custom     string
 }
 
 // Start begins to serve.
 func Start(now func() time.Time) (*Server, error) {
-	ca, err := provider.NewCA(now())
+	s := &Server{
+		Setup: provider.NewLog(), now: now, opted: make(map[string]bool), endpoints: make(map[string]*endpoint),
+		disabled: make(map[string]bool), mayLook: true, seen: make(map[string]string),
+	}
+	var err error
+	s.HTTPS, err = provider.StartHTTPS(now(), s)
 	if err != nil {
 		return nil, err
 	}
-	cert, err := ca.Server()
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{Log: provider.NewLog(), CA: ca, now: now, opted: make(map[string]bool)}
-	s.http = httptest.NewUnstartedServer(s)
-	s.http.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-	s.http.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that go away are expected
-	s.http.StartTLS()
 	return s, nil
 }
 
-// Endpoint is the server's URL.
-func (s *Server) Endpoint() string { return s.http.URL }
+// OptOut takes a number off the list of those who may be written to.
+func (s *Server) OptOut(number string) { s.set(func() { s.opted[number] = true }) }
 
-// Close ends the server and its connections.
-func (s *Server) Close() {
-	s.http.CloseClientConnections()
-	s.http.Close()
+// Register makes the endpoint of a device's token and returns its ARN. custom is data of whoever made it.
+func (s *Server) Register(app, token, custom string) (arn string) {
+	s.set(func() { arn = s.register(app, token, custom) })
+	return arn
 }
 
-// OptOut takes a number off the list of those who may be written to.
-func (s *Server) OptOut(number string) {
+// Disable disables an endpoint, as SNS does once the device's service does not know the token any more.
+func (s *Server) Disable(arn string) { s.set(func() { s.endpoints[arn].disabled = true }) }
+
+// Delete deletes an endpoint.
+func (s *Server) Delete(arn string) { s.set(func() { delete(s.endpoints, arn) }) }
+
+// DisableApplication disables a platform application, as SNS does once its key is not valid any more.
+func (s *Server) DisableApplication(arn string) { s.set(func() { s.disabled[arn] = true }) }
+
+// ForbidLooking takes from the key the right to look at topics and platform applications.
+func (s *Server) ForbidLooking() { s.set(func() { s.mayLook = false }) }
+
+// Fail decides of each message to a topic, by its attribute "id", with what code it fails, "" for not at all, and
+// whether that is SNS's own fault.
+func (s *Server) Fail(fails func(id string) (code string, ours bool)) {
+	s.set(func() { s.fails = fails })
+}
+
+func (s *Server) set(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.opted[number] = true
+	change()
 }
+
+// maxRequest bounds what is read of one request, in bytes.
+const maxRequest = 8 << 20
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	to := func(body []byte) string {
-		form, err := url.ParseQuery(string(body))
-		if err != nil {
-			return ""
-		}
-		return form.Get("PhoneNumber")
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequest))
+	if err != nil {
+		return // the client went away while it was sending
 	}
-	s.Serve(w, r, s.now(), to, to, func(body []byte) provider.Answer { return s.judge(r, body) }, func(status int, code string) provider.Answer {
-		return refuse(status, code, "")
-	})
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		form = url.Values{}
+	}
+	log := s.Log
+	if !strings.HasPrefix(form.Get("Action"), "Publish") {
+		log = s.Setup
+	}
+	to := func([]byte) string { return form.Get("PhoneNumber") + form.Get("TargetArn") + form.Get("TopicArn") }
+	log.Serve(w, r, s.now(), func([]byte) string { return idOf(form) }, to,
+		func([]byte) provider.Answer { return s.judge(r, form, body) },
+		func(status int, code string) provider.Answer { return refuse(status, code, "") })
+}
+
+// idOf is the Log's ID of a request.
+func idOf(form url.Values) string {
+	switch {
+	case form.Has("PhoneNumber"):
+		return form.Get("PhoneNumber")
+	case form.Has("TargetArn"):
+		return attributesOf(form, "")["AWS.SNS.MOBILE.APNS.COLLAPSE_ID"].value
+	}
+	var ids []string
+	for _, e := range entriesOf(form) {
+		ids = append(ids, attributesOf(form, e)["id"].value)
+	}
+	return strings.Join(ids, ",")
 }
 
 // judge does what SNS does with a request.
-func (s *Server) judge(r *http.Request, body []byte) provider.Answer {
+func (s *Server) judge(r *http.Request, form url.Values, body []byte) provider.Answer {
 	if code := s.signed(r, body); code != "" {
 		return refuse(http.StatusForbidden, code, "")
 	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil || r.Method != http.MethodPost || form.Get("Action") != "Publish" || form.Get("Version") != "2010-03-31" {
+	if r.Method != http.MethodPost || form.Get("Version") != "2010-03-31" {
 		return refuse(http.StatusBadRequest, "InvalidAction", "")
 	}
-	if why := check(form); why != "" {
-		return refuse(http.StatusBadRequest, "InvalidParameter", "Invalid parameter: "+why)
-	}
 	s.mu.Lock()
-	opted := s.opted[form.Get("PhoneNumber")]
-	s.mu.Unlock()
-	if opted {
-		return refuse(http.StatusBadRequest, "OptedOut", "The phone number "+form.Get("PhoneNumber")+" is opted out")
+	defer s.mu.Unlock()
+	switch form.Get("Action") {
+	case "Publish":
+		return s.publish(form)
+	case "PublishBatch":
+		return s.publishBatch(form)
+	case "CreatePlatformEndpoint":
+		return s.create(form)
+	case "GetTopicAttributes":
+		return s.look(form.Get("TopicArn"), "GetTopicAttributes")
+	case "GetPlatformApplicationAttributes":
+		return s.look(form.Get("PlatformApplicationArn"), "GetPlatformApplicationAttributes")
 	}
-	var answer struct {
-		XMLName xml.Name `xml:"http://sns.amazonaws.com/doc/2010-03-31/ PublishResponse"`
-		Message string   `xml:"PublishResult>MessageId"`
-		Request string   `xml:"ResponseMetadata>RequestId"`
-	}
-	answer.Message, answer.Request = newID(), newID()
-	return encode(http.StatusOK, "", answer)
+	return refuse(http.StatusBadRequest, "InvalidAction", "")
+}
+
+// invalid is SNS's error of a parameter.
+func invalid(why string) provider.Answer {
+	return refuse(http.StatusBadRequest, "InvalidParameter", "Invalid parameter: "+why)
 }
 
 // credential is the part of an Authorization header that names who signed what.
@@ -162,43 +222,6 @@ func (s *Server) signed(r *http.Request, body []byte) string {
 	}
 	if subtle.ConstantTimeCompare([]byte(have), []byte(again.Header.Get("Authorization"))) != 1 {
 		return "SignatureDoesNotMatch"
-	}
-	return ""
-}
-
-var (
-	e164   = regexp.MustCompile(`^\+[1-9]\d{6,14}$`)
-	sender = regexp.MustCompile(`^[A-Za-z0-9-]{1,11}$`)
-)
-
-// check validates the parameters of Publish, "" for none that is wrong.
-func check(form url.Values) string {
-	number, text := form.Get("PhoneNumber"), form.Get("Message")
-	switch {
-	case number == "":
-		return "TopicArn or TargetArn Reason: no value for required parameter"
-	case !e164.MatchString(number):
-		return "PhoneNumber Reason: " + number + " is not valid to publish to"
-	case text == "":
-		return "Empty message"
-	case utf8.RuneCountInString(text) > 1600:
-		return "Message too long"
-	}
-	for i := 1; form.Has(fmt.Sprintf("MessageAttributes.entry.%d.Name", i)); i++ {
-		entry := fmt.Sprintf("MessageAttributes.entry.%d.", i)
-		value, kind := form.Get(entry+"Value.StringValue"), form.Get(entry+"Value.DataType")
-		ok := kind == "String"
-		switch form.Get(entry + "Name") {
-		case "AWS.SNS.SMS.SMSType":
-			ok = ok && (value == "Promotional" || value == "Transactional")
-		case "AWS.SNS.SMS.SenderID":
-			ok = ok && sender.MatchString(value)
-		case "AWS.MM.SMS.OriginationNumber":
-			ok = ok && e164.MatchString(value)
-		}
-		if !ok {
-			return "The message attribute '" + form.Get(entry+"Name") + "' is not valid"
-		}
 	}
 	return ""
 }

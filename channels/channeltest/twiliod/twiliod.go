@@ -7,14 +7,10 @@ package twiliod
 import (
 	"crypto/rand"
 	"crypto/subtle"
-	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -39,12 +35,9 @@ const (
 // Server is Twilio on this machine. Its Log has every request to Messages; the ID of one is the number that it is
 // to, because a message has no id before Twilio makes one.
 type Server struct {
-	*provider.Log
-	// CA is whom clients must trust.
-	CA *provider.CA
+	*provider.HTTPS
 
-	now  func() time.Time
-	http *httptest.Server
+	now func() time.Time
 
 	mu      sync.Mutex
 	numbers map[string]Number
@@ -61,29 +54,13 @@ type Number struct {
 
 // Start begins to serve.
 func Start(now func() time.Time) (*Server, error) {
-	ca, err := provider.NewCA(now())
+	s := &Server{now: now, numbers: make(map[string]Number)}
+	var err error
+	s.HTTPS, err = provider.StartHTTPS(now(), s)
 	if err != nil {
 		return nil, err
 	}
-	cert, err := ca.Server()
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{Log: provider.NewLog(), CA: ca, now: now, numbers: make(map[string]Number)}
-	s.http = httptest.NewUnstartedServer(s)
-	s.http.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-	s.http.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that go away are expected
-	s.http.StartTLS()
 	return s, nil
-}
-
-// Endpoint is the server's URL.
-func (s *Server) Endpoint() string { return s.http.URL }
-
-// Close ends the server and its connections.
-func (s *Server) Close() {
-	s.http.CloseClientConnections()
-	s.http.Close()
 }
 
 // SetNumber says what is to be known of a number.

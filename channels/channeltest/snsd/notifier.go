@@ -26,10 +26,10 @@ import (
 	"nudge/channels/channeltest/provider"
 )
 
-// Topic is a topic of SNS with a subscription over HTTPS: it signs what is posted to the subscriber, and serves the
+// Notifier is a topic of SNS with a subscription over HTTPS: it signs what is posted to the subscriber, and serves the
 // certificate and the confirmation. It follows AWS's pages "Parsing Amazon SNS message formats" and "Verifying the
 // signatures of Amazon SNS messages".
-type Topic struct {
+type Notifier struct {
 	// Version is that of the signature, "1" or "2".
 	Version string
 
@@ -53,8 +53,8 @@ const (
 	token    = "2336412f37fb687f5d51e6e241d44a2cb136210086999f407bae05b5ca7bda40"
 )
 
-// StartTopic begins to serve, with a certificate that is valid for a day from now.
-func StartTopic(now func() time.Time) (*Topic, error) {
+// StartNotifier begins to serve, with a certificate that is valid for a day from now.
+func StartNotifier(now func() time.Time) (*Notifier, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		return nil, fmt.Errorf("making the topic's key: %w", err)
@@ -67,7 +67,7 @@ func StartTopic(now func() time.Time) (*Topic, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the topic's certificate: %w", err)
 	}
-	t := &Topic{Version: "2", now: now, key: key, cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
+	t := &Notifier{Version: "2", now: now, key: key, cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
 	if t.ca, err = provider.NewCA(time.Now()); err != nil {
 		return nil, err
 	}
@@ -83,10 +83,10 @@ func StartTopic(now func() time.Time) (*Topic, error) {
 }
 
 // Close ends the server.
-func (t *Topic) Close() { t.http.Close() }
+func (t *Notifier) Close() { t.http.Close() }
 
 // Transport leads requests to Host here, and nowhere else.
-func (t *Topic) Transport() http.RoundTripper {
+func (t *Notifier) Transport() http.RoundTripper {
 	return &http.Transport{
 		DisableKeepAlives: true,
 		TLSClientConfig:   &tls.Config{RootCAs: t.ca.Pool(), ServerName: "localhost", MinVersion: tls.VersionTLS12},
@@ -100,27 +100,27 @@ func (t *Topic) Transport() http.RoundTripper {
 }
 
 // Break makes every request fail, or no more.
-func (t *Topic) Break(down bool) {
+func (t *Notifier) Break(down bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.down = down
 }
 
 // Fetched is how often the certificate was asked for.
-func (t *Topic) Fetched() int {
+func (t *Notifier) Fetched() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.fetched
 }
 
 // Confirmed is how often the subscription was confirmed.
-func (t *Topic) Confirmed() int {
+func (t *Notifier) Confirmed() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.confirmed
 }
 
-func (t *Topic) serve(w http.ResponseWriter, r *http.Request) {
+func (t *Notifier) serve(w http.ResponseWriter, r *http.Request) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	q := r.URL.Query()
@@ -140,7 +140,7 @@ func (t *Topic) serve(w http.ResponseWriter, r *http.Request) {
 
 // Notification is the body of a post of a message, sent now. change, where it is given, may change what stands in it, and
 // sign it again.
-func (t *Topic) Notification(message string, change func(post map[string]string, sign func())) []byte {
+func (t *Notifier) Notification(message string, change func(post map[string]string, sign func())) []byte {
 	at := t.now().UTC().Format("2006-01-02T15:04:05.000Z")
 	post := map[string]string{
 		"Type": "Notification", "MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324", "TopicArn": TopicARN, "Subject": "Amazon SES Email Event Notification",
@@ -157,7 +157,7 @@ func (t *Topic) Notification(message string, change func(post map[string]string,
 }
 
 // Confirmation is the body of a post that asks to confirm the subscription.
-func (t *Topic) Confirmation(change func(post map[string]string, sign func())) []byte {
+func (t *Notifier) Confirmation(change func(post map[string]string, sign func())) []byte {
 	post := map[string]string{
 		"Type": "SubscriptionConfirmation", "MessageId": "165545c9-2a5c-472c-8df2-7ff2be2b3b1b", "TopicArn": TopicARN, "Token": token,
 		"Message":   "You have chosen to subscribe to the topic " + TopicARN + ".\nTo confirm the subscription, visit the SubscribeURL included in this message.",
@@ -171,7 +171,7 @@ func (t *Topic) Confirmation(change func(post map[string]string, sign func())) [
 }
 
 // body signs a post, and changes it if that is wanted.
-func (t *Topic) body(post map[string]string, text func() string, change func(map[string]string, func())) []byte {
+func (t *Notifier) body(post map[string]string, text func() string, change func(map[string]string, func())) []byte {
 	sign := func() {
 		kind, sum := crypto.SHA256, sha256.New()
 		if t.Version == "1" {

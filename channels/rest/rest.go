@@ -1,0 +1,147 @@
+// Package rest is what the adapters of HTTP APIs share: the config of a connection, one request with an answer of
+// bounded length, and what a refusal means.
+package rest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"nudge/channels"
+)
+
+// maxAnswer is how much of an answer is read, in bytes: enough for an error, and for the connection to be used again
+// after an ordinary answer.
+const maxAnswer = 64 << 10
+
+// Settings are the part of a config that every such adapter has: embed it. Fields describes it.
+type Settings struct {
+	Timeout     channels.Duration `json:"timeout"`
+	Connections int               `json:"connections"`
+	URL         string            `json:"url"`
+	CA          string            `json:"ca"`
+}
+
+// Fields are the fields of Settings for a service. elsewhere is an example of another place where it may be.
+func Fields(service, elsewhere string) []channels.Field {
+	return []channels.Field{
+		{Name: "timeout", Type: "duration", Default: "15s", Example: "5s", About: "for each request"},
+		{Name: "connections", Type: "int", Default: "32", Example: "8", About: "connections kept and used at once"},
+		{Name: "url", Type: "string", Example: elsewhere, About: "instead of " + service + ": another region, a proxy or a local server"},
+		{Name: "ca", Type: "string", Example: "certs/ca.pem", About: "a PEM file with certificate authorities to trust beside the system's"},
+	}
+}
+
+// Client makes requests of one service. It is safe for concurrent use.
+type Client struct {
+	// Host is the service's, for errors.
+	Host string
+
+	base    string
+	timeout time.Duration
+	hidden  []string
+	http    *http.Client
+	now     func() time.Time
+}
+
+// Open makes a client; it does not connect. service is the URL without another in the config; no error of the client
+// ever contains one of the hidden texts. An error is a channels.Problem.
+func (s *Settings) Open(o channels.Options, service string, hidden ...string) (*Client, error) {
+	base, err := url.Parse(cmp.Or(s.URL, service))
+	if err != nil || base.Scheme != "https" || base.Host == "" || base.User != nil || base.RawQuery != "" || base.Fragment != "" {
+		return nil, channels.Problem{Field: "url", Summary: "is not an https URL", Suggest: "for example " + service}
+	}
+	if s.Connections < 1 {
+		return nil, channels.Problem{Field: "connections", Summary: "is below 1"}
+	}
+	roots, err := channels.RootCAs(s.CA, o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{
+		Host: base.Host, base: strings.TrimRight(base.String(), "/"), timeout: time.Duration(s.Timeout), hidden: slices.Clip(hidden), now: o.Now,
+		http: &http.Client{
+			Transport:     Transport(roots, s.Connections),
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// Close closes the connections.
+func (c *Client) Close() error {
+	c.http.CloseIdleConnections()
+	return nil
+}
+
+// Response is an answer as it came; the body may be cut off.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// Do makes one request; body nil is none. An error says that there was no answer, and hides what the client and the
+// caller hide.
+func (c *Client) Do(ctx context.Context, method, path string, header http.Header, body []byte, hidden ...string) (Response, *channels.DeliveryError) {
+	limited, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(limited, method, c.base+path, bytes.NewReader(body))
+	if err != nil {
+		return Response{}, &channels.DeliveryError{Class: channels.ClassCredential, Code: "url", Err: errors.New("the URL cannot be requested")}
+	}
+	// Go would repeat a request by itself that has an Idempotency-Key and a body that it can get again.
+	request.GetBody = nil
+	maps.Copy(request.Header, header)
+	request.Header.Set("User-Agent", "nudge")
+	got, err := c.http.Do(request)
+	if err != nil {
+		return Response{}, channels.Transport(ctx, err, slices.Concat(c.hidden, hidden)...)
+	}
+	defer got.Body.Close()
+	// What was decided stands in the status: a body that breaks off is as good as it came.
+	said, _ := io.ReadAll(io.LimitReader(got.Body, maxAnswer))
+	return Response{Status: got.StatusCode, Header: got.Header, Body: said}, nil
+}
+
+// Refused is the error of an answer that a table of answers does not take for success. code and text are what the
+// service says in it, "" where it says nothing: then the status and the body stand for them.
+func (c *Client) Refused(got Response, table []channels.Answer, service, code, text string, hidden ...string) *channels.DeliveryError {
+	if text == "" {
+		text = string(got.Body)
+	}
+	said := channels.Excerpt([]byte(text), slices.Concat(c.hidden, hidden)...)
+	failure := &channels.DeliveryError{
+		Class:    channels.Classify(table, got.Status, code),
+		Code:     cmp.Or(code, strconv.Itoa(got.Status)),
+		OptedOut: channels.OptedOut(table, code),
+		Err:      fmt.Errorf("refused by %s: %s", service, cmp.Or(said, http.StatusText(got.Status), "no reason given")),
+	}
+	if failure.Class == channels.ClassRateLimit || failure.Class == channels.ClassTemporary {
+		failure.RetryAfter = channels.RetryAfter(got.Header.Get("Retry-After"), c.now())
+	}
+	return failure
+}
+
+// Word is a service's code if it can stand in errors, metrics and reports, else "": it keeps out what an error page or
+// a quoted secret would bring.
+func Word(code string) string {
+	if len(code) > 60 {
+		return ""
+	}
+	for _, r := range code {
+		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' {
+			return ""
+		}
+	}
+	return code
+}
