@@ -47,10 +47,12 @@ type Rule struct {
 	// PauseWhen says when the rule is paused by itself; nil: never.
 	PauseWhen *PauseWhen
 
-	Deliver     Deliver
-	WhenBlocked WhenBlocked
-	WhileHeld   WhileHeld
-	Expire      time.Duration // of an open or held entry, from its start; default 24 h
+	Deliver Deliver
+	// EscalateAfter, with DeliverEscalate alone, is how long after a channel took the message the next one is used.
+	EscalateAfter time.Duration
+	WhenBlocked   WhenBlocked
+	WhileHeld     WhileHeld
+	Expire        time.Duration // of an open or held entry, from its start; default 24 h
 
 	// Message is what is sent without variants, by channel in the order of the file.
 	Message []ChannelMessage
@@ -162,10 +164,12 @@ type Named struct {
 // Deliver says which of the rule's channels are used.
 type Deliver string
 
-// DeliverFirst takes the first channel, in the order of the file, that can reach the person.
+// DeliverFirst takes the first channel, in the order of the file, that can reach the person, and DeliverAll all
+// that can. DeliverEscalate begins as DeliverFirst does and takes the next one where the message stays unopened.
 const (
-	DeliverFirst Deliver = "first"
-	DeliverAll   Deliver = "all"
+	DeliverFirst    Deliver = "first"
+	DeliverAll      Deliver = "all"
+	DeliverEscalate Deliver = "escalate"
 )
 
 // Action is what becomes of an entry that a stage stops.

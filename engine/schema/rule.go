@@ -42,7 +42,8 @@ func rule() object {
 		"pause_when": is(anyOf(
 			pauseWhen("unsubscribes"), pauseWhen("failures"),
 		), "Pause the rule by itself when too many of its newest messages (of seven days) were followed by an unsubscribe or failed."),
-		"deliver": is(oneOf("first", "all"), "first: the first channel that can reach the person; all of them."),
+		"deliver": is(anyOf(oneOf("first", "all"), keys(object{"escalate": duration()}, "escalate")),
+			"first: the first channel that can reach the person; all of them; {escalate: 2h}: the next one when the message is not opened within the time."),
 		"when_blocked": is(anyOf(action(), keys(object{
 			"frequency_cap": action("next"), "outranked": action(), "no_address": action(), "no_consent": action(), "quiet_hours": action(),
 		})), "What becomes of an entry that a stage stops: retry, hold, drop; at a cap also next (channel)."),
