@@ -181,16 +181,6 @@ func TestEscalation(t *testing.T) {
 			answer: func(m channels.Message, _ int) error { return later(m, "mail") },
 			rows:   []string{"ann send  [log][mail post]", "ann send escalation [mail][post]", "ann send escalation: exited [][]"},
 		},
-		"time counts from when it was taken": {
-			steps: []step{mail, begun}, until: 4 * hour, sent: []string{"1h0m0s ann log", "3h0m0s ann mail"},
-			answer: func(m channels.Message, attempt int) error {
-				if attempt == 1 {
-					return later(m, "log")
-				}
-				return nil
-			},
-			rows: []string{"ann send  [log][mail post]", "ann send escalation [mail][post]"},
-		},
 		"the rule pauses": {
 			steps: []step{mail, begun, {hour, func(w *enginetest.World) {
 				require.NoError(t, w.Flush(t.Context()))
@@ -271,8 +261,29 @@ func TestAnEscalationDoesNotAskAgain(t *testing.T) {
 	w.Track("ann", "Begun", nil)
 	require.Equal(t, []string{"10m0s ann log", "1h40m0s ann post"}, sentAt(t, w, 100*minute))
 	require.Equal(t, []string{"ann: one 1", "ann: two 1"}, w.Accepted(), "with the values of the entry")
-	// False since the second message, true an hour behind it: it entered when the first was an hour old, but for the open entry.
-	require.Equal(t, []string{"2h50m0s ann log"}, sentAt(t, w, 3*hour))
+	// It was true again when the first was an hour old, and the entry was open; it is again an hour behind the second.
+	require.Equal(t, []string{"2h40m0s ann log"}, sentAt(t, w, 3*hour))
+}
+
+// TestAnEscalationCountsFromWhenTheMessageWasTaken has the first provider down for a while.
+func TestAnEscalationCountsFromWhenTheMessageWasTaken(t *testing.T) {
+	w := enginetest.New(t, escalating("", ""))
+	w.Sent.Answer = func(m channels.Message, attempt int) error {
+		if attempt == 1 {
+			return later(m, "log")
+		}
+		return nil
+	}
+	var at []int64
+	w.Track("ann", "Begun", nil)
+	require.NoError(t, w.Advance(t.Context(), enginetest.Start()+5*hour, func(now int64) {
+		if len(w.Sent.Accepted()) > len(at) {
+			at = append(at, now)
+		}
+	}))
+	require.Len(t, at, 2)
+	require.GreaterOrEqual(t, at[0], enginetest.Start()+hour)
+	require.Equal(t, 2*hour, at[1]-at[0])
 }
 
 // TestMergesOfEscalations has two people with a message each, who turn out to be one: the older goes on, the newer is

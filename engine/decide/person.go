@@ -388,8 +388,7 @@ func (w *walk) blockedFurther(c *contest, why string, due int64, action rules.Ac
 // goNoFurther closes an entry that follows: no other channel is used.
 func (w *walk) goNoFurther(c *contest, why string) {
 	d := w.decision(c, ledger.Send, clip(ledger.Following(why), maxDetail))
-	d.Features, d.With = nil, nil
-	w.put(c, d)
+	w.add(c, d)
 }
 
 // expires is when the entry's wait ends: the rule's time after it began; of one that was only tried

@@ -28,9 +28,9 @@ type Entry struct {
 type Decision struct {
 	At       time.Time     `json:"at"`
 	Reason   ledger.Reason `json:"reason"`
-	By       string        `json:"by,omitempty"`   // the rule or the cap that won, the detail of a stage
-	Says     string        `json:"says,omitempty"` // the same in words, where there is more to say
-	Again    *time.Time    `json:"again,omitempty"`
+	By       string        `json:"by,omitempty"`    // the rule or the cap that won, the detail of a stage
+	Says     string        `json:"says,omitempty"`  // the same in words, where there is more to say
+	Again    *time.Time    `json:"again,omitempty"` // when it is tried again; of a send when the next channel is used
 	Waits    bool          `json:"waits,omitempty"` // an address or a consent that comes makes it due
 	Version  string        `json:"version"`         // of the rule, as it was then
 	Variant  string        `json:"variant,omitempty"`

@@ -276,6 +276,8 @@ func (p *printer) entry(e *Entry) {
 		switch {
 		case d.Again != nil && d.Waits:
 			text += "; tried again at " + p.instant(*d.Again) + ", or when an address or a consent comes"
+		case d.Again != nil && d.Reason == ledger.Send && len(d.Channels) > 0:
+			text += "; the next channel is tried at " + p.instant(*d.Again) + " unless it is opened"
 		case d.Again != nil:
 			text += "; tried again at " + p.instant(*d.Again)
 		case d.Waits:

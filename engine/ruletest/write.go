@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"nudge/engine/ledger"
 )
 
 // WriteText prints a line a test, failures in full, and a summary. verbose adds what was decided in
@@ -91,7 +89,11 @@ func (r *Row) what() string {
 	if r.Variant != "" {
 		s += ", variant " + r.Variant
 	}
-	if r.Due != "" && r.Reason != ledger.Send {
+	switch {
+	case r.Due == "":
+	case r.sends():
+		s += ", the next channel after " + offset(r.due-r.at, 0)
+	default:
 		s += ", again at " + r.Due
 	}
 	return s
