@@ -294,7 +294,9 @@ func (w *walk) send(c *contest, variant string, chosen []string) {
 }
 
 // behind are those of a list that stand behind one of them.
-func behind(list []string, of string) []string { return slices.Clone(list[slices.Index(list, of)+1:]) }
+func behind(list []string, of string) []string {
+	return append([]string(nil), list[slices.Index(list, of)+1:]...)
+}
 
 // blocked answers an entry that a stage stops for now, by the rule's choice.
 func (w *walk) blocked(c *contest, reason ledger.Reason, by string, due int64, action rules.Action) {

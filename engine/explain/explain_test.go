@@ -64,6 +64,7 @@ category: transactional
 schedule: "0 9 * * *"
 when: did("Offered")
 again: every_tick
+backfill: true
 deliver: {escalate: 2d}
 message: {push: {title: Digest, body: Hello}, log: {title: Digest}}
 `,
