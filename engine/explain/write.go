@@ -265,6 +265,8 @@ func (p *printer) entry(e *Entry) {
 			text += " by " + strings.Join(d.Channels, ", ")
 		}
 		switch {
+		case d.Reason == ledger.Send && len(d.Channels) == 0: // it says what keeps it from going further
+			text = d.By
 		case d.Says != "":
 			text += ": " + d.Says
 		case d.By != "":

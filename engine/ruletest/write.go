@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"nudge/engine/ledger"
 )
 
 // WriteText prints a line a test, failures in full, and a summary. verbose adds what was decided in
@@ -83,7 +85,10 @@ func valueOf(r *Row) string {
 // what says the row's answer in words: "frequency_cap by two-a-day, due 1d2h".
 func (r *Row) what() string {
 	s := string(r.Reason)
-	if r.By != "" {
+	switch {
+	case r.Reason == ledger.Send && !r.sends(): // it says what keeps it from going further
+		s = r.By
+	case r.By != "":
 		s += " by " + r.By
 	}
 	if r.Variant != "" {
