@@ -286,6 +286,31 @@ func TestAnEscalationCountsFromWhenTheMessageWasTaken(t *testing.T) {
 	require.Equal(t, 2*hour, at[1]-at[0])
 }
 
+// TestAnUrgentMessageToTheLatestDevice has somebody with three devices, of which they used the first again an hour later.
+func TestAnUrgentMessageToTheLatestDevice(t *testing.T) {
+	w := enginetest.New(t, map[string]string{
+		"nudge.yaml": "zone: UTC\nsalt: test\nchannels:\n  log: {adapter: stdout}\n  push: {adapter: fcm, config: {credentials: \"env:NONE\"}}\nkeys: [{name: web, write_key: k}]\n",
+		"rules/one.yaml": "rule: one\non: {event: Begun}\nagain: each_time\nurgent: true\ndevices: latest\ndeliver: {escalate: 2h}\n" +
+			"message: {log: {title: hello}, push: {title: hello, body: there}}\n",
+		"rules/many.yaml": "rule: many\non: {event: Begun}\nagain: each_time\nmessage: {push: {title: hi, body: all}}\n",
+	})
+	for _, token := range []string{"phone", "pad", "watch"} {
+		w.Device("ann", token, "android")
+		w.To(w.Clock.Now().UnixMilli() - enginetest.Start() + minute)
+	}
+	w.To(hour)
+	w.Send(events.Event{Kind: events.KindTrack, UserID: "ann", Name: "Seen", Context: []byte(`{"device":{"token":"phone","type":"android"}}`)})
+	w.To(hour + minute)
+	w.Track("ann", "Begun", nil)
+	w.To(4 * hour)
+	var got []string
+	for _, m := range w.Sent.Accepted() {
+		got = append(got, fmt.Sprint(m.About["rule"], " ", m.About["channel"], " ", m.Address.Token, " ", m.Urgent))
+	}
+	slices.Sort(got)
+	require.Equal(t, []string{"many push pad false", "many push phone false", "many push watch false", "one log  true", "one push phone true"}, got)
+}
+
 // TestMergesOfEscalations has two people with a message each, who turn out to be one: the older goes on, the newer is
 // sent and done.
 func TestMergesOfEscalations(t *testing.T) {

@@ -126,6 +126,10 @@ func (p *ruleParser) parse(root *yamlfile.Node) {
 
 	deliver := f.Get("deliver")
 	p.deliver(deliver)
+	rule.Urgent = r.Bool(f.Get("urgent"), false)
+	if n := f.Get("devices"); n != nil {
+		rule.LatestDevice = r.OneOf(n, "all", "latest") == "latest"
+	}
 	p.whenBlocked(f.Get("when_blocked"))
 	rule.WhileHeld = Recheck
 	if rule.On != nil {
@@ -366,7 +370,7 @@ func (p *ruleParser) deliver(n *yamlfile.Node) {
 		return
 	}
 	const how = "Write `deliver: {escalate: 2h}`: the next channel is used when the message is not opened two hours after the first took it."
-	words := []string{string(DeliverFirst), string(DeliverAll)}
+	words := []string{string(DeliverFirst), string(DeliverAll), string(DeliverPreferred)}
 	switch {
 	case n.Kind == yamlfile.Map:
 		f := p.r.Fields(n)

@@ -261,7 +261,7 @@ func (w *walk) send(c *contest, variant string, chosen []string) {
 		d.By = ledger.Escalation
 	}
 	switch c.Rule.Deliver {
-	case rules.DeliverFirst:
+	case rules.DeliverFirst, rules.DeliverPreferred:
 		d.Fallback = behind(c.channels, chosen[0])
 	case rules.DeliverEscalate: // by then others may reach them, and be allowed to
 		if d.Fallback = behind(c.all, chosen[0]); len(d.Fallback) > 0 {

@@ -29,7 +29,7 @@ func answerStage(w *walk, c *contest) bool {
 
 // consentStage leaves the channels on which the person may be written to.
 func consentStage(w *walk, c *contest) bool {
-	all := c.Rule.Channels()
+	all := w.in.Policy.Order(c.Rule, c.profile)
 	if c.Open != nil && len(c.Open.Channels) > 0 {
 		all = c.Open.Channels
 	}
@@ -51,6 +51,9 @@ func reachStage(w *walk, c *contest) bool {
 	c.devices = map[string][]segments.Device{}
 	c.channels = slices.DeleteFunc(c.channels, func(ch string) bool {
 		devices, ok := w.in.Policy.reachable(ch, c.profile)
+		if c.Rule.LatestDevice {
+			devices = latest(devices)
+		}
 		c.devices[ch] = devices
 		return !ok
 	})

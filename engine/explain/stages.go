@@ -50,7 +50,7 @@ func (x *explainer) stages(r *workspace.Rule, profile *segments.Profile) []Stage
 		t := time.UnixMilli(ms)
 		return &t
 	}
-	for _, channel := range r.Channels() {
+	for _, channel := range policy.Order(r.Rule, profile) {
 		s := Stage{Channel: channel, Reachable: policy.Reachable(channel, profile), Consent: policy.Consented(channel, r.Rule, profile), Caps: []Cap{}}
 		if !r.Transactional() {
 			until, _ := policy.QuietUntil(channel, r.Category, profile, x.At)

@@ -86,7 +86,7 @@ func Longest(ws *workspace.Workspace, r *workspace.Rule, variant, channel string
 	if i >= 0 && ws.Channels[i].TrackLinks {
 		links = ws.BaseURL
 	}
-	m, err := send.Model(d, channel, links, send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: r.Transactional()})
+	m, err := send.Model(d, channel, links, send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: r.WakesDevice()})
 	var assumed []Assumed
 	for _, name := range names {
 		if size := sizeOf(used[name]); size != "" {

@@ -187,3 +187,42 @@ func TestDeviceHasOneOwner(t *testing.T) {
 		}
 	})
 }
+
+// Who goes from one device to another and back is known to be on the one that they used last, within the day.
+func TestRowsTellTheDeviceThatWasUsedLast(t *testing.T) {
+	ids := newIdentity(testSalt)
+	d := newDerive(ids)
+	b := &batch{}
+	see := func(user, token string, at int64) {
+		ev := events.Event{Kind: events.KindTrack, UserID: user, Time: at, Context: []byte(`{"device":{"token":"` + token + `","type":"ios"}}`)}
+		pos := events.At(uint64(at), 0)
+		p, _ := ids.apply(&ev, pos)
+		d.add(b, &events.Resolved{Event: ev, Pos: pos, Person: p})
+	}
+	see("u", "phone", 10)
+	see("u", "phone", 20)
+	see("u", "pad", 30)
+	see("u", "pad", 40)
+	see("u", "phone", 25) // late
+	see("u", "phone", 50)
+	see("u", "phone", 60)
+	see("v", "other", 61)
+	ev := alias("u", "v", true)
+	_, _ = ids.apply(&ev, events.At(62, 0))
+	d.merged(ids.merges)
+	see("u", "phone", 63) // one person's, who was on the other since
+	see("v", "phone", 64)
+	var got []string
+	for _, r := range b.devices {
+		got = append(got, fmt.Sprintf("%s @%d", r.Token, r.time))
+	}
+	want := []string{"phone @10", "pad @30", "phone @50", "other @61", "phone @63"}
+	require.Equal(t, want, got)
+
+	// The same is known after a start.
+	again := newDerive(ids)
+	for _, r := range b.devices {
+		again.loadDevice(r.person, r.time, r.DeviceChange)
+	}
+	require.Equal(t, d.seen, again.seen)
+}
