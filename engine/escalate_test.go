@@ -110,7 +110,8 @@ func TestEscalation(t *testing.T) {
 		},
 		"the goal is reached": {
 			rest: "goal: {event: Paid, where: properties.amount > 5}", steps: []step{
-				mail, begun, {hour, func(w *enginetest.World) { w.Track("ann", "Paid", map[string]any{"amount": 1}) }},
+				mail, begun,
+				{hour, func(w *enginetest.World) { w.Track("ann", "Paid", map[string]any{"amount": 1}) }},
 				{3 * hour, func(w *enginetest.World) { w.Track("ann", "Paid", map[string]any{"amount": 9}) }},
 			}, sent: []string{"0s ann log", "2h0m0s ann mail"},
 			rows: []string{"ann send  [log][mail post]", "ann send escalation [mail][post]", "ann send escalation: goal [][]"},
@@ -198,8 +199,12 @@ func TestEscalation(t *testing.T) {
 		},
 		"a restart at every turn": {
 			steps: []step{
-				mail, begun, {minute, (*enginetest.World).Restart}, {2*hour - 1, (*enginetest.World).Restart}, {2*hour + 1, (*enginetest.World).Restart},
-				{3 * hour, opens(events.MessageOpened, 0)}, {3*hour + 1, (*enginetest.World).Restart},
+				mail, begun,
+				{minute, (*enginetest.World).Restart},
+				{2*hour - 1, (*enginetest.World).Restart},
+				{2*hour + 1, (*enginetest.World).Restart},
+				{3 * hour, opens(events.MessageOpened, 0)},
+				{3*hour + 1, (*enginetest.World).Restart},
 			}, sent: []string{"0s ann log", "2h0m0s ann mail"},
 			rows: []string{"ann send  [log][mail post]", "ann send escalation [mail][post]", "ann send escalation: opened [][]"},
 		},

@@ -54,9 +54,9 @@ type Rule struct {
 	Urgent bool
 	// LatestDevice: of the devices that a channel could reach, only the one that was seen last gets the message.
 	LatestDevice bool
-	WhenBlocked   WhenBlocked
-	WhileHeld     WhileHeld
-	Expire        time.Duration // of an open or held entry, from its start; default 24 h
+	WhenBlocked  WhenBlocked
+	WhileHeld    WhileHeld
+	Expire       time.Duration // of an open or held entry, from its start; default 24 h
 
 	// Message is what is sent without variants, by channel in the order of the file.
 	Message []ChannelMessage

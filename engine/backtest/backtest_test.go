@@ -182,8 +182,10 @@ func open(w *enginetest.World, r *rand.Rand) {
 	if r.IntN(4) == 0 {
 		flags = events.MachineOpen
 	}
-	w.Send(events.Event{Kind: events.KindMessage, UserID: about["user_id"], Name: events.MessageOpened, Flags: flags,
-		Properties: fmt.Appendf(nil, `{"rule":%q,"entry":%q,"channel":%q}`, about["rule"], about["entry"], about["channel"])})
+	w.Send(events.Event{
+		Kind: events.KindMessage, UserID: about["user_id"], Name: events.MessageOpened, Flags: flags,
+		Properties: fmt.Appendf(nil, `{"rule":%q,"entry":%q,"channel":%q}`, about["rule"], about["entry"], about["channel"]),
+	})
 }
 
 // decided reads the rows of the ledger that were decided in [from, to).
