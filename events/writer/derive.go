@@ -14,17 +14,19 @@ import (
 // it remembers of a token or a person is the last row written and nothing newer, so that it is the
 // same after a start. Not safe for concurrent use.
 //
-// Memory: about 60 bytes a token, 40 a person with a zone, 40 one with a token.
+// Memory: about 60 bytes a token, 40 a person with a zone, 40 one with a token; of a device with an id also its token.
 type derive struct {
 	ids     *identity
 	devices map[idKey]device
 	// seen is of each person the token whose row is the newest: when another one is seen it gets a row too, so that rows
 	// tell which device somebody used last.
-	seen    map[events.PersonID]idKey
-	zones   map[events.PersonID]zone
-	names   []string // of zones, by zone.name
-	numbers map[string]uint16
-	buf     []byte
+	seen map[events.PersonID]idKey
+	// installed has by device and app the newest token, where apps say which device it is.
+	installed map[idKey]string
+	zones     map[events.PersonID]zone
+	names     []string // of zones, by zone.name
+	numbers   map[string]uint16
+	buf       []byte
 }
 
 // device is the last row of a token that belongs to somebody.
@@ -41,14 +43,17 @@ type zone struct {
 }
 
 func newDerive(ids *identity) *derive {
-	return &derive{ids: ids, devices: map[idKey]device{}, seen: map[events.PersonID]idKey{}, zones: map[events.PersonID]zone{}, numbers: map[string]uint16{}}
+	return &derive{ids: ids, devices: map[idKey]device{}, seen: map[events.PersonID]idKey{}, installed: map[idKey]string{}, zones: map[events.PersonID]zone{}, numbers: map[string]uint16{}}
 }
 
 // refreshDevice is how old a device's last row gets before a new one says that it was seen again.
 const refreshDevice = int64(24 * time.Hour / time.Millisecond)
 
-// reasonMoved is the reason of a removal because somebody else identified on the device.
-const reasonMoved = "moved"
+// Reasons of removals that follow from what is known of other tokens and people.
+const (
+	reasonMoved    = "moved"    // somebody else identified on the device
+	reasonReplaced = "replaced" // the device has a newer token
+)
 
 // add appends the rows that an accepted event leads to, beside its own.
 func (d *derive) add(b *batch, r *events.Resolved) {
@@ -154,6 +159,12 @@ func (d *derive) device(rows []deviceRow, r *events.Resolved, c events.DeviceCha
 			owner == r.Person && !last.removed && detail == last.detail && r.Time-last.time < refreshDevice && d.lastOn(r.Person, k, r.Time):
 			return rows
 		}
+	}
+	rows, newest := d.install(rows, r, c)
+	if !newest {
+		return rows
+	}
+	if has {
 		if owner != r.Person && !last.removed {
 			gone := c
 			gone.Removed, gone.Reason = true, reasonMoved
@@ -167,6 +178,38 @@ func (d *derive) device(rows []deviceRow, r *events.Resolved, c events.DeviceCha
 	d.devices[k] = device{r.Person, r.Time, detail, false}
 	d.see(r.Person, k, r.Time)
 	return append(rows, deviceRow{r.Person, r.Pos, r.Time, c})
+}
+
+// install takes the former token of a person's device away, and says whether this is the newest: another may have been put
+// later. Whose token is somebody else's keeps it: that takes more than to know the id of their device.
+func (d *derive) install(rows []deviceRow, r *events.Resolved, c events.DeviceChange) (_ []deviceRow, newest bool) {
+	if c.Device == "" {
+		return rows, true
+	}
+	k := d.deviceKey(c)
+	former := d.installed[k]
+	if former != "" && former != c.Token {
+		var f idKey
+		f, d.buf = d.ids.salt.id(d.buf, "token", former)
+		if was := d.devices[f]; !was.removed && d.ids.canonical(was.person) == r.Person {
+			if was.time > r.Time {
+				return rows, false
+			}
+			gone := c
+			gone.Token, gone.Removed, gone.Reason = former, true, reasonReplaced
+			rows = append(rows, deviceRow{r.Person, r.Pos, r.Time, gone})
+			d.devices[f] = device{r.Person, r.Time, was.detail, true}
+		}
+	}
+	d.installed[k] = c.Token
+	return rows, true
+}
+
+// deviceKey names a device in an app: the apps of one vendor may have one id of a phone, and each has a token.
+func (d *derive) deviceKey(c events.DeviceChange) idKey {
+	var k idKey
+	k, d.buf = d.ids.salt.id(d.buf, "device", c.App+"\x00"+c.Device)
+	return k
 }
 
 // lastOn says that no other token of the person was seen between a token's last row and an instant.
@@ -185,7 +228,7 @@ func (d *derive) see(p events.PersonID, k idKey, at int64) {
 }
 
 func detailOf(c events.DeviceChange) uint32 {
-	return crc32.ChecksumIEEE([]byte(c.Platform + "\x00" + c.App + "\x00" + c.Environment))
+	return crc32.ChecksumIEEE([]byte(c.Platform + "\x00" + c.App + "\x00" + c.Environment + "\x00" + c.Device))
 }
 
 // loadDevice puts back the last row of a token.
@@ -194,6 +237,17 @@ func (d *derive) loadDevice(person events.PersonID, at int64, c events.DeviceCha
 	k, d.buf = d.ids.salt.id(d.buf, "token", c.Token)
 	d.devices[k] = device{person, at, detailOf(c), c.Removed}
 	d.see(d.ids.canonical(person), k, at)
+	if c.Device == "" || c.Removed {
+		return
+	}
+	of := d.deviceKey(c)
+	if have := d.installed[of]; have != "" {
+		var h idKey
+		if h, d.buf = d.ids.salt.id(d.buf, "token", have); d.devices[h].time > at {
+			return
+		}
+	}
+	d.installed[of] = c.Token
 }
 
 // zone says whether an event changes its person's zone.
