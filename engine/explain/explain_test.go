@@ -120,6 +120,9 @@ func TestAnEscalation(t *testing.T) {
 	id := w.Sent.Accepted()[len(w.Sent.Accepted())-1].About["entry"]
 	w.To(4 * hour)
 	w.Send(events.Event{Kind: events.KindMessage, UserID: "ann", Name: events.MessageOpened, Properties: fmt.Appendf(nil, `{"rule":"offer","entry":%q,"channel":"push"}`, id)})
+	w.To(4*hour + minute)
+	r = about(t, w, "ann", "offer", "", 4*hour+minute)
+	require.Equal(t, "ann got offer at 12:00 (push, opened); it goes by no other channel.", r.Headline)
 	w.To(6 * hour)
 	r = about(t, w, "ann", "offer", "", 6*hour)
 	require.Equal(t, "ann got offer at 12:00 (push, opened); it went by no other channel: they opened it.", r.Headline)

@@ -10,6 +10,7 @@ import (
 
 	"nudge/engine/ledger"
 	"nudge/engine/workspace"
+	"nudge/events"
 	"nudge/segments"
 )
 
@@ -190,6 +191,8 @@ func (w words) further(x *explainer, r *workspace.Rule, e *Entry, profile *segme
 	switch next := e.escalates(); {
 	case next != nil && ended:
 		return "; the next channel waits until " + w.instant(*next) + " at most (" + why + ")"
+	case next != nil && slices.ContainsFunc(e.Receipts, func(c Receipt) bool { return c.Event == events.MessageOpened || c.Event == events.MessageClicked }):
+		return "; it goes by no other channel"
 	case next != nil:
 		return "; not opened by " + w.instant(*next) + ", it goes by the next channel too"
 	case ended:
