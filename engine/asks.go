@@ -87,16 +87,18 @@ type dueOpen struct {
 	entry   string
 	trigger events.Position
 	kept    bool // its condition is not asked again
+	follows bool // as ledger.Open has it
 	paused  bool // its rule is
 }
 
 func newDueOpen(o *ledger.Open) dueOpen {
-	return dueOpen{person: o.Person(), rule: o.Slot().Rule, value: o.Slot().Value, entry: o.Entry, trigger: o.Trigger}
+	return dueOpen{person: o.Person(), rule: o.Slot().Rule, value: o.Slot().Value, entry: o.Entry, trigger: o.Trigger, follows: o.Follows()}
 }
 
-// keeps says whether an open entry is released without its condition being asked again.
+// keeps says whether an open entry is released without its condition being asked again. One whose message a channel
+// took is: the message itself may have made it false.
 func keeps(r *workspace.Rule, o *ledger.Open) bool {
-	return o.Reason == ledger.Held && r.WhileHeld == rules.Keep
+	return o.Follows() || o.Reason == ledger.Held && r.WhileHeld == rules.Keep
 }
 
 // addDue adds the open entries of a part's people. The conditions of rules that are looked at have been

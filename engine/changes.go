@@ -142,7 +142,7 @@ func (e *Engine) unite(st *ledger.State, commit func([]ledger.Record) error, id 
 	}
 	if p := st.Person(id); p != nil {
 		var out chunk
-		for _, r := range mergedEntries(id, p) {
+		for _, r := range mergedEntries(p) {
 			out.add(r)
 		}
 		if err := out.commitAll(commit); err != nil {
@@ -157,8 +157,8 @@ func (e *Engine) unite(st *ledger.State, commit func([]ledger.Record) error, id 
 func (e *Engine) endDoubles(ctx context.Context, s *shard) error {
 	return e.decide(ctx, s, func(st *ledger.State, commit func([]ledger.Record) error) error {
 		var out chunk
-		st.Each(func(id events.PersonID, p *ledger.PersonState) {
-			for _, r := range mergedEntries(id, p) {
+		st.Each(func(_ events.PersonID, p *ledger.PersonState) {
+			for _, r := range mergedEntries(p) {
 				out.add(r)
 			}
 		})
@@ -168,7 +168,7 @@ func (e *Engine) endDoubles(ctx context.Context, s *shard) error {
 
 // mergedEntries ends all but the oldest open entry of each slot, as merged. Entries of `on:` rules
 // stand side by side, since each has an occurrence of its own.
-func mergedEntries(id events.PersonID, p *ledger.PersonState) []ledger.Record {
+func mergedEntries(p *ledger.PersonState) []ledger.Record {
 	var out []ledger.Record
 	for _, slot := range p.Slots {
 		if len(slot.Open) < 2 {
@@ -182,10 +182,7 @@ func mergedEntries(id events.PersonID, p *ledger.PersonState) []ledger.Record {
 			if i == 0 {
 				continue
 			}
-			out = append(out, ledger.Record{Decision: &ledger.Decision{
-				Entry: o.Entry, Attempt: o.Attempt + 1, Rule: slot.Rule, Person: id, Value: slot.Value, Entered: o.Entered,
-				At: max(o.Entered, open[0].Entered), Reason: ledger.Merged, By: open[0].Entry,
-			}})
+			out = append(out, ledger.Record{Decision: o.Ended(ledger.Merged, open[0].Entry, max(o.Entered, open[0].Entered))})
 		}
 	}
 	return out

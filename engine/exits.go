@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"nudge/engine/ledger"
 	"nudge/engine/workspace"
 	"nudge/events"
+	"nudge/rules"
 	"nudge/segments"
 )
 
@@ -72,7 +74,7 @@ func (t *exitTail) add(batch []events.Resolved, upTo events.Position) {
 	for i := range batch {
 		ev := &batch[i]
 		watched, ok := t.names[ev.StoredName()]
-		if !ok || ev.Flags&events.Imported != 0 {
+		if !ok || ev.Flags&(events.Imported|events.MachineOpen) != 0 {
 			continue
 		}
 		o := segments.Occurrence{Time: ev.Time, Pos: ev.Pos, Event: watched.name, Properties: t.none}
@@ -232,7 +234,7 @@ func (e *Engine) readExits(ctx context.Context, l *live, upTo events.Position, o
 		s.mu.Lock()
 		s.state.Each(func(id events.PersonID, p *ledger.PersonState) {
 			for _, sent := range p.Sent {
-				if r := l.byName[sent.Decision.Rule]; r != nil && of(r.Name) && len(r.Exits) > 0 && len(sent.Left) > 0 {
+				if r := l.byName[sent.Decision.Rule]; r != nil && of(r.Name) && len(sent.Left) > 0 && (len(r.Exits) > 0 || sent.Decision.Follows()) {
 					people[e.people.Canonical(id)] = struct{}{}
 					oldest = min(oldest, sent.Decision.Since)
 				}
@@ -251,11 +253,12 @@ func (e *Engine) readExits(ctx context.Context, l *live, upTo events.Position, o
 	return nil
 }
 
-// Exited says whether an exit of a send that is still queued has arrived by now. It first waits until
-// everything up to pos (what was acknowledged when the send came up) has been resolved.
+// Exited says whether an exit of a send that is still queued has arrived by now, or, of an escalation, that the
+// message was opened meanwhile. It first waits until everything up to pos (what was acknowledged when the send came
+// up) has been resolved.
 func (e *Engine) Exited(ctx context.Context, d *ledger.Decision, now int64, pos events.Position) (bool, error) {
 	r := e.live.Load().byName[d.Rule]
-	if r == nil || len(r.Exits) == 0 {
+	if r == nil || len(r.Exits) == 0 && !d.Follows() {
 		return false, nil
 	}
 	if err := e.exits.wait(ctx, pos); err != nil {
@@ -267,7 +270,7 @@ func (e *Engine) Exited(ctx context.Context, d *ledger.Decision, now int64, pos 
 	if person != d.Person {
 		list = append(list, e.exits.of(d.Person)...)
 	}
-	return exitOf(r, entry, list, now) != 0, nil
+	return exitOf(r, entry, list, now) != 0 || d.Follows() && answerTo(r, d.Entry, entry, list, now) != "", nil
 }
 
 // exitEntry is what an exit's filter may use as `entry`.
@@ -286,7 +289,7 @@ func exitOf(r *workspace.Rule, entry exitEntry, list []segments.Occurrence, now 
 			if o.Event != x.Event || o.Time <= entry.since || o.Time > now || (first != 0 && o.Time >= first) {
 				continue
 			}
-			if x.Where == nil || contentKept(o) && x.Where.Eval(o, map[string]any{"entry.value": entry.value, "entry.at": entry.at, "entry.since": entry.since}) {
+			if x.Where == nil || contentKept(o) && x.Where.Eval(o, entry.vars()) {
 				first = o.Time
 			}
 		}
@@ -294,16 +297,62 @@ func exitOf(r *workspace.Rule, entry exitEntry, list []segments.Occurrence, now 
 	return first
 }
 
-// findExits notes for every contender whether its exit has happened: in the store up to the tick's
-// position, and in the tail after it.
+// answers are the events by which people answer a message of a rule that escalates, and whether what is in them is read.
+func answers(r *workspace.Rule) map[string]bool {
+	if r.Deliver != rules.DeliverEscalate {
+		return nil
+	}
+	out := map[string]bool{events.MessageOpened: true, events.MessageClicked: true}
+	if r.Goal != nil {
+		out[r.Goal.Event] = out[r.Goal.Event] || r.Goal.Where != nil
+	}
+	return out
+}
+
+// answerTo is how the person first answered the messages of an entry: "opened", "clicked", "goal"; "" when they did not.
+func answerTo(r *workspace.Rule, id string, entry exitEntry, list []segments.Occurrence, now int64) (how string) {
+	first := now + 1
+	for i := range list {
+		o := &list[i]
+		if o.Time >= first {
+			continue
+		}
+		switch g := r.Goal; {
+		case g != nil && o.Event == g.Event:
+			if o.Time > entry.at && (g.Where == nil || contentKept(o) && g.Where.Eval(o, entry.vars())) {
+				first, how = o.Time, "goal"
+			}
+		case o.Event == events.MessageOpened, o.Event == events.MessageClicked:
+			var of struct{ Entry string }
+			if json.Unmarshal(o.Properties, &of) == nil && of.Entry == id {
+				first, how = o.Time, strings.ToLower(strings.TrimPrefix(o.Event, "Message "))
+			}
+		}
+	}
+	return how
+}
+
+// vars are what filters may use of the entry.
+func (x exitEntry) vars() map[string]any {
+	return map[string]any{"entry.value": x.value, "entry.at": x.at, "entry.since": x.since}
+}
+
+// mayEnd says whether something that happened may end the contender's entry.
+func (c *contender) mayEnd() bool {
+	return !c.answer.Stands && (len(c.rule.Exits) > 0 || c.open != nil && c.open.follows)
+}
+
+// findExits notes for every contender whether its exit has happened, or that its message was answered: in the store up
+// to the tick's position, and in the tail after it.
 func (e *Engine) findExits(ctx context.Context, l *live, t ledger.Tick, f *found) error {
 	var people []events.PersonID
 	after := t.T1
 	for p, cs := range f.people {
 		for _, c := range cs {
-			if len(c.rule.Exits) > 0 && !c.answer.Stands {
+			if c.mayEnd() {
 				people = append(people, p)
-				after = min(after, e.exitEntry(c, t.T1).since)
+				entry := e.exitEntry(c, t.T1)
+				after = min(after, entry.since, entry.at)
 			}
 		}
 	}
@@ -323,7 +372,7 @@ func (e *Engine) findExits(ctx context.Context, l *live, t ledger.Tick, f *found
 	for p, cs := range f.people {
 		var list []segments.Occurrence
 		for _, c := range cs {
-			if len(c.rule.Exits) == 0 || c.answer.Stands {
+			if !c.mayEnd() {
 				continue
 			}
 			if list == nil {
@@ -332,7 +381,11 @@ func (e *Engine) findExits(ctx context.Context, l *live, t ledger.Tick, f *found
 					list = append(list, e.exits.of(known)...)
 				}
 			}
-			c.exited = exitOf(c.rule, e.exitEntry(c, t.T1), list, t.T1)
+			entry := e.exitEntry(c, t.T1)
+			c.exited = exitOf(c.rule, entry, list, t.T1)
+			if c.open != nil && c.open.follows {
+				c.answered = answerTo(c.rule, c.open.entry, entry, list, t.T1)
+			}
 		}
 	}
 	return nil

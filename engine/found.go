@@ -26,6 +26,8 @@ type contender struct {
 	kept   bool
 	paused bool // the rule is
 	exited int64
+	// answered is what the person did with the message of an entry that follows.
+	answered string
 	// elsewhere: the tick is on the clock of a zone that is not the person's.
 	elsewhere bool
 }
@@ -80,7 +82,7 @@ func (f *found) of(shard, n int) []events.PersonID {
 // that is no longer due at t, drops out, and so do new entries of a rule that was paused meanwhile.
 func (c *contender) decidable(state *ledger.State, t int64) (decide.Contender, bool) {
 	halted := state.Halted(c.rule.Name)
-	out := decide.Contender{Rule: c.rule.Rule, Answer: c.answer, Kept: c.kept || halted, Paused: c.paused || halted, Exited: c.exited}
+	out := decide.Contender{Rule: c.rule.Rule, Answer: c.answer, Kept: c.kept || halted, Paused: c.paused || halted, Exited: c.exited, Answered: c.answered}
 	if c.open == nil {
 		return out, !halted
 	}

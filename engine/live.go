@@ -22,7 +22,7 @@ type live struct {
 	policy *decide.Policy
 	rules  []*workspace.Rule // in the order of their names
 	byName map[string]*workspace.Rule
-	// exits are the events that end entries of any rule, and whether a `where` reads what is in them.
+	// exits are the events that end entries of any rule, or keep them from escalating, and whether what is in them is read.
 	exits    map[string]bool
 	triggers map[string]bool
 	looks    map[string]string // by rule on a schedule: how it decides, as ledger.Tick.Looks has it
@@ -39,6 +39,9 @@ func newLive(ws *workspace.Workspace) *live {
 		l.byName[r.Name] = r
 		for _, x := range r.Exits {
 			l.exits[x.Event] = l.exits[x.Event] || x.Where != nil
+		}
+		for event, read := range answers(r) {
+			l.exits[event] = l.exits[event] || read
 		}
 		if r.On != nil {
 			l.triggers[r.On.Event] = true

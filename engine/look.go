@@ -408,10 +408,9 @@ func (k *ticking) endOn(ctx context.Context, s *shard) error {
 		var out chunk
 		for _, d := range k.gone {
 			if o := findOpen(st, d); o != nil {
-				out.add(ledger.Record{Decision: &ledger.Decision{
-					Entry: o.Entry, Attempt: o.Attempt + 1, Rule: d.rule, Person: d.person, Value: d.value, Entered: o.Entered,
-					At: k.t.T1, Tick: k.t.ID, Reason: ledger.Paused, By: "the rule is gone", Trigger: o.Trigger,
-				}})
+				ended := o.Ended(ledger.Paused, "the rule is gone", k.t.T1)
+				ended.Tick = k.t.ID
+				out.add(ledger.Record{Decision: ended})
 			}
 		}
 		for _, r := range k.rules {

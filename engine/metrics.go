@@ -47,5 +47,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 }
 
 func (m *metrics) decided(d *ledger.Decision) {
+	if d.Reason == ledger.Send && !d.Sends() { // that an entry goes no further than the channel that has its message
+		return
+	}
 	m.decisions.WithLabelValues(d.Rule, string(d.Reason)).Inc()
 }

@@ -155,16 +155,23 @@ func (e *Engine) answerOutcomes(ctx context.Context) error {
 }
 
 // afterOutcome is the next answer of a resolved send: stopped for what stopped it, or, where every
-// channel failed and others are left, through the loop again with those.
+// channel failed and others are left, through the loop again with those. Where a channel took the message before,
+// the answer stays, and the row says the same of the escalation.
 func afterOutcome(sent *ledger.Sent, now int64) ledger.Record {
-	d := sent.Decision
+	d, next := sent.Decision, sent.Next()
+	follows, left := d.Follows(), d.Fallback
 	d.Attempt++
 	d.At = now
-	d.Reason = sent.Next()
-	d.Channels, d.Fallback = nil, nil
-	if d.Reason == ledger.Send {
-		d.Reason, d.By, d.Due = ledger.Held, decide.ByFallback, now
-		d.Channels = sent.Decision.Fallback
+	d.Channels, d.Fallback, d.Due = nil, nil, 0
+	switch {
+	case follows && next == ledger.Send:
+		d.By, d.Due, d.Fallback = ledger.Following(decide.ByFallback), now, left
+	case follows:
+		d.By = ledger.Following(string(next))
+	case next == ledger.Send:
+		d.Reason, d.By, d.Due, d.Channels = ledger.Held, decide.ByFallback, now, left
+	default:
+		d.Reason = next
 	}
 	return ledger.Record{Decision: &d}
 }

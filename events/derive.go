@@ -21,6 +21,7 @@ func DeviceOf(ev *Event) (DeviceChange, bool) {
 			Platform:    lookupString(ev.Properties, "platform"),
 			App:         lookupString(ev.Properties, "app"),
 			Environment: lookupString(ev.Properties, "environment"),
+			Device:      lookupString(ev.Properties, "device"),
 			Reason:      lookupString(ev.Properties, "reason"),
 		}
 		removed, _ := Lookup(ev.Properties, "removed")
@@ -44,6 +45,7 @@ func DeviceOf(ev *Event) (DeviceChange, bool) {
 	}
 	d.App = lookupString(ev.Context, "app", "namespace")
 	d.Environment = strings.ToLower(lookupString(device, "environment"))
+	d.Device = lookupString(device, "id")
 	return d, true
 }
 

@@ -120,8 +120,11 @@ type DeviceChange struct {
 	Platform    string `json:"platform,omitempty"`    // ios, android, web
 	App         string `json:"app,omitempty"`         // bundle id or package name
 	Environment string `json:"environment,omitempty"` // production, sandbox
-	Removed     bool   `json:"removed,omitempty"`
-	// Reason of a removal: "app" (the API), "dead" (a provider said so).
+	// Device is the app's own id of the device, "" where it says none: of one device the newest token counts.
+	Device  string `json:"device,omitempty"`
+	Removed bool   `json:"removed,omitempty"`
+	// Reason of a removal: "app" (the API), "dead" (a provider said so), "moved" (somebody else identified on it),
+	// "replaced" (its device has a newer one).
 	Reason string `json:"reason,omitempty"`
 }
 

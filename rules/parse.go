@@ -126,7 +126,12 @@ func (p *ruleParser) parse(root *yamlfile.Node) {
 	rule.Shadow = r.Bool(f.Get("shadow"), false)
 	rule.PauseWhen = pauseWhen(r, f.Get("pause_when"))
 
-	p.deliver(f.Get("deliver"))
+	deliver := f.Get("deliver")
+	p.deliver(deliver)
+	rule.Urgent = r.Bool(f.Get("urgent"), false)
+	if n := f.Get("devices"); n != nil {
+		rule.LatestDevice = r.OneOf(n, "all", "latest") == "latest"
+	}
 	p.whenBlocked(f.Get("when_blocked"))
 	rule.WhileHeld = Recheck
 	if rule.On != nil {
@@ -137,6 +142,9 @@ func (p *ruleParser) parse(root *yamlfile.Node) {
 	}
 	rule.Expire = r.Duration(f.Get("expire"), DefaultExpire)
 	p.messages(f, f.Get("message"), f.Get("variants"))
+	if to := rule.Channels(); rule.Deliver == DeliverEscalate && len(to) == 1 {
+		r.Warn(deliver, "no-effect", "Name a second channel under `message`, or leave `deliver` out.", "there is nothing to escalate to: %s is the only channel", to[0])
+	}
 	rule.Silences = ReadSilences(r, f.Get("silence"))
 	f.Done()
 }
@@ -363,11 +371,22 @@ func (p *ruleParser) deliver(n *yamlfile.Node) {
 	if n == nil {
 		return
 	}
-	if n.Text == "escalate" {
-		p.r.Report(n, "not-yet", "Use first or all; a second rule with `message(\"…\")` in its condition can follow up.", "escalate does not exist yet")
-		return
+	const how = "Write `deliver: {escalate: 2h}`: the next channel is used when the message is not opened two hours after the first took it."
+	words := []string{string(DeliverFirst), string(DeliverAll), string(DeliverPreferred)}
+	switch {
+	case n.Kind == yamlfile.Map:
+		f := p.r.Fields(n)
+		p.rule.Deliver, p.rule.EscalateAfter = DeliverEscalate, p.r.Duration(f.Must("escalate", how), 0)
+		f.Done()
+	case n.Text == string(DeliverEscalate):
+		p.r.Report(n, "bad-value", how, "escalate does not say after how long")
+	case n.Kind == yamlfile.String && !slices.Contains(words, n.Text): // as OneOf says it, and what is no word
+		x := n.Finding("rule/bad-value", fmt.Sprintf("%q is not one of %s or {escalate: 2h}", n.Text, strings.Join(words, ", ")))
+		x.Suggest = suggest.Nearest(n.Text, words)
+		p.r.Add(x)
+	default:
+		p.rule.Deliver = Deliver(p.r.OneOf(n, words...))
 	}
-	p.rule.Deliver = Deliver(p.r.OneOf(n, string(DeliverFirst), string(DeliverAll)))
 }
 
 func (p *ruleParser) whenBlocked(n *yamlfile.Node) {

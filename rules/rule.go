@@ -47,10 +47,16 @@ type Rule struct {
 	// PauseWhen says when the rule is paused by itself; nil: never.
 	PauseWhen *PauseWhen
 
-	Deliver     Deliver
-	WhenBlocked WhenBlocked
-	WhileHeld   WhileHeld
-	Expire      time.Duration // of an open or held entry, from its start; default 24 h
+	Deliver Deliver
+	// EscalateAfter, with DeliverEscalate alone, is how long after a channel took the message the next one is used.
+	EscalateAfter time.Duration
+	// Urgent rules try a channel of devices before the others, and ask it to wake the device at once.
+	Urgent bool
+	// LatestDevice: of the devices that a channel could reach, only the one that was seen last gets the message.
+	LatestDevice bool
+	WhenBlocked  WhenBlocked
+	WhileHeld    WhileHeld
+	Expire       time.Duration // of an open or held entry, from its start; default 24 h
 
 	// Message is what is sent without variants, by channel in the order of the file.
 	Message []ChannelMessage
@@ -72,6 +78,9 @@ type Rule struct {
 
 // Transactional says whether the rule skips quiet hours, arbitration, caps and holdout.
 func (r *Rule) Transactional() bool { return r.Category == Transactional }
+
+// WakesDevice says whether a device that gets the rule's message is to be woken for it.
+func (r *Rule) WakesDevice() bool { return r.Urgent || r.Transactional() }
 
 // Categories that always exist.
 const (
@@ -162,11 +171,18 @@ type Named struct {
 // Deliver says which of the rule's channels are used.
 type Deliver string
 
-// DeliverFirst takes the first channel, in the order of the file, that can reach the person.
+// DeliverFirst takes the first channel, in the order of the file, that can reach the person, and DeliverAll all
+// that can. DeliverPreferred is DeliverFirst with the channel that the trait PreferredChannel names before all others;
+// DeliverEscalate begins as DeliverFirst does and takes the next one where the message stays unopened.
 const (
-	DeliverFirst Deliver = "first"
-	DeliverAll   Deliver = "all"
+	DeliverFirst     Deliver = "first"
+	DeliverAll       Deliver = "all"
+	DeliverPreferred Deliver = "preferred"
+	DeliverEscalate  Deliver = "escalate"
 )
+
+// PreferredChannel is the trait by which a person has a channel of the workspace before the others.
+const PreferredChannel = "preferred_channel"
 
 // Action is what becomes of an entry that a stage stops.
 type Action string

@@ -172,6 +172,8 @@ func TestEveryKey(t *testing.T) {
 	require.Equal(t, 12*time.Hour, r.Expire)
 	require.True(t, r.Shadow)
 	require.Equal(t, rules.DeliverAll, r.Deliver)
+	require.True(t, r.Urgent)
+	require.True(t, r.LatestDevice)
 	require.InDelta(t, 0.25, r.Rollout, 1e-9)
 	require.False(t, r.SaysCreated)
 	require.Len(t, r.Variants, 3)
@@ -202,6 +204,19 @@ func TestEveryKey(t *testing.T) {
 	} {
 		require.NotNil(t, r.Source[part], part)
 		require.Equal(t, text, r.Source[part].Text, part)
+	}
+}
+
+func TestDeliver(t *testing.T) {
+	for said, want := range map[string]rules.Rule{
+		"":                            {Deliver: rules.DeliverFirst},
+		"deliver: preferred":          {Deliver: rules.DeliverPreferred},
+		"deliver: {escalate: 1h30m}":  {Deliver: rules.DeliverEscalate, EscalateAfter: 90 * time.Minute},
+		"urgent: false\ndevices: all": {Deliver: rules.DeliverFirst},
+	} {
+		r, findings := rules.ParseRule("a.yaml", []byte("rule: a\non: A\nagain: never\nmessage: {push: {body: a}, email: {subject: a}}\n"+said+"\n"), options(t))
+		require.Empty(t, findings, said)
+		require.Equal(t, want, rules.Rule{Deliver: r.Deliver, EscalateAfter: r.EscalateAfter, Urgent: r.Urgent, LatestDevice: r.LatestDevice}, said)
 	}
 }
 

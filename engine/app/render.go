@@ -39,5 +39,5 @@ func (a *App) render(d *ledger.Decision, channel string) (send.Rendered, error) 
 		return send.Rendered{}, err //nolint:wrapcheck // names the field
 	}
 	msg, _ := r.MessageOf(d.Variant, channel)
-	return send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: r.Transactional()}, nil
+	return send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: r.WakesDevice()}, nil
 }

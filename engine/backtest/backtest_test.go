@@ -96,6 +96,15 @@ schedule: "*/30 * * * *"
 when: user.traits.ends - now < hours(6) and user.traits.ends > now
 again: never
 message: {email: {subject: trial, text: b}}`,
+		"escalated": `
+priority: 20
+schedule: "*/15 * * * *"
+when: event("Seen").within(hours(1)).count >= 1
+again: {after: 4h}
+deliver: {escalate: 90m}
+exit: {event: Ordered}
+goal: {event: Joined}
+message: {push: {title: one, body: b}, email: {subject: two, text: b}}`,
 		"shadow": `
 shadow: true
 schedule: "0 * * * *"
@@ -127,6 +136,9 @@ func play(w *enginetest.World, seed uint64, until int64) {
 		w.To(at)
 		now := enginetest.Start() + at
 		u := user()
+		if r.IntN(3) == 0 {
+			open(w, r)
+		}
 		switch r.IntN(15) {
 		case 0, 1, 2:
 			w.Track(u, "Added", map[string]any{"cart": fmt.Sprintf("c%d", r.IntN(4))})
@@ -157,6 +169,23 @@ func play(w *enginetest.World, seed uint64, until int64) {
 		}
 	}
 	w.To(until)
+}
+
+// open has somebody, or a machine, open one of the messages that were sent last.
+func open(w *enginetest.World, r *rand.Rand) {
+	sent := w.Sent.Accepted()
+	if len(sent) == 0 {
+		return
+	}
+	about := sent[len(sent)-1-r.IntN(min(len(sent), 4))].About
+	var flags events.Flags
+	if r.IntN(4) == 0 {
+		flags = events.MachineOpen
+	}
+	w.Send(events.Event{
+		Kind: events.KindMessage, UserID: about["user_id"], Name: events.MessageOpened, Flags: flags,
+		Properties: fmt.Appendf(nil, `{"rule":%q,"entry":%q,"channel":%q}`, about["rule"], about["entry"], about["channel"]),
+	})
 }
 
 // decided reads the rows of the ledger that were decided in [from, to).
@@ -234,20 +263,29 @@ func TestItDecidesAsWasDecided(t *testing.T) {
 			const until = day + 3*hour
 			play(w, seed, until)
 			from, to := enginetest.Start()+1, enginetest.Start()+until // nudge went live behind the tick of its start
-			reasons := map[string]int{}
+			reasons, further := map[string]int{}, map[string]int{}
 			for _, from := range []int64{from, from + 11*hour + 17*minute} {
 				want := decided(t, w, from, to)
 				got, result := replay(t, w, backtest.Options{From: from, To: to})
 				require.Equal(t, backtest.Recorded, result.Arrivals)
 				require.NotEmpty(t, want)
 				require.Equal(t, want, got)
+				for _, l := range got {
+					for _, by := range []string{" send escalation attempt ", " send escalation: opened ", " send escalation: exited ", " send escalation: quiet_hours ", " send escalation: no_address "} {
+						if strings.Contains(l, by) {
+							further[by]++
+						}
+					}
+				}
 				for _, r := range result.Rules {
 					for reason, n := range r.Reasons {
 						reasons[string(reason)] += int(n)
 					}
 				}
 			}
-			t.Log(reasons)
+			t.Log(reasons, further)
+			require.NotZero(t, further[" send escalation attempt "], "nothing is escalated")
+			require.NotZero(t, further[" send escalation: opened "], "nothing is opened in time")
 			for _, reason := range []ledger.Reason{ledger.Send, ledger.Holdout, ledger.FrequencyCap, ledger.Exited, ledger.NoConsent} {
 				require.NotZero(t, reasons[string(reason)], "of %s nothing is shown", reason)
 			}

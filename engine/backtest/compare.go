@@ -37,6 +37,9 @@ func NewAudience(before *Audience) *Audience {
 
 // Take is an Options.Row.
 func (a *Audience) Take(r *Row) error {
+	if r.Reason == ledger.Send && len(r.Channels) == 0 { // of an entry that goes no further, or not yet
+		return nil
+	}
 	if r.Reason != ledger.Send {
 		if a.since != nil && a.since.of[r.Rule][r.Person] != nil {
 			keep(a.why, r.Rule, r.Person, why(r))

@@ -134,8 +134,10 @@ func (s set) each(fn func(i int)) {
 type entry struct {
 	day    string
 	reason ledger.Reason
-	left   int // outcomes that have not come
+	left   int  // outcomes that have not come
+	open   bool // it is tried again, or escalates
 	held   bool
+	told   bool // its first message is a touch
 	sent   bool // what comes behind a send is another try of it
 }
 
@@ -197,13 +199,14 @@ func (t *tally) decided(d *ledger.Decision) {
 			r.delayed++
 		}
 		e.held, e.sent = false, true
-		if d.Category == rules.Transactional { // it takes no room under a cap
+		if d.Category == rules.Transactional || !d.Sends() { // it takes no room under a cap
 			break
 		}
 		p.last = append(slices.DeleteFunc(p.last, func(rule int) bool { return rule == i }), i)
 	default:
 	}
-	t.close(d.Entry, e, d.Open || d.Reason == ledger.Held)
+	e.open = d.Open || d.Reason == ledger.Held || d.Escalates()
+	t.close(d.Entry, e, e.open)
 }
 
 // lostTo is whose message an entry had to give way to: the one that outranked it, or the newest of the person's.
@@ -227,9 +230,11 @@ func (t *tally) close(id string, e *entry, open bool) {
 // delivered takes in what became of a message.
 func (t *tally) delivered(d *ledger.Decision, x *ledger.Delivery) {
 	r := t.rule(d.Rule)
+	told := false
 	if e := t.open[d.Entry]; e != nil {
+		told, e.told = e.told, e.told || x.Status == ledger.Accepted
 		e.left--
-		t.close(d.Entry, e, e.reason != ledger.Send || x.Status != ledger.Accepted)
+		t.close(d.Entry, e, e.open || e.reason != ledger.Send || x.Status != ledger.Accepted)
 	}
 	if x.Status != ledger.Accepted {
 		return
@@ -237,7 +242,7 @@ func (t *tally) delivered(d *ledger.Decision, x *ledger.Delivery) {
 	t.sends++
 	r.sent++
 	t.person(d.Person).sent.add(t.index[d.Rule])
-	if n := len(r.touches); n == 0 || r.touches[n-1].Entry != d.Entry {
+	if n := len(r.touches); !told && (n == 0 || r.touches[n-1].Entry != d.Entry) {
 		r.touches = append(r.touches, report.Touch{Rule: d.Rule, Entry: d.Entry, Person: d.Person, At: x.At, Value: d.Value})
 	}
 }

@@ -68,7 +68,8 @@ func enters(r *rules.Rule, slot *ledger.Slot, entry string, t int64) bool {
 //
 //   - none: then the look before let them in, and there is one. On people's own clocks it did not if it was not
 //     theirs; but then their zone has changed, which is a change.
-//   - an open entry: they do not enter. It is asked for when it is due, and when it ends as below.
+//   - an open entry: they do not enter. It is asked for when it is due, and when it ends as below. One that escalates is
+//     not asked about when it is due; it is at the next look, State.Asked, as it has ended unasked.
 //   - UntilFalse: they wait for a false answer. From when the block began: if the condition was true then, turning
 //     false is a change. If nobody asked then (the entry was kept, had expired, its send was stopped in the
 //     queue, so it is not the entry's first answer) it is asked for at the next look: State.Asked.

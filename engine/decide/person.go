@@ -26,6 +26,8 @@ type Contender struct {
 	Paused    bool
 	// Exited is when an exit of the entry happened, Unix ms; 0 when none did.
 	Exited int64
+	// Answered is, of an Open that Follows, what the person has done: "opened", "clicked" or "goal"; "" for nothing.
+	Answered string
 }
 
 // Input is one person at one instant. Everybody's contenders of a tick must come in one call.
@@ -82,7 +84,8 @@ func Person(in Input) ([]ledger.Record, []Defer) {
 type contest struct {
 	*Contender
 	profile  *segments.Profile
-	channels []string // that are left
+	all      []string // channels of the rule that are left to try, in order
+	channels []string // of them, those that no stage has taken out
 	devices  map[string][]segments.Device
 }
 
@@ -96,6 +99,9 @@ func (c *contest) trigger() events.Position {
 		return 0
 	}
 }
+
+// follows says that a channel took the entry's message: what is decided is whether the next one is used.
+func (c *contest) follows() bool { return c.Open != nil && c.Open.Follows() }
 
 type walk struct {
 	in      Input
@@ -134,7 +140,7 @@ func (w *walk) before(c *contest) bool {
 		w.end(c, ledger.NotInRollout, "")
 		return false
 	}
-	for _, stage := range []func(*walk, *contest) bool{exitStage, consentStage, reachStage, timeStage} {
+	for _, stage := range []func(*walk, *contest) bool{exitStage, answerStage, consentStage, reachStage, timeStage} {
 		if !stage(w, c) {
 			return false
 		}
@@ -160,8 +166,12 @@ func (w *walk) entersAgain(c *contest) bool {
 // stillStands ends an open entry that has expired or whose condition is no longer true.
 func (w *walk) stillStands(c *contest) bool {
 	o := c.Open
-	if o.Expires != 0 && w.in.At >= o.Expires {
+	if (o.Expires != 0 || c.follows()) && w.in.At >= w.expires(c) {
 		w.end(c, ledger.Expired, "")
+		return false
+	}
+	if c.follows() && c.Rule.Deliver != rules.DeliverEscalate {
+		w.goNoFurther(c, "the rule escalates no more")
 		return false
 	}
 	if c.Kept {
@@ -202,11 +212,18 @@ func (w *walk) arbitrate(c *contest) {
 			variant = arm.Variant
 		}
 	}
+	if c.follows() && slices.ContainsFunc(r.Variants, func(v rules.Variant) bool { return v.Name == c.Open.Variant }) {
+		variant = c.Open.Variant
+	}
 	for _, ch := range chosen {
 		if err := w.in.Render(c.Contender, variant, ch, c.profile); err != nil {
 			w.end(c, ledger.TemplateFailed, fmt.Sprintf("%s: %v", ch, err))
 			return
 		}
+	}
+	if r.Shadow && c.follows() {
+		w.end(c, ledger.Shadow, "")
+		return
 	}
 	if r.Shadow {
 		d := w.decision(c, ledger.Shadow, "")
@@ -214,7 +231,7 @@ func (w *walk) arbitrate(c *contest) {
 		w.add(c, d)
 		return
 	}
-	if !r.Transactional() {
+	if !r.Transactional() && !c.follows() {
 		by := ruleHoldout
 		if !held {
 			by = p.holdout(r, w.in.Person, c.profile, w.arm(r.Name) != nil)
@@ -240,16 +257,19 @@ func (w *walk) send(c *contest, variant string, chosen []string) {
 	d := w.decision(c, ledger.Send, "")
 	d.Variant, d.Channels = variant, chosen
 	d.Message = c.Rule.Hash // if the sender cannot render it, that is the one which failed
-	if c.Rule.Deliver != rules.DeliverAll {
-		for _, ch := range c.channels {
-			if !slices.Contains(chosen, ch) && slices.Index(c.channels, ch) > slices.Index(c.channels, chosen[0]) {
-				d.Fallback = append(d.Fallback, ch)
-			}
+	if c.follows() {
+		d.By = ledger.Escalation
+	}
+	switch c.Rule.Deliver {
+	case rules.DeliverFirst, rules.DeliverPreferred:
+		d.Fallback = behind(c.channels, chosen[0])
+	case rules.DeliverEscalate: // by then others may reach them, and be allowed to
+		if d.Fallback = behind(c.all, chosen[0]); len(d.Fallback) > 0 {
+			d.Due = w.in.At + c.Rule.EscalateAfter.Milliseconds()
 		}
+	case rules.DeliverAll:
 	}
-	if d.Expires == 0 {
-		d.Expires = w.in.At + c.Rule.Expire.Milliseconds()
-	}
+	d.Expires = w.expires(c)
 	devices := map[string]bool{}
 	for _, ch := range chosen {
 		for _, dev := range c.devices[ch] {
@@ -273,9 +293,18 @@ func (w *walk) send(c *contest, variant string, chosen []string) {
 	w.put(c, d)
 }
 
+// behind are those of a list that stand behind one of them.
+func behind(list []string, of string) []string {
+	return append([]string(nil), list[slices.Index(list, of)+1:]...)
+}
+
 // blocked answers an entry that a stage stops for now, by the rule's choice.
 func (w *walk) blocked(c *contest, reason ledger.Reason, by string, due int64, action rules.Action) {
 	r := c.Rule
+	if c.follows() {
+		w.blockedFurther(c, string(reason)+detail(by), due, action)
+		return
+	}
 	switch action {
 	case rules.Drop:
 		if r.Shadow { // which keeps its own count
@@ -339,17 +368,49 @@ func (w *walk) hold(c *contest, by string, due int64) {
 	w.add(c, d)
 }
 
-// expires is when the entry's wait ends: the rule's time after it began, and of one that was only tried
-// again until now, which its condition alone ends, after now.
+// blockedFurther is blocked for an entry that follows: its answer stays.
+func (w *walk) blockedFurther(c *contest, why string, due int64, action rules.Action) {
+	if action == rules.Drop {
+		w.goNoFurther(c, why)
+		return
+	}
+	expires, wait := w.expires(c), due == 0
+	if wait || due > expires {
+		due = expires
+	}
+	if c.Open.By == ledger.Following(why) {
+		w.defers = append(w.defers, Defer{Open: c.Open, Due: due})
+		return
+	}
+	d := w.decision(c, ledger.Send, ledger.Following(why))
+	d.Due, d.Expires, d.Wait, d.Fallback = due, expires, wait, c.Open.Channels
+	w.add(c, d)
+}
+
+// goNoFurther closes an entry that follows: no other channel is used.
+func (w *walk) goNoFurther(c *contest, why string) {
+	d := w.decision(c, ledger.Send, clip(ledger.Following(why), maxDetail))
+	w.add(c, d)
+}
+
+// expires is when the entry's wait ends: the rule's time after it began; of one that was only tried
+// again until now, which its condition alone ends, after now; of one that follows, after the next channel's turn came.
 func (w *walk) expires(c *contest) int64 {
-	if c.Open != nil && c.Open.Expires != 0 {
+	switch {
+	case c.Open != nil && c.Open.Expires != 0:
 		return c.Open.Expires
+	case c.follows():
+		return c.Open.Due + c.Rule.Expire.Milliseconds()
 	}
 	return w.in.At + c.Rule.Expire.Milliseconds()
 }
 
 // end closes the entry.
 func (w *walk) end(c *contest, reason ledger.Reason, by string) {
+	if c.follows() {
+		w.goNoFurther(c, string(reason)+detail(by))
+		return
+	}
 	d := w.decision(c, reason, clip(by, maxDetail))
 	if reason == ledger.TemplateFailed {
 		d.Message = c.Rule.Hash
@@ -374,7 +435,7 @@ func (w *walk) decision(c *contest, reason ledger.Reason, by string) *ledger.Dec
 	}
 	if o := c.Open; o != nil {
 		d.Entered, d.Attempt, d.Expires, d.Since = o.Entered, o.Attempt+1, o.Expires, o.Since
-		d.Entry, d.Value = o.Entry, o.Slot().Value
+		d.Entry, d.Value, d.Variant = o.Entry, o.Slot().Value, o.Variant
 		if c.Kept {
 			d.Features, d.With = o.Features, o.With
 		}
@@ -402,6 +463,10 @@ func (w *walk) refuse(c *contest, why string) {
 	if w.failedBefore(c) {
 		return
 	}
+	if c.follows() {
+		w.goNoFurther(c, string(ledger.ConditionError)+detail(why))
+		return
+	}
 	d := w.decision(c, ledger.ConditionError, why)
 	d.Features, d.With = nil, nil
 	w.put(c, d)
@@ -410,7 +475,7 @@ func (w *walk) refuse(c *contest, why string) {
 func (w *walk) add(c *contest, d *ledger.Decision) {
 	if why := tooLarge(d); why != "" {
 		switch {
-		case d.Open, d.Reason == ledger.Held, d.Reason == ledger.Holdout, d.Reason == ledger.Shadow:
+		case d.Open, d.Escalates(), d.Reason == ledger.Held, d.Reason == ledger.Holdout, d.Reason == ledger.Shadow:
 			w.refuse(c, why)
 			return
 		default: // the entry is over: its answer stands without them

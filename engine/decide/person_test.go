@@ -484,3 +484,66 @@ func TestVariantsAndHoldoutAreSpread(t *testing.T) {
 	require.InDelta(t, 0.8*0.75, float64(count["senda"])/n, 0.03)
 	require.InDelta(t, 0.8*0.25, float64(count["sendb"])/n, 0.03)
 }
+
+func TestTheOrderOfChannels(t *testing.T) {
+	prefers := func(value string) segments.Profile {
+		return segments.Profile{
+			Devices: []segments.Device{{Token: "tok", Platform: "ios"}},
+			Traits:  map[string]json.RawMessage{"email": json.RawMessage(`"u@shop.example"`), "preferred_channel": json.RawMessage(value)},
+		}
+	}
+	for name, c := range map[string]struct {
+		profile  segments.Profile
+		deliver  rules.Deliver
+		urgent   bool
+		message  []string
+		channels []string
+		fallback []string
+	}{
+		"as the file has it":           {profile: prefers(`"push"`), deliver: rules.DeliverFirst, message: []string{"log", "email", "push"}, channels: []string{"log"}, fallback: []string{"email", "push"}},
+		"the preferred one first":      {profile: prefers(`"email"`), deliver: rules.DeliverPreferred, message: []string{"log", "push", "email"}, channels: []string{"email"}, fallback: []string{"log", "push"}},
+		"one that the rule has not":    {profile: prefers(`"sms"`), deliver: rules.DeliverPreferred, message: []string{"log", "push"}, channels: []string{"log"}, fallback: []string{"push"}},
+		"a trait that is no text":      {profile: prefers(`5`), deliver: rules.DeliverPreferred, message: []string{"log", "push"}, channels: []string{"log"}, fallback: []string{"push"}},
+		"no trait":                     {deliver: rules.DeliverPreferred, message: []string{"log", "push"}, channels: []string{"log"}},
+		"one that cannot reach them":   {profile: segments.Profile{Traits: map[string]json.RawMessage{"preferred_channel": json.RawMessage(`"email"`)}}, deliver: rules.DeliverPreferred, message: []string{"log", "email"}, channels: []string{"log"}},
+		"urgent: push first":           {profile: prefers(`"email"`), deliver: rules.DeliverPreferred, urgent: true, message: []string{"log", "email", "push"}, channels: []string{"push"}, fallback: []string{"log", "email"}},
+		"urgent, and push escalates":   {profile: prefers(`"email"`), deliver: rules.DeliverEscalate, urgent: true, message: []string{"log", "push"}, channels: []string{"push"}, fallback: []string{"log"}},
+		"urgent, and there is no push": {deliver: rules.DeliverFirst, urgent: true, message: []string{"log"}, channels: []string{"log"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.profile = c.profile
+			got := w.at(noon, rule("r", channels(c.message...), func(r *rules.Rule) { r.Deliver, r.Urgent, r.EscalateAfter = c.deliver, c.urgent, time.Hour }))
+			require.Equal(t, []ledger.Reason{ledger.Send}, reasons(got))
+			require.Equal(t, c.channels, got[0].Channels)
+			require.Equal(t, c.fallback, got[0].Fallback)
+		})
+	}
+}
+
+func TestTheLatestDevice(t *testing.T) {
+	for name, c := range map[string]struct {
+		devices []segments.Device
+		latest  bool
+		want    []string
+	}{
+		"all":                   {[]segments.Device{{Token: "a", Platform: "ios", LastSeen: 1}, {Token: "b", Platform: "android", LastSeen: 2}}, false, []string{"a", "b"}},
+		"the one seen last":     {[]segments.Device{{Token: "a", Platform: "ios", LastSeen: 3}, {Token: "b", Platform: "android", LastSeen: 2}}, true, []string{"a"}},
+		"at one instant":        {[]segments.Device{{Token: "b", Platform: "ios", LastSeen: 3}, {Token: "a", Platform: "ios", LastSeen: 3}}, true, []string{"b"}},
+		"of those it can reach": {[]segments.Device{{Token: "a", Platform: "ios", LastSeen: 1}, {Token: "b", Platform: "web", LastSeen: 2}}, true, []string{"a"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.profile.Devices = c.devices
+			got := w.at(noon, rule("r", channels("push"), func(r *rules.Rule) { r.LatestDevice = c.latest }))
+			require.Equal(t, []ledger.Reason{ledger.Send}, reasons(got))
+			var tokens []string
+			for _, raw := range got[0].Devices {
+				var d segments.Device
+				require.NoError(t, json.Unmarshal(raw, &d))
+				tokens = append(tokens, d.Token)
+			}
+			require.Equal(t, c.want, tokens)
+		})
+	}
+}

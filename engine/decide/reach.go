@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -35,6 +36,33 @@ func Covers(c segments.Consent, channel, category string) bool {
 	// A refusal of everything is about marketing; a delivery notice is refused by the name of its
 	// channel or category only.
 	return c.Granted || category != rules.Transactional || c.Channel != "" || c.Category != ""
+}
+
+// Order is the order in which a rule's channels are tried for a person: as its file has them, but for push of an urgent
+// rule, or the channel that the person prefers, which comes first.
+func (p *Policy) Order(r *rules.Rule, profile *segments.Profile) []string {
+	all := r.Channels()
+	first := -1
+	switch {
+	case r.Urgent:
+		first = slices.IndexFunc(all, func(ch string) bool { return p.Channels[ch].Needs == "token" })
+	case r.Deliver == rules.DeliverPreferred:
+		first = slices.Index(all, textTrait(profile, rules.PreferredChannel))
+	}
+	if first > 0 {
+		return slices.Concat(all[first:first+1], all[:first], all[first+1:])
+	}
+	return all
+}
+
+// latest leaves of devices the one that was seen last, of several of one instant the one with the greatest token.
+func latest(devices []segments.Device) []segments.Device {
+	if len(devices) < 2 {
+		return devices
+	}
+	return []segments.Device{slices.MaxFunc(devices, func(a, b segments.Device) int {
+		return cmp.Or(cmp.Compare(a.LastSeen, b.LastSeen), cmp.Compare(a.Token, b.Token))
+	})}
 }
 
 // Reachable says whether the channel has an address of the person.

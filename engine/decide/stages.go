@@ -18,12 +18,22 @@ func exitStage(w *walk, c *contest) bool {
 	return false
 }
 
+// answerStage ends an entry whose message, which would go by the next channel now, has been answered.
+func answerStage(w *walk, c *contest) bool {
+	if c.Answered == "" || !c.follows() {
+		return true
+	}
+	w.goNoFurther(c, c.Answered)
+	return false
+}
+
 // consentStage leaves the channels on which the person may be written to.
 func consentStage(w *walk, c *contest) bool {
-	all := c.Rule.Channels()
+	all := w.in.Policy.Order(c.Rule, c.profile)
 	if c.Open != nil && len(c.Open.Channels) > 0 {
 		all = c.Open.Channels
 	}
+	c.all = all
 	for _, ch := range all {
 		if w.in.Policy.Consented(ch, c.Rule.Category, c.profile) {
 			c.channels = append(c.channels, ch)
@@ -41,6 +51,9 @@ func reachStage(w *walk, c *contest) bool {
 	c.devices = map[string][]segments.Device{}
 	c.channels = slices.DeleteFunc(c.channels, func(ch string) bool {
 		devices, ok := w.in.Policy.reachable(ch, c.profile)
+		if c.Rule.LatestDevice {
+			devices = latest(devices)
+		}
 		c.devices[ch] = devices
 		return !ok
 	})
@@ -100,6 +113,9 @@ const ByFallback = "fallback"
 // releasedBySendAt says whether the entry has had its time of day: what stops it now came after that.
 // Consent, address and the zone are asked for before.
 func (w *walk) releasedBySendAt(c *contest) bool {
+	if c.follows() {
+		return true
+	}
 	if c.Open == nil || c.Open.By == unknownZone || strings.HasSuffix(c.Open.By, detail(unknownZone)) {
 		return false
 	}
@@ -113,10 +129,14 @@ func (w *walk) releasedBySendAt(c *contest) bool {
 
 // waitsFor is what stopped an open entry for now: the reason of its answer, or of what it is held for.
 func waitsFor(o *ledger.Open) string {
-	if o.Reason != ledger.Held {
+	why := o.By
+	switch {
+	case o.Follows():
+		why = strings.TrimPrefix(why, ledger.Following(""))
+	case o.Reason != ledger.Held:
 		return string(o.Reason)
 	}
-	why, _, _ := strings.Cut(o.By, ":")
+	why, _, _ = strings.Cut(why, ":")
 	return why
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"nudge/engine/ledger"
+	"nudge/events"
 )
 
 // Entry is one entry of the person into the rule: what was decided each time, and what became of it.
@@ -28,9 +29,9 @@ type Entry struct {
 type Decision struct {
 	At       time.Time     `json:"at"`
 	Reason   ledger.Reason `json:"reason"`
-	By       string        `json:"by,omitempty"`   // the rule or the cap that won, the detail of a stage
-	Says     string        `json:"says,omitempty"` // the same in words, where there is more to say
-	Again    *time.Time    `json:"again,omitempty"`
+	By       string        `json:"by,omitempty"`    // the rule or the cap that won, the detail of a stage
+	Says     string        `json:"says,omitempty"`  // the same in words, where there is more to say
+	Again    *time.Time    `json:"again,omitempty"` // when it is tried again; of a send when the next channel is used
 	Waits    bool          `json:"waits,omitempty"` // an address or a consent that comes makes it due
 	Version  string        `json:"version"`         // of the rule, as it was then
 	Variant  string        `json:"variant,omitempty"`
@@ -49,7 +50,7 @@ type Delivery struct {
 	Error    string    `json:"error,omitempty"`
 }
 
-// Receipt is what the person did with a message.
+// Receipt is what the person did with a message; what machines opened is none.
 type Receipt struct {
 	At    time.Time `json:"at"`
 	Event string    `json:"event"` // Message Delivered, Message Opened, Message Clicked
@@ -107,7 +108,7 @@ func (x *explainer) entries(ctx context.Context, rule string) ([]Entry, error) {
 		return nil, fmt.Errorf("read the deliveries of %s: %w", rule, err)
 	}
 	err = x.rows(ctx, "SELECT strs['entry'], event, time FROM events WHERE person IN ("+x.people()+") AND strs['rule'] = @rule "+
-		"AND event IN ('Message Delivered', 'Message Opened', 'Message Clicked') AND time <= fromUnixTimestamp64Milli(toInt64(@at), 'UTC') ORDER BY time, pos", rule, func(scan func(...any) error) error {
+		"AND event IN ('Message Delivered', 'Message Opened', 'Message Clicked') AND bitAnd(flags, "+strconv.Itoa(int(events.MachineOpen))+") = 0 AND time <= fromUnixTimestamp64Milli(toInt64(@at), 'UTC') ORDER BY time, pos", rule, func(scan func(...any) error) error {
 		var entry string
 		var r Receipt
 		if err := scan(&entry, &r.Event, &r.At); err != nil {

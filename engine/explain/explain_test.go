@@ -3,6 +3,8 @@ package explain_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,13 +20,14 @@ import (
 const (
 	minute = enginetest.Minute
 	hour   = enginetest.Hour
+	day    = enginetest.Day
 )
 
 func world(t *testing.T) *enginetest.World {
 	return enginetest.New(t, map[string]string{
 		"nudge.yaml": `zone: UTC
 salt: explain
-channels: {push: {adapter: file, kind: push, config: {path: data/push.ndjson}}}
+channels: {push: {adapter: file, kind: push, config: {path: data/push.ndjson}}, log: {adapter: stdout}}
 caps: [{name: one-a-day, max: 1, per: 24h, scope: all, at_cap: retry}]
 `,
 		"rules/cart.yaml": `rule: cart
@@ -48,6 +51,22 @@ for_each: event("Product Viewed").by("sku")
 when: it.count >= 2
 again: never
 message: {push: {title: Seen, body: Hello}}
+`,
+		"rules/offer.yaml": `rule: offer
+on: {event: Offered, max_age: 24h}
+category: transactional
+again: each_time
+deliver: {escalate: 2h}
+message: {push: {title: Offer, body: Hello}, log: {title: Offer}}
+`,
+		"rules/digest.yaml": `rule: digest
+category: transactional
+schedule: "0 9 * * *"
+when: did("Offered")
+again: every_tick
+backfill: true
+deliver: {escalate: 2d}
+message: {push: {title: Digest, body: Hello}, log: {title: Digest}}
 `,
 		"rules/thanks.yaml": `rule: thanks
 category: transactional
@@ -78,6 +97,40 @@ func options(w *enginetest.World, person, rule, value string, at int64) explain.
 		}
 	}
 	return o
+}
+
+// A message that escalates: what has been sent, when the next channel comes, and why it does not.
+func TestAnEscalation(t *testing.T) {
+	w := world(t)
+	w.To(5 * minute)
+	w.Device("ann", "token-of-ann", "ios")
+	w.Track("ann", "Offered", nil)
+	r := about(t, w, "ann", "offer", "", 6*minute)
+	require.Equal(t, "ann got offer at 09:05 (push); not opened by 11:05, it goes by the next channel too.", r.Headline)
+	var text strings.Builder
+	e, err := explain.Explain(t.Context(), options(w, "ann", "offer", "", 6*minute))
+	require.NoError(t, err)
+	require.NoError(t, e.Write(&text, "text", time.UTC))
+	require.Contains(t, text.String(), "send by push; the next channel is tried at 2026-03-02 11:05:00 unless it is opened")
+	w.To(3 * hour)
+	r = about(t, w, "ann", "offer", "", 3*hour)
+	require.Equal(t, "ann got offer at 11:05 (push, log).", r.Headline)
+
+	w.Track("ann", "Offered", nil)
+	id := w.Sent.Accepted()[len(w.Sent.Accepted())-1].About["entry"]
+	w.To(4 * hour)
+	w.Send(events.Event{Kind: events.KindMessage, UserID: "ann", Name: events.MessageOpened, Properties: fmt.Appendf(nil, `{"rule":"offer","entry":%q,"channel":"push"}`, id)})
+	w.To(4*hour + minute)
+	r = about(t, w, "ann", "offer", "", 4*hour+minute)
+	require.Equal(t, "ann got offer at 12:00 (push, opened); it goes by no other channel.", r.Headline)
+	w.To(6 * hour)
+	r = about(t, w, "ann", "offer", "", 6*hour)
+	require.Equal(t, "ann got offer at 12:00 (push, opened); it went by no other channel: they opened it.", r.Headline)
+
+	w.To(day + hour) // the digest of nine o'clock waits to be opened
+	r = about(t, w, "ann", "digest", "", day+hour)
+	require.Equal(t, "again", r.Outlook.Reason)
+	require.Contains(t, r.Outlook.By, "waits to be opened (deliver: {escalate: 2d})")
 }
 
 // A cart: it lacks one, then time, then it is true and goes out, and then it was bought.

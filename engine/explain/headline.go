@@ -10,6 +10,7 @@ import (
 
 	"nudge/engine/ledger"
 	"nudge/engine/workspace"
+	"nudge/events"
 	"nudge/segments"
 )
 
@@ -149,9 +150,14 @@ func (w words) got(x *explainer, r *workspace.Rule, e *Entry, name, of string, p
 	}
 	by := list(d.Channels, "and")
 	var last *Delivery
+	var said []string
 	for i := range e.Deliveries {
-		if s := e.Deliveries[i].Status; s == string(ledger.Accepted) || last == nil || last.Status != string(ledger.Accepted) {
+		s := e.Deliveries[i].Status
+		if s == string(ledger.Accepted) || last == nil || last.Status != string(ledger.Accepted) {
 			last = &e.Deliveries[i]
+		}
+		if s == string(ledger.Accepted) && !slices.Contains(said, last.Channel) {
+			said = append(said, last.Channel)
 		}
 	}
 	switch {
@@ -166,11 +172,32 @@ func (w words) got(x *explainer, r *workspace.Rule, e *Entry, name, of string, p
 		}
 		return text
 	}
-	said := []string{last.Channel}
 	for _, event := range []string{"Message Delivered", "Message Opened", "Message Clicked"} {
 		if slices.ContainsFunc(e.Receipts, func(c Receipt) bool { return c.Event == event }) {
 			said = append(said, strings.ToLower(strings.TrimPrefix(event, "Message ")))
 		}
 	}
-	return fmt.Sprintf("%s got %s%s %s (%s)", name, r.Name, of, w.on(last.At), strings.Join(said, ", "))
+	return fmt.Sprintf("%s got %s%s %s (%s)", name, r.Name, of, w.on(last.At), strings.Join(said, ", ")) + w.further(x, r, e, profile)
+}
+
+// further tells of an entry whose message was taken whether it goes by another channel too.
+func (w words) further(x *explainer, r *workspace.Rule, e *Entry, profile *segments.Profile) string {
+	d := e.last()
+	why, ended := strings.CutPrefix(d.By, ledger.Following(""))
+	if ended {
+		reason, detail, _ := strings.Cut(why, ": ")
+		why = x.reason(r, reason, detail, profile)
+	}
+	switch next := e.escalates(); {
+	case next != nil && ended:
+		return "; the next channel waits until " + w.instant(*next) + " at most (" + why + ")"
+	case next != nil && slices.ContainsFunc(e.Receipts, func(c Receipt) bool { return c.Event == events.MessageOpened || c.Event == events.MessageClicked }):
+		return "; it goes by no other channel"
+	case next != nil:
+		return "; not opened by " + w.instant(*next) + ", it goes by the next channel too"
+	case ended:
+		return "; it went by no other channel: " + why
+	default:
+		return ""
+	}
 }

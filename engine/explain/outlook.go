@@ -114,7 +114,7 @@ func (x *explainer) outlook(ctx context.Context, r *workspace.Rule, a *Answer, e
 		}
 		if n == 0 && o.Reason == "" {
 			o.Reason, o.By = string(d.Reason), d.By
-			if d.Due > t && !d.Wait { // what waits for something has no end of its own
+			if d.Due > t && !d.Wait && d.Reason != ledger.Send { // what waits for something has no end of its own
 				o.Until = at(d.Due)
 			}
 		}
@@ -197,6 +197,9 @@ func (x *explainer) again(r *workspace.Rule, a *Answer, entries []Entry, t int64
 		return nil
 	}
 	w := words{x.Workspace.Zone, time.UnixMilli(x.At)}
+	if next := last.escalates(); next != nil && r.On == nil && next.UnixMilli() > t {
+		return &refused{"not while their message of " + w.instant(last.Entered) + " waits to be opened (deliver: {escalate: " + short(r.EscalateAfter) + "})", next.UnixMilli()}
+	}
 	entered := "they entered " + w.on(last.Entered)
 	// What waits for a false answer has one at the next look, if there is one now.
 	stands := r.On == nil && a.Truth == segments.True.String()
@@ -245,14 +248,27 @@ func (e *Entry) decided(r ledger.Reason) bool {
 	return slices.ContainsFunc(e.Decisions, func(d Decision) bool { return d.Reason == r })
 }
 
-// waits says whether the entry is open: held, or to be tried again.
-func (e *Entry) waits() bool { return e.last().Again != nil || e.last().Waits }
+// waits says whether the entry is open, and nothing has been sent: held, or to be tried again.
+func (e *Entry) waits() bool {
+	return e.last().Reason != ledger.Send && (e.last().Again != nil || e.last().Waits)
+}
+
+// escalates is when the next channel is used if nobody opens the message, nil where none is.
+func (e *Entry) escalates() *time.Time {
+	if e.last().Reason != ledger.Send {
+		return nil
+	}
+	return e.last().Again
+}
 
 // usesUp says whether the entry counts for `again`.
 func (e *Entry) usesUp(r *workspace.Rule) bool {
 	d := e.last()
 	if e.waits() {
 		return false
+	}
+	if d.Reason == ledger.Send && strings.HasPrefix(d.By, ledger.Escalation) { // whatever came of the channels after the first
+		return true
 	}
 	switch d.Reason {
 	case ledger.Send, ledger.Holdout, ledger.AlreadyTrue, ledger.NotInRollout, ledger.FrequencyCap, ledger.Outranked, ledger.NoAddress, ledger.NoConsent, ledger.QuietHours:
@@ -302,6 +318,9 @@ func (x *explainer) says(r *workspace.Rule, o *Outlook, w words, profile *segmen
 		add(why + " until " + w.instant(*o.Until) + " " + w.zone.String())
 	default:
 		add(why)
+	}
+	if o.Reason == string(ledger.Send) && r.Deliver == rules.DeliverEscalate && len(r.Channels()) > 1 {
+		out = append(out, "not opened within "+short(r.EscalateAfter)+", it would go by the next channel too")
 	}
 	return strings.Join(out, "; ")
 }
@@ -360,7 +379,12 @@ func (x *explainer) reason(r *workspace.Rule, reason, by string, profile *segmen
 		return "the rule was paused"
 	case ledger.Send, ledger.Held:
 	}
-	if by != "" {
+	switch {
+	case reason == "opened" || reason == "clicked":
+		return "they " + reason + " it"
+	case reason == "goal":
+		return "its goal was reached"
+	case by != "":
 		return by
 	}
 	return reason

@@ -15,7 +15,7 @@ import (
 // their way.
 func (x *explainer) readUses(ctx context.Context) error {
 	sql := "SELECT d.entry, d.r, d.c, d.k, if(o.accepted = 0, d.t, o.accepted), o.accepted > 0 FROM (" +
-		"SELECT entry, any(rule) AS r, arrayJoin(argMax(channels, (attempt, seq, index))) AS c, any(category) AS k, toUnixTimestamp64Milli(max(at)) AS t " +
+		"SELECT entry, any(rule) AS r, arrayJoin(arrayDistinct(arrayFlatten(groupArrayIf(channels, reason = 'send')))) AS c, any(category) AS k, toUnixTimestamp64Milli(max(at)) AS t " +
 		"FROM decisions WHERE person IN (" + x.people() + ") AND at <= fromUnixTimestamp64Milli(toInt64(@at), 'UTC') GROUP BY entry HAVING argMax(reason, (attempt, seq, index)) = 'send') AS d " +
 		"LEFT JOIN (SELECT entry, channel, toUnixTimestamp64Milli(maxIf(at, status = 'accepted')) AS accepted, argMax(status, (at, seq, index)) AS newest " +
 		"FROM deliveries WHERE person IN (" + x.people() + ") AND at <= fromUnixTimestamp64Milli(toInt64(@at), 'UTC') GROUP BY entry, channel) AS o " +
@@ -50,7 +50,7 @@ func (x *explainer) stages(r *workspace.Rule, profile *segments.Profile) []Stage
 		t := time.UnixMilli(ms)
 		return &t
 	}
-	for _, channel := range r.Channels() {
+	for _, channel := range policy.Order(r.Rule, profile) {
 		s := Stage{Channel: channel, Reachable: policy.Reachable(channel, profile), Consent: policy.Consented(channel, r.Category, profile), Caps: []Cap{}}
 		if !r.Transactional() {
 			until, _ := policy.QuietUntil(channel, r.Category, profile, x.At)

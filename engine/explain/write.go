@@ -265,6 +265,8 @@ func (p *printer) entry(e *Entry) {
 			text += " by " + strings.Join(d.Channels, ", ")
 		}
 		switch {
+		case d.Reason == ledger.Send && len(d.Channels) == 0: // it says what keeps it from going further
+			text = d.By
 		case d.Says != "":
 			text += ": " + d.Says
 		case d.By != "":
@@ -276,6 +278,8 @@ func (p *printer) entry(e *Entry) {
 		switch {
 		case d.Again != nil && d.Waits:
 			text += "; tried again at " + p.instant(*d.Again) + ", or when an address or a consent comes"
+		case d.Again != nil && d.Reason == ledger.Send && len(d.Channels) > 0:
+			text += "; the next channel is tried at " + p.instant(*d.Again) + " unless it is opened"
 		case d.Again != nil:
 			text += "; tried again at " + p.instant(*d.Again)
 		case d.Waits:

@@ -121,25 +121,24 @@ func (s *State) applyDecision(d *Decision) {
 		slot.Recent = append(slot.Recent, d.Entry)
 	}
 	slot.Zone = d.Zone
-	s.closeOpen(slot, d.Entry)
+	before := s.closeOpen(slot, d.Entry)
 	delete(p.Sent, d.Entry)
 
 	switch {
 	case d.Reason == Held || d.Open:
-		o := &Open{
-			Entry: d.Entry, Entered: d.Entered, Attempt: d.Attempt, Reason: d.Reason, By: d.By, Due: d.Due,
-			Expires: d.Expires, Since: d.Since, Trigger: d.Trigger, Channels: d.Channels, Wait: d.Wait, person: d.Person, slot: slot, index: -1,
-		}
-		if d.Reason == Held {
-			o.Features, o.With = d.Features, d.With
-		}
-		slot.Open = append(slot.Open, o)
-		s.schedule(o)
+		s.open(slot, d)
 	case d.Reason == Send:
-		slot.Live.use(d.Entry, d.Entered)
-		slot.Block = NotBlocked
-		s.reserve(p, d)
-		p.expose(d.Rule, Arm{Variant: d.Variant})
+		if before == nil || !before.Follows() { // else it did when it was first sent
+			slot.Live.use(d.Entry, d.Entered)
+			slot.Block = NotBlocked
+		}
+		if d.Sends() {
+			s.reserve(p, d)
+			p.expose(d.Rule, Arm{Variant: d.Variant})
+		}
+		if d.Escalates() {
+			s.open(slot, d)
+		}
 	case d.Reason == Holdout:
 		slot.Live.use(d.Entry, d.Entered)
 		slot.Block = NotBlocked
@@ -192,14 +191,35 @@ func (s *State) watch(id events.PersonID, slot *Slot, on bool) {
 	set[w] = struct{}{}
 }
 
-func (s *State) closeOpen(slot *Slot, entry string) {
-	for i, o := range slot.Open {
-		if o.Entry == entry {
-			s.unschedule(o)
-			slot.Open = slices.Delete(slot.Open, i, i+1)
-			return
-		}
+// open takes in that the entry is open. One whose message is on its way falls due when that has been taken.
+func (s *State) open(slot *Slot, d *Decision) {
+	o := &Open{
+		Entry: d.Entry, Entered: d.Entered, Attempt: d.Attempt, Reason: d.Reason, By: d.By, Due: d.Due,
+		Expires: d.Expires, Since: d.Since, Trigger: d.Trigger, Channels: d.Channels, Wait: d.Wait, person: d.Person, slot: slot, index: -1,
 	}
+	if d.Escalates() {
+		o.Channels, o.Variant = d.Fallback, d.Variant
+	}
+	if d.Sends() {
+		o.Due, o.Expires = 0, 0
+	}
+	if d.Reason == Held || d.Reason == Send {
+		o.Features, o.With = d.Features, d.With
+	}
+	slot.Open = append(slot.Open, o)
+	s.schedule(o)
+}
+
+// closeOpen takes the open entry away and returns it, nil where there is none.
+func (s *State) closeOpen(slot *Slot, entry string) *Open {
+	i := slices.IndexFunc(slot.Open, func(o *Open) bool { return o.Entry == entry })
+	if i < 0 {
+		return nil
+	}
+	o := slot.Open[i]
+	s.unschedule(o)
+	slot.Open = slices.Delete(slot.Open, i, i+1)
+	return o
 }
 
 func (s *State) applyFlip(f Flip) {
@@ -273,8 +293,24 @@ func (s *State) applyDelivery(d Delivery) {
 	sent.Left = slices.Delete(sent.Left, i, i+1)
 	sent.Accepted = sent.Accepted || d.Status == Accepted
 	sent.Last = d.Status
+	if d.Status == Accepted {
+		s.taken(p, &sent.Decision, d.At)
+	}
 	if len(sent.Left) == 0 && sent.Next() == "" {
 		delete(p.Sent, d.Entry)
+	}
+}
+
+// taken makes an entry that escalates fall due when its time has passed since a channel took its message at an instant.
+func (s *State) taken(p *PersonState, d *Decision, at int64) {
+	slot := p.Slot(d.Rule, d.Value)
+	if !d.Escalates() || slot == nil {
+		return
+	}
+	for _, o := range slot.Open {
+		if o.Entry == d.Entry && o.Due == 0 {
+			s.Defer(o, at+d.Due-d.At)
+		}
 	}
 }
 

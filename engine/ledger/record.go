@@ -65,6 +65,7 @@ type Decision struct {
 	By      string          `json:"by,omitempty"`   // the rule or cap that won, the stage's detail
 	Open    bool            `json:"open,omitempty"` // the entry stays open: tried again at Due
 	Held    bool            `json:"held,omitempty"` // the entry is held until Due
+	// Due is when an entry that is open or held is tried again; of a send see Escalates.
 	Due     int64           `json:"due,omitempty"`
 	Wait    bool            `json:"wait,omitempty"` // an address or a consent that comes makes it due
 	Expires int64           `json:"expires,omitempty"`
@@ -74,7 +75,7 @@ type Decision struct {
 	Category string   `json:"category,omitempty"`
 	Variant  string   `json:"variant,omitempty"`
 	Channels []string `json:"channels,omitempty"` // send: the channels to use now
-	Fallback []string `json:"fallback,omitempty"` // send: channels to try when these fail for good
+	Fallback []string `json:"fallback,omitempty"` // send: channels to try when these fail for good, or as Escalates says
 	// Watch: a false answer at a later look matters to `again`.
 	Watch bool   `json:"watch,omitempty"`
 	Zone  string `json:"zone,omitempty"` // the person's zone as used

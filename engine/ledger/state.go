@@ -68,16 +68,17 @@ type Open struct {
 	Entry    string          `json:"entry"`
 	Entered  int64           `json:"entered"`
 	Attempt  int             `json:"attempt"`
-	Reason   Reason          `json:"reason"` // Held, or what it was refused for
+	Reason   Reason          `json:"reason"` // Held, Send (see Follows), or what it was refused for
 	By       string          `json:"by,omitempty"`
-	Due      int64           `json:"due,omitempty"` // 0: none, see Wait
+	Due      int64           `json:"due,omitempty"` // 0: none, see Wait; or its message has not been taken yet
 	Expires  int64           `json:"expires,omitempty"`
 	Since    int64           `json:"since,omitempty"`
 	Trigger  events.Position `json:"trigger,omitempty"`
 	Channels []string        `json:"channels,omitempty"` // only these are left to try
 	// Wait: an address or a consent that comes releases it before Due.
-	Wait bool `json:"wait,omitempty"`
-	// Features and With are those of the entry, while it is held.
+	Wait    bool   `json:"wait,omitempty"`
+	Variant string `json:"variant,omitempty"` // that was sent, of an entry that Follows
+	// Features and With are those of the entry, while it is held or Follows.
 	Features Values `json:"features,omitempty"`
 	With     Values `json:"with,omitempty"`
 

@@ -57,6 +57,38 @@ func TestAFallbackKeepsItsValues(t *testing.T) {
 	require.Equal(t, ledger.Values{"product": "shoe"}, un[0].Decision.With)
 }
 
+// TestAnEscalationFallsDueWhenItsMessageWasTaken goes through the states of an entry that escalates, side by side with a
+// newer entry: the older goes on, and its usage does not replace the newer's.
+func TestAnEscalationFallsDueWhenItsMessageWasTaken(t *testing.T) {
+	s := ledger.NewState(keepUses)
+	d := decision(1, "r", 10, ledger.Send)
+	d.Fallback, d.Due, d.Trigger, d.Variant, d.With = []string{"email", "sms"}, 15, 3, "b", ledger.Values{"product": "shoe"}
+	apply(s, ledger.Record{Decision: d}, ledger.Record{Decision: decision(1, "r", 12, ledger.Send)})
+	_, due := s.NextDue()
+	require.False(t, due, "its message is on the way")
+	require.Empty(t, s.Unanswered())
+	apply(s, ledger.Record{Delivery: &ledger.Delivery{Entry: d.Entry, Channel: "push", Person: 1, Status: ledger.Accepted, At: 20}})
+	at, due := s.NextDue()
+	require.True(t, due)
+	require.Equal(t, int64(25), at, "five behind when it was taken")
+	o := s.DueBy(at)[0]
+	require.True(t, o.Follows())
+	require.Equal(t, []string{"email", "sms"}, o.Channels)
+	require.Equal(t, d.With, o.With)
+	next := o.Ended(ledger.Expired, "", 25)
+	require.Equal(t, ledger.Send, next.Reason, "its answer stays")
+	require.Equal(t, "b", next.Variant)
+	next.By, next.Channels = ledger.Escalation, []string{"email"}
+	apply(s, ledger.Record{Decision: next})
+	require.Empty(t, s.DueBy(1<<40))
+	require.Equal(t, int64(12), s.Person(1).Slot("r", "").Live.At)
+	require.Len(t, s.Person(1).Uses, 3, "each channel counts")
+	apply(s, ledger.Record{Delivery: &ledger.Delivery{Entry: d.Entry, Channel: "email", Person: 1, Status: ledger.StoppedExpired, At: 30}})
+	un := s.Unanswered()
+	require.Len(t, un, 1)
+	require.True(t, un[0].Decision.Follows())
+}
+
 // world draws records of every kind as decide and the loop write them: entries begin, are tried again,
 // held and ended, deliveries end, people merge and are erased.
 type world struct {
@@ -78,6 +110,9 @@ func (w *world) next() ledger.Record {
 	case "again":
 		if slot := w.state.Person(id).Slot(rule, value); slot != nil && len(slot.Open) > 0 {
 			o := slot.Open[rapid.IntRange(0, len(slot.Open)-1).Draw(w.T, "open")]
+			if o.Follows() {
+				return ledger.Record{Decision: w.further(o)}
+			}
 			return ledger.Record{Decision: w.answer(&ledger.Decision{
 				Entry: o.Entry, Attempt: o.Attempt + 1, Rule: rule, Value: value, Person: id, Entered: o.Entered, At: w.now,
 			})}
@@ -136,8 +171,23 @@ func (w *world) answer(d *ledger.Decision) *ledger.Decision {
 		d.Channels = []string{"push", "email"}[:rapid.IntRange(1, 2).Draw(w.T, "channels")]
 		if len(d.Channels) == 1 && rapid.Bool().Draw(w.T, "has a fallback") {
 			d.Fallback, d.With = []string{"email"}, ledger.Values{"n": int64(2)}
+			if rapid.Bool().Draw(w.T, "escalates") {
+				d.Due = w.now + 2
+			}
 		}
 	default:
+	}
+	return d
+}
+
+// further is a row of an entry that escalates: the next channel, a wait, or the end.
+func (w *world) further(o *ledger.Open) *ledger.Decision {
+	d := o.Ended(ledger.Expired, "", w.now)
+	switch rapid.IntRange(0, 2).Draw(w.T, "further") {
+	case 0:
+		d.By, d.Channels = ledger.Escalation, o.Channels[:1]
+	case 1:
+		d.By, d.Due, d.Fallback, d.Wait = ledger.Following("no_address"), w.now+4, o.Channels, rapid.Bool().Draw(w.T, "wait")
 	}
 	return d
 }

@@ -136,10 +136,14 @@ func (r *reporter) row(k key) *Row {
 	return row
 }
 
+// sentBy are the channels of an entry: those of its last answer, and of one that was escalated all that were used.
+const sentBy = "if(startsWith(argMax(d.`by`, (attempt, seq, index)), '" + ledger.Escalation + "'), " +
+	"arrayDistinct(arrayFlatten(groupArrayIf(d.channels, d.reason = 'send'))), argMax(d.channels, (attempt, seq, index)))"
+
 // answers is the query for entries with their last answer, one row each.
 func (r *reporter) answers() (string, []any) {
 	sql := "SELECT entry, any(d.rule) AS rule, argMax(d.person, (attempt, seq, index)) AS person, argMax(d.reason, (attempt, seq, index)) AS reason, " +
-		"argMax(d.variant, (attempt, seq, index)) AS variant, argMax(d.channels, (attempt, seq, index)) AS channels, " +
+		"argMax(d.variant, (attempt, seq, index)) AS variant, " + sentBy + " AS channels, " +
 		"toString(toDate(min(entered), @zone)) AS day FROM decisions AS d WHERE entered >= fromUnixTimestamp64Milli(toInt64(@from))"
 	args := []any{named("zone", r.ws.Zone.String()), named("from", r.q.From)}
 	if r.q.To != 0 {

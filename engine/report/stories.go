@@ -40,7 +40,7 @@ func kinds() [][]ledger.Reason {
 // that got nothing for another reason: of each the first, preferring rules not yet told of.
 func Stories(ctx context.Context, conn driver.Conn, from, to int64) ([]Story, error) {
 	rows, err := conn.Query(ctx, "SELECT entry, any(d.rule), argMax(d.user_id, (attempt, seq, index)), any(d.value), argMax(d.reason, (attempt, seq, index)) AS r, "+
-		"argMax(d.`by`, (attempt, seq, index)), max(d.at) AS t, argMax(d.channels, (attempt, seq, index)), argMax(d.features, (attempt, seq, index)), "+
+		"argMax(d.`by`, (attempt, seq, index)), maxIf(d.at, d.reason != 'send' OR notEmpty(d.channels)) AS t, "+sentBy+", argMax(d.features, (attempt, seq, index)), "+
 		"argMax(d.`with`, (attempt, seq, index)) FROM decisions AS d WHERE entered >= fromUnixTimestamp64Milli(toInt64(@from)) AND "+
 		"entered < fromUnixTimestamp64Milli(toInt64(@to)) GROUP BY entry ORDER BY t, entry", named("from", from), named("to", to))
 	if err != nil {

@@ -95,9 +95,10 @@ func (o *outcome) match() *matching {
 	return m
 }
 
-// about says whether the row is of the expectation's person and rule.
+// about says whether the row is of the expectation's person and rule. Rows that say how an escalation went on, and send
+// nothing, are meant by their `by` only.
 func (o *outcome) about(e *Expectation, r *Row) bool {
-	return r.Rule == e.Rule && r.User == o.name(e.User)
+	return r.Rule == e.Rule && r.User == o.name(e.User) && (r.Reason != ledger.Send || r.sends() || e.By != "")
 }
 
 func (o *outcome) name(user string) string {
@@ -170,7 +171,7 @@ func (o *outcome) broken(s *Silence, m *matching) []Failure {
 		}
 		f := Failure{File: o.test.File, Line: line, Col: col}
 		switch {
-		case r.Reason == ledger.Send:
+		case r.sends():
 			f.Summary = fmt.Sprintf("%s was sent %s at %s, but should hear nothing", r.User, r.Rule, r.At)
 		case r.Reason == ledger.NoAddress && s.User != "" && s.Rule != "" && !m.used[r]:
 			f.Summary = fmt.Sprintf("%s was silent only because %s has no address at %s: give %s one, or expect no_address", r.Rule, r.User, r.At, r.User)
@@ -192,10 +193,10 @@ func (o *outcome) unexpected(m *matching) []Failure {
 			continue
 		}
 		f := Failure{File: o.test.File, Line: o.test.Line, Col: 1}
-		switch r.Reason {
-		case ledger.Send:
+		switch {
+		case r.sends():
 			f.Summary = fmt.Sprintf("%s was sent %s at %s, which nothing expects", r.User, r.Rule, r.At)
-		case ledger.TemplateFailed, ledger.ConditionError:
+		case r.Reason == ledger.TemplateFailed, r.Reason == ledger.ConditionError:
 			f.Summary = fmt.Sprintf("%s failed for %s at %s (%s), which nothing expects", r.Rule, r.User, r.At, r.Reason)
 		default:
 			continue
@@ -257,7 +258,7 @@ func (e *Expectation) differences(r *Row) []Difference {
 	if e.Channel != "" && !slices.Contains(r.Channels, e.Channel) {
 		add("channel", e.Channel, strings.Join(r.Channels, ", "))
 	}
-	if e.Text == nil || r.Reason != ledger.Send {
+	if e.Text == nil || !r.sends() {
 		return out
 	}
 	i := slices.IndexFunc(r.Sent, func(s Sent) bool { return e.Channel == "" || s.Channel == e.Channel })

@@ -451,14 +451,14 @@ type Row struct {
 	Value    string         `json:"value,omitempty"` // of the entry, under for_each or on: {by}
 	Reason   ledger.Reason  `json:"reason"`
 	By       string         `json:"by,omitempty"`  // the rule or cap that won, or the stage's detail
-	Due      string         `json:"due,omitempty"` // when it is tried again, after the start
+	Due      string         `json:"due,omitempty"` // when it is tried again, after the start; of a send when the next channel is used
 	Variant  string         `json:"variant,omitempty"`
 	Channels []string       `json:"channels,omitempty"`
 	Sent     []Sent         `json:"sent,omitempty"`
 	With     map[string]any `json:"with,omitempty"` // the values of the rule's with
 
-	at   int64
-	test *Test
+	at, due int64
+	test    *Test
 }
 
 // Sent is what became of one message.
@@ -472,13 +472,16 @@ type Sent struct {
 func newRow(t *Test, user string, d *ledger.Decision) *Row {
 	row := &Row{
 		At: offset(d.At, t.Start), Time: time.UnixMilli(d.At).In(t.zone), User: user, Rule: d.Rule, Value: t.strip(d.Value), Reason: d.Reason,
-		By: t.strip(d.By), Variant: d.Variant, Channels: d.Channels, With: d.With, at: d.At, test: t,
+		By: t.strip(d.By), Variant: d.Variant, Channels: d.Channels, With: d.With, at: d.At, due: d.Due, test: t,
 	}
 	if d.Due != 0 {
 		row.Due = offset(d.Due, t.Start)
 	}
 	return row
 }
+
+// sends says that the row sends something.
+func (r *Row) sends() bool { return r.Reason == ledger.Send && len(r.Channels) > 0 }
 
 // delivered notes an outcome of a message; of each channel the last one stands.
 func (r *Row) delivered(d *ledger.Delivery) {

@@ -85,13 +85,20 @@ func valueOf(r *Row) string {
 // what says the row's answer in words: "frequency_cap by two-a-day, due 1d2h".
 func (r *Row) what() string {
 	s := string(r.Reason)
-	if r.By != "" {
+	switch {
+	case r.Reason == ledger.Send && !r.sends(): // it says what keeps it from going further
+		s = r.By
+	case r.By != "":
 		s += " by " + r.By
 	}
 	if r.Variant != "" {
 		s += ", variant " + r.Variant
 	}
-	if r.Due != "" && r.Reason != ledger.Send {
+	switch {
+	case r.Due == "":
+	case r.sends():
+		s += ", the next channel after " + offset(r.due-r.at, 0)
+	default:
 		s += ", again at " + r.Due
 	}
 	return s

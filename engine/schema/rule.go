@@ -42,7 +42,10 @@ func rule() object {
 		"pause_when": is(anyOf(
 			pauseWhen("unsubscribes"), pauseWhen("failures"),
 		), "Pause the rule by itself when too many of its newest messages (of seven days) were followed by an unsubscribe or failed."),
-		"deliver": is(oneOf("first", "all"), "first: the first channel that can reach the person; all of them."),
+		"deliver": is(anyOf(oneOf("first", "all", "preferred"), keys(object{"escalate": duration()}, "escalate")),
+			"first: the first channel that can reach the person; all of them; preferred: the one that their trait preferred_channel names, before the others; {escalate: 2h}: the next one when the message is not opened within the time."),
+		"urgent":  is(truth(), "Push before the other channels, and the device is woken at once."),
+		"devices": is(oneOf("all", "latest"), "Whether push goes to all devices of a person, or to the one that was seen last."),
 		"when_blocked": is(anyOf(action(), keys(object{
 			"frequency_cap": action("next"), "outranked": action(), "no_address": action(), "no_consent": action(), "quiet_hours": action(),
 		})), "What becomes of an entry that a stage stops: retry, hold, drop; at a cap also next (channel)."),

@@ -85,7 +85,7 @@ func Longest(ws *workspace.Workspace, r *workspace.Rule, variant, channel string
 	if i := slices.IndexFunc(ws.Channels, func(c workspace.Channel) bool { return c.Name == channel }); i >= 0 {
 		track = send.Tracking{Links: ws.Channels[i].TrackLinks, Opens: ws.Channels[i].TrackOpens}
 	}
-	m, err := send.Model(d, channel, ws.BaseURL, track, send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: r.Transactional()})
+	m, err := send.Model(d, channel, ws.BaseURL, track, send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: r.WakesDevice()})
 	var assumed []Assumed
 	for _, name := range names {
 		if size := sizeOf(used[name]); size != "" {

@@ -115,7 +115,7 @@ func Make(o Options) (*Message, error) {
 		Entry: "test/" + o.ID, Rule: o.Rule.Name, Version: o.Rule.Version, Category: o.Rule.Category, Variant: m.Variant, Value: m.Value,
 		UserID: o.To.UserID, At: o.At,
 	}
-	m.Message = send.Trial(d, m.Channel, o.Workspace.BaseURL, o.To, send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: o.Rule.Transactional()})
+	m.Message = send.Trial(d, m.Channel, o.Workspace.BaseURL, o.To, send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: o.Rule.WakesDevice()})
 	return m, nil
 }
 

@@ -133,6 +133,13 @@ func (l Layout) words() template.FuncMap {
 			return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s ON CLUSTER %s AS %s\nENGINE = Distributed(%s, currentDatabase(), '%s', intHash64(person))",
 				table, QuoteName(l.Cluster), l.local(table), quote(l.Cluster), l.local(table))
 		},
+		// column adds a column to the table by which a sharded table is read and written on a cluster.
+		"column": func(table, definition string) string {
+			if l.Cluster == "" {
+				return ""
+			}
+			return fmt.Sprintf("ALTER TABLE %s ON CLUSTER %s ADD COLUMN IF NOT EXISTS %s", table, QuoteName(l.Cluster), definition)
+		},
 		// everywhere is the engine of a small table that every node has as a whole.
 		"everywhere": func(table string) string {
 			if l.Cluster == "" {

@@ -78,6 +78,7 @@ func putDevice(r *http.Request, _ string) ([]events.Event, error) {
 		Platform    string `json:"platform"`
 		App         string `json:"app"`
 		Environment string `json:"environment"`
+		Device      string `json:"device"`
 	}
 	if err := decodeBody(r, &body); err != nil {
 		return nil, err
@@ -97,7 +98,10 @@ func putDevice(r *http.Request, _ string) ([]events.Event, error) {
 	if len(body.App) > events.MaxNameBytes {
 		return nil, fmt.Errorf("app has %d bytes; at most %d are allowed", len(body.App), events.MaxNameBytes)
 	}
-	d.Platform, d.App, d.Environment = body.Platform, body.App, body.Environment
+	if len(body.Device) > events.MaxIDBytes {
+		return nil, fmt.Errorf("device has %d bytes; at most %d are allowed", len(body.Device), events.MaxIDBytes)
+	}
+	d.Platform, d.App, d.Environment, d.Device = body.Platform, body.App, body.Environment, body.Device
 	return record(events.KindDevice, d)
 }
 

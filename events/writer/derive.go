@@ -14,14 +14,19 @@ import (
 // it remembers of a token or a person is the last row written and nothing newer, so that it is the
 // same after a start. Not safe for concurrent use.
 //
-// Memory: about 60 bytes a token, 40 a person with a zone.
+// Memory: about 60 bytes a token, 40 a person with a zone, 40 one with a token; of a device with an id also its token.
 type derive struct {
 	ids     *identity
 	devices map[idKey]device
-	zones   map[events.PersonID]zone
-	names   []string // of zones, by zone.name
-	numbers map[string]uint16
-	buf     []byte
+	// seen is of each person the token whose row is the newest: when another one is seen it gets a row too, so that rows
+	// tell which device somebody used last.
+	seen map[events.PersonID]idKey
+	// installed has by device and app the newest token, where apps say which device it is.
+	installed map[idKey]string
+	zones     map[events.PersonID]zone
+	names     []string // of zones, by zone.name
+	numbers   map[string]uint16
+	buf       []byte
 }
 
 // device is the last row of a token that belongs to somebody.
@@ -38,14 +43,17 @@ type zone struct {
 }
 
 func newDerive(ids *identity) *derive {
-	return &derive{ids: ids, devices: map[idKey]device{}, zones: map[events.PersonID]zone{}, numbers: map[string]uint16{}}
+	return &derive{ids: ids, devices: map[idKey]device{}, seen: map[events.PersonID]idKey{}, installed: map[idKey]string{}, zones: map[events.PersonID]zone{}, numbers: map[string]uint16{}}
 }
 
 // refreshDevice is how old a device's last row gets before a new one says that it was seen again.
 const refreshDevice = int64(24 * time.Hour / time.Millisecond)
 
-// reasonMoved is the reason of a removal because somebody else identified on the device.
-const reasonMoved = "moved"
+// Reasons of removals that follow from what is known of other tokens and people.
+const (
+	reasonMoved    = "moved"    // somebody else identified on the device
+	reasonReplaced = "replaced" // the device has a newer token
+)
 
 // add appends the rows that an accepted event leads to, beside its own.
 func (d *derive) add(b *batch, r *events.Resolved) {
@@ -138,6 +146,7 @@ func (d *derive) device(rows []deviceRow, r *events.Resolved, c events.DeviceCha
 		}
 		rows = append(rows, deviceRow{owner, r.Pos, r.Time, c})
 		d.devices[k] = device{owner, r.Time, last.detail, true}
+		d.see(owner, k, r.Time)
 		return rows
 	}
 	c.Reason = ""
@@ -147,22 +156,79 @@ func (d *derive) device(rows []deviceRow, r *events.Resolved, c events.DeviceCha
 		switch {
 		case last.removed && owner == r.Person && !put && r.Kind != events.KindIdentify,
 			owner != r.Person && !put && r.UserID == "" && known,
-			owner == r.Person && !last.removed && detail == last.detail && r.Time-last.time < refreshDevice:
+			owner == r.Person && !last.removed && detail == last.detail && r.Time-last.time < refreshDevice && d.lastOn(r.Person, k, r.Time):
 			return rows
 		}
+	}
+	rows, newest := d.install(rows, r, c)
+	if !newest {
+		return rows
+	}
+	if has {
 		if owner != r.Person && !last.removed {
 			gone := c
 			gone.Removed, gone.Reason = true, reasonMoved
 			// Before the new owner's row, should the two turn out to be one person.
 			rows = append(rows, deviceRow{owner, r.Pos, max(r.Time-1, last.time), gone})
 		}
+		if d.seen[owner] == k && owner != r.Person {
+			delete(d.seen, owner)
+		}
 	}
 	d.devices[k] = device{r.Person, r.Time, detail, false}
+	d.see(r.Person, k, r.Time)
 	return append(rows, deviceRow{r.Person, r.Pos, r.Time, c})
 }
 
+// install takes the former token of a person's device away, and says whether this is the newest: another may have been put
+// later. Whose token is somebody else's keeps it: that takes more than to know the id of their device.
+func (d *derive) install(rows []deviceRow, r *events.Resolved, c events.DeviceChange) (_ []deviceRow, newest bool) {
+	if c.Device == "" {
+		return rows, true
+	}
+	k := d.deviceKey(c)
+	former := d.installed[k]
+	if former != "" && former != c.Token {
+		var f idKey
+		f, d.buf = d.ids.salt.id(d.buf, "token", former)
+		if was := d.devices[f]; !was.removed && d.ids.canonical(was.person) == r.Person {
+			if was.time > r.Time {
+				return rows, false
+			}
+			gone := c
+			gone.Token, gone.Removed, gone.Reason = former, true, reasonReplaced
+			rows = append(rows, deviceRow{r.Person, r.Pos, r.Time, gone})
+			d.devices[f] = device{r.Person, r.Time, was.detail, true}
+		}
+	}
+	d.installed[k] = c.Token
+	return rows, true
+}
+
+// deviceKey names a device in an app: the apps of one vendor may have one id of a phone, and each has a token.
+func (d *derive) deviceKey(c events.DeviceChange) idKey {
+	var k idKey
+	k, d.buf = d.ids.salt.id(d.buf, "device", c.App+"\x00"+c.Device)
+	return k
+}
+
+// lastOn says that no other token of the person was seen between a token's last row and an instant.
+func (d *derive) lastOn(p events.PersonID, k idKey, at int64) bool {
+	newest, ok := d.seen[p]
+	return !ok || newest == k || d.devices[newest].time >= at
+}
+
+// see notes that a row of a token was written. Of two of one instant it does not matter which is the newest, as long as it is
+// the same one after a start.
+func (d *derive) see(p events.PersonID, k idKey, at int64) {
+	newest, ok := d.seen[p]
+	if have := d.devices[newest].time; !ok || at > have || at == have && (k.hi > newest.hi || k.hi == newest.hi && k.lo >= newest.lo) {
+		d.seen[p] = k
+	}
+}
+
 func detailOf(c events.DeviceChange) uint32 {
-	return crc32.ChecksumIEEE([]byte(c.Platform + "\x00" + c.App + "\x00" + c.Environment))
+	return crc32.ChecksumIEEE([]byte(c.Platform + "\x00" + c.App + "\x00" + c.Environment + "\x00" + c.Device))
 }
 
 // loadDevice puts back the last row of a token.
@@ -170,6 +236,18 @@ func (d *derive) loadDevice(person events.PersonID, at int64, c events.DeviceCha
 	var k idKey
 	k, d.buf = d.ids.salt.id(d.buf, "token", c.Token)
 	d.devices[k] = device{person, at, detailOf(c), c.Removed}
+	d.see(d.ids.canonical(person), k, at)
+	if c.Device == "" || c.Removed {
+		return
+	}
+	of := d.deviceKey(c)
+	if have := d.installed[of]; have != "" {
+		var h idKey
+		if h, d.buf = d.ids.salt.id(d.buf, "token", have); d.devices[h].time > at {
+			return
+		}
+	}
+	d.installed[of] = c.Token
 }
 
 // zone says whether an event changes its person's zone.
@@ -192,10 +270,14 @@ func (d *derive) loadZone(p events.PersonID, at int64, name string) {
 	d.zones[p] = zone{at, n}
 }
 
-// merged forgets the zones of people who became one: the next event says which it is.
+// merged forgets the zones of people who became one: the next event says which it is. Of their tokens the newest is theirs.
 func (d *derive) merged(ms []merge) {
 	for _, m := range ms {
 		delete(d.zones, m.loser)
 		delete(d.zones, m.winner)
+		if k, ok := d.seen[m.loser]; ok {
+			delete(d.seen, m.loser)
+			d.see(m.winner, k, d.devices[k].time)
+		}
 	}
 }

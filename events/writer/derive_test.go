@@ -187,3 +187,95 @@ func TestDeviceHasOneOwner(t *testing.T) {
 		}
 	})
 }
+
+// Who goes from one device to another and back is known to be on the one that they used last, within the day.
+func TestRowsTellTheDeviceThatWasUsedLast(t *testing.T) {
+	ids := newIdentity(testSalt)
+	d := newDerive(ids)
+	b := &batch{}
+	see := func(user, token string, at int64) {
+		ev := events.Event{Kind: events.KindTrack, UserID: user, Time: at, Context: []byte(`{"device":{"token":"` + token + `","type":"ios"}}`)}
+		pos := events.At(uint64(at), 0)
+		p, _ := ids.apply(&ev, pos)
+		d.add(b, &events.Resolved{Event: ev, Pos: pos, Person: p})
+	}
+	see("u", "phone", 10)
+	see("u", "phone", 20)
+	see("u", "pad", 30)
+	see("u", "pad", 40)
+	see("u", "phone", 25) // late
+	see("u", "phone", 50)
+	see("u", "phone", 60)
+	see("v", "other", 61)
+	ev := alias("u", "v", true)
+	_, _ = ids.apply(&ev, events.At(62, 0))
+	d.merged(ids.merges)
+	see("u", "phone", 63) // one person's, who was on the other since
+	see("v", "phone", 64)
+	var got []string
+	for _, r := range b.devices {
+		got = append(got, fmt.Sprintf("%s @%d", r.Token, r.time))
+	}
+	want := []string{"phone @10", "pad @30", "phone @50", "other @61", "phone @63"}
+	require.Equal(t, want, got)
+
+	// The same is known after a start.
+	again := newDerive(ids)
+	for _, r := range b.devices {
+		again.loadDevice(r.person, r.time, r.DeviceChange)
+	}
+	require.Equal(t, d.seen, again.seen)
+}
+
+// Of one device, where the app says which it is, the newest token counts.
+func TestTheNewestTokenOfADevice(t *testing.T) {
+	type seen struct {
+		user, token, app, device string
+		at                       int64
+	}
+	for name, c := range map[string]struct {
+		seen []seen
+		want []string // "token removed reason @time" for each row
+	}{
+		"the older goes":                 {[]seen{{"u", "old", "a", "d1", 1}, {"u", "new", "a", "d1", 2}}, []string{"old false  @1", "old true replaced @2", "new false  @2"}},
+		"without an id both stay":        {[]seen{{"u", "old", "a", "", 1}, {"u", "new", "a", "", 2}}, []string{"old false  @1", "new false  @2"}},
+		"another device":                 {[]seen{{"u", "old", "a", "d1", 1}, {"u", "new", "a", "d2", 2}}, []string{"old false  @1", "new false  @2"}},
+		"another app of the vendor":      {[]seen{{"u", "old", "a", "d1", 1}, {"u", "new", "b", "d1", 2}}, []string{"old false  @1", "new false  @2"}},
+		"the id comes later":             {[]seen{{"u", "old", "a", "", 1}, {"u", "old", "a", "d1", 2}, {"u", "new", "a", "d1", 3}}, []string{"old false  @1", "old false  @2", "old true replaced @3", "new false  @3"}},
+		"a late call with the old one":   {[]seen{{"u", "new", "a", "d1", 5}, {"u", "old", "a", "d1", 2}}, []string{"new false  @5"}},
+		"the old one is not seen again":  {[]seen{{"u", "old", "a", "d1", 1}, {"u", "new", "a", "d1", 2}, {"u", "old", "a", "d1", 3}}, []string{"old false  @1", "old true replaced @2", "new false  @2"}},
+		"somebody else's is theirs":      {[]seen{{"u", "old", "a", "d1", 1}, {"v", "new", "a", "d1", 2}}, []string{"old false  @1", "new false  @2"}},
+		"three, one after the other":     {[]seen{{"u", "1", "a", "d1", 1}, {"u", "2", "a", "d1", 2}, {"u", "3", "a", "d1", 3}}, []string{"1 false  @1", "1 true replaced @2", "2 false  @2", "2 true replaced @3", "3 false  @3"}},
+		"also where a start is between":  {[]seen{{"u", "old", "a", "d1", 1}, {}, {"u", "new", "a", "d1", 2}}, []string{"old false  @1", "old true replaced @2", "new false  @2"}},
+		"a start behind the replacement": {[]seen{{"u", "1", "a", "d1", 1}, {"u", "2", "a", "d1", 2}, {}, {"u", "3", "a", "d1", 3}}, []string{"1 false  @1", "1 true replaced @2", "2 false  @2", "2 true replaced @3", "3 false  @3"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ids := newIdentity(testSalt)
+			d := newDerive(ids)
+			b := &batch{}
+			for i, s := range c.seen {
+				if s.token == "" { // as after a start: the last row of each token
+					d = newDerive(ids)
+					last := map[string]deviceRow{}
+					for _, r := range b.devices {
+						last[r.Token] = r
+					}
+					for _, r := range last {
+						d.loadDevice(r.person, r.time, r.DeviceChange)
+					}
+					continue
+				}
+				context := fmt.Sprintf(`{"device":{"id":%q,"token":%q,"type":"ios"},"app":{"namespace":%q}}`, s.device, s.token, s.app)
+				ev := events.Event{Kind: events.KindTrack, UserID: s.user, Time: s.at, Context: []byte(context)}
+				pos := events.At(uint64(i+1), 0)
+				p, _ := ids.apply(&ev, pos)
+				d.add(b, &events.Resolved{Event: ev, Pos: pos, Person: p})
+			}
+			var got []string
+			for _, r := range b.devices {
+				got = append(got, fmt.Sprintf("%s %t %s @%d", r.Token, r.Removed, r.Reason, r.time))
+			}
+			require.Equal(t, c.want, got)
+		})
+	}
+}

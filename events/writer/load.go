@@ -143,13 +143,13 @@ func (w *Writer) loadPeople(ctx context.Context, ids *identity, upTo events.Posi
 func (w *Writer) loadDevices(ctx context.Context, d *derive, upTo events.Position) error {
 	below := " WHERE pos <= " + number(upTo)
 	// Of a token that changed hands, the newest row is the new owner's.
-	err := w.scan(ctx, `SELECT token, last.1, last.2, last.3, last.4, last.5, last.6 FROM (
-		SELECT token, argMax((person, time, platform, app, environment, removed), (time, pos, NOT removed)) AS last
+	err := w.scan(ctx, `SELECT token, last.1, last.2, last.3, last.4, last.5, last.6, last.7 FROM (
+		SELECT token, argMax((person, time, platform, app, environment, device, removed), (time, pos, NOT removed)) AS last
 		FROM devices`+below+` GROUP BY token)`, func(scan func(...any) error) error {
 		var c events.DeviceChange
 		var person uint64
 		var at time.Time
-		if err := scan(&c.Token, &person, &at, &c.Platform, &c.App, &c.Environment, &c.Removed); err != nil {
+		if err := scan(&c.Token, &person, &at, &c.Platform, &c.App, &c.Environment, &c.Device, &c.Removed); err != nil {
 			return err
 		}
 		d.loadDevice(events.PersonID(person), at.UnixMilli(), c)

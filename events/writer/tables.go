@@ -37,6 +37,7 @@ var (
 			col("platform", typeLow, func(r *deviceRow) string { return r.Platform }),
 			col("app", typeLow, func(r *deviceRow) string { return r.App }),
 			col("environment", typeLow, func(r *deviceRow) string { return r.Environment }),
+			col("device", "String", func(r *deviceRow) string { return r.Device }),
 			col("last_seen", typeTime, func(r *deviceRow) int64 { return r.time }),
 			col("removed", "Bool", func(r *deviceRow) bool { return r.Removed }),
 			col("reason", typeLow, func(r *deviceRow) string { return r.Reason }),

@@ -11,7 +11,8 @@ import (
 )
 
 // Occurrences lists the events of the given names that happened to these people in (after, at], Unix
-// ms, and had arrived by upTo, in (time, position) order. Nil people means everybody.
+// ms, and had arrived by upTo, in (time, position) order; opens and clicks of machines are left out. Nil people
+// means everybody.
 func (p *Planner) Occurrences(ctx context.Context, people []events.PersonID, names []string, after, at int64, upTo events.Position) (map[events.PersonID][]segments.Occurrence, error) {
 	if len(names) == 0 || (people != nil && len(people) == 0) {
 		return nil, nil

@@ -436,7 +436,7 @@ func (s *inMemory) occurrences(
 	}
 	var out []found
 	for _, e := range rows.Events {
-		if person, ok := sees.person(stampOf(e), after); ok && slices.Contains(names, e.StoredName()) {
+		if person, ok := sees.person(stampOf(e), after); ok && slices.Contains(names, e.StoredName()) && e.Flags&events.MachineOpen == 0 {
 			r := &row{}
 			r.set(person, e)
 			out = append(out, found{person, r.of})

@@ -255,7 +255,7 @@ func (a *tables) occurrences(
 	}
 	from, person, conditions := m.from("events", "e", people)
 	conditions = append(conditions, m.bounds("e", after)...)
-	conditions = append(conditions, "e.event IN ("+strings.Join(literals, ", ")+")")
+	conditions = append(conditions, "e.event IN ("+strings.Join(literals, ", ")+")", fmt.Sprintf("bitAnd(e.flags, %d) = 0", uint32(events.MachineOpen)))
 	sql := "SELECT " + person + " AS p, toUnixTimestamp64Milli(e.time) AS t, e.pos AS pos, e.event, e.properties, e.context FROM " +
 		from + where(conditions) + " ORDER BY p, t, pos"
 	ask := a.few

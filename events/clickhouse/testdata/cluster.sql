@@ -486,3 +486,9 @@ ENGINE = ReplicatedMergeTree('/clickhouse/tables/all/{database}/requests', '{sha
 ORDER BY (rule, at)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1;
 
+-- 0006_device_ids
+
+ALTER TABLE devices_local ON CLUSTER `nudge` ADD COLUMN IF NOT EXISTS device String COMMENT 'id of the device in the app' CODEC(ZSTD(1)) AFTER environment;
+
+ALTER TABLE devices ON CLUSTER `nudge` ADD COLUMN IF NOT EXISTS device String AFTER environment;
+
