@@ -2,6 +2,7 @@ package email
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"mime"
 	"net/http"
@@ -128,12 +129,15 @@ func asciiJSON(text string) string {
 // posted whole by whatever takes it. That needs no signature of its own: it tells only of a message whose signed id it
 // brings along.
 func (c *channel) Reports(r *http.Request, body []byte) ([]channels.Report, error) {
+	const mailed = "mail that came back is posted with Content-Type: message/rfc822"
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case err == nil && (kind == "message/rfc822" || kind == "message/global"):
 		return returned(body)
 	case c.caller == nil:
-		return nil, fmt.Errorf("%w: name the provider in the config of email (callbacks), and post mail that came back with Content-Type: message/rfc822", channels.ErrNoCallback)
+		return nil, fmt.Errorf("%w: name the provider in the config of email (callbacks); %s", channels.ErrNoCallback, mailed)
+	case kind == "application/x-www-form-urlencoded": // curl says so if it is not told
+		return nil, errors.New("the provider of the config (" + c.settings.Callbacks + ") posts no forms; " + mailed)
 	}
 	return c.caller.reports(r, body)
 }

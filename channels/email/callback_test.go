@@ -77,10 +77,13 @@ func TestCallbackConfigs(t *testing.T) {
 	}
 }
 
-func TestNobodyCalls(t *testing.T) {
+func TestCallsOfNobody(t *testing.T) {
 	_, err := post(t, plain(t), nil, "[]")
 	require.ErrorIs(t, err, channels.ErrNoCallback)
 	require.ErrorContains(t, err, "name the provider in the config of email (callbacks)")
+	channel := calledBy(t, time.Now, "mailgun", map[string]any{"callback_key": mailgunKey})
+	_, err = post(t, channel, map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, feedback("abuse", ours))
+	require.EqualError(t, err, "the provider of the config (mailgun) posts no forms; mail that came back is posted with Content-Type: message/rfc822")
 }
 
 // TestMarks has what a message carries so that the provider hands its signed id back.

@@ -182,7 +182,14 @@ func TestACart(t *testing.T) {
 	require.NotEmpty(t, e.Decisions[0].Features)
 	require.Equal(t, "accepted", e.Deliveries[len(e.Deliveries)-1].Status)
 
+	w.Send(events.Event{
+		Kind: events.KindMessage, Name: events.MessageBounced, UserID: "ann",
+		Properties: json.RawMessage(`{"rule":"cart","entry":"` + e.Entry + `","channel":"push","reason":"5.1.1"}`),
+	})
 	w.To(2*hour + minute)
+	r = about(t, w, "ann", "cart", "", 2*hour+minute)
+	require.Equal(t, "ann was sent cart at 10:10 (push, bounced); not again (again: never; they entered at 10:10).", r.Headline)
+	require.Equal(t, events.MessageBounced, r.Entries[0].Receipts[0].Event)
 	w.Track("ann", "Order Completed", map[string]any{"order": "o1", "total": 5})
 	w.To(3 * hour)
 	r = about(t, w, "ann", "cart", "", 3*hour)

@@ -172,12 +172,16 @@ func (w words) got(x *explainer, r *workspace.Rule, e *Entry, name, of string, p
 		}
 		return text
 	}
-	for _, event := range []string{"Message Delivered", "Message Opened", "Message Clicked"} {
+	verb := "got"
+	for _, event := range []string{"Message Delivered", "Message Bounced", "Message Complained", "Message Opened", "Message Clicked"} {
 		if slices.ContainsFunc(e.Receipts, func(c Receipt) bool { return c.Event == event }) {
 			said = append(said, strings.ToLower(strings.TrimPrefix(event, "Message ")))
+			if event == "Message Bounced" {
+				verb = "was sent"
+			}
 		}
 	}
-	return fmt.Sprintf("%s got %s%s %s (%s)", name, r.Name, of, w.on(last.At), strings.Join(said, ", ")) + w.further(x, r, e, profile)
+	return fmt.Sprintf("%s %s %s%s %s (%s)", name, verb, r.Name, of, w.on(last.At), strings.Join(said, ", ")) + w.further(x, r, e, profile)
 }
 
 // further tells of an entry whose message was taken whether it goes by another channel too.
