@@ -59,7 +59,7 @@ func runCheck(s streams, dir string, format rules.Format, failOn rules.Severity)
 	if err := isFolder(dir); err != nil {
 		return err
 	}
-	ws, findings := workspace.Load(dir, workspace.Options{Adapters: adapters, WithoutSecrets: true})
+	ws, findings := workspace.Load(dir, workspace.Options{Adapters: adapters, Now: time.Now, WithoutSecrets: true})
 	if ws != nil && format == rules.Text {
 		if _, err := fmt.Fprintln(s.out, ws.Contents()); err != nil {
 			return failed(err)
