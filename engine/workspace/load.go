@@ -42,6 +42,8 @@ type Options struct {
 	Adapters channels.Set
 	// Env looks up environment variables; nil is os.LookupEnv.
 	Env func(name string) (string, bool)
+	// Files are read as if they stood in the folder, and before those that do, by their paths in it.
+	Files map[string][]byte
 	// Now is when it is, by which broadcasts are over: what is wrong with those is not found, and they are left out where
 	// it is an error. Nil: none is over.
 	Now func() time.Time
@@ -137,9 +139,12 @@ func (l *loader) load() {
 
 // read reads a file and keeps it among the sources.
 func (l *loader) read(kind, name string) ([]byte, error) {
-	src, err := fs.ReadFile(l.fs, name)
-	if err != nil {
-		return nil, unwrapped(err)
+	src, ok := l.o.Files[name]
+	if !ok {
+		var err error
+		if src, err = fs.ReadFile(l.fs, name); err != nil {
+			return nil, unwrapped(err)
+		}
 	}
 	if slices.ContainsFunc(l.ws.Sources, func(s Source) bool { return s.Name == name }) {
 		return src, nil
@@ -243,6 +248,12 @@ func (l *loader) yamlFiles(dir string) []string {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		l.file("workspace/no-folder", dir, fmt.Sprintf("the folder cannot be read: %v", unwrapped(err)), "")
 	}
+	for name := range l.o.Files {
+		if strings.HasPrefix(name, dir+"/") && path.Ext(name) == ".yaml" && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
 	return out
 }
 
@@ -414,7 +425,7 @@ func (l *loader) list(name string) (*segments.List, error) {
 	if !fs.ValidPath(name) {
 		return nil, errors.New("it is outside of the workspace")
 	}
-	src, err := l.read("list", name)
+	src, err := l.read(ListSource, name)
 	if err != nil {
 		return nil, err
 	}

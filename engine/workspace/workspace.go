@@ -139,6 +139,9 @@ type Adapter struct {
 // String hides the configuration.
 func (a Adapter) String() string { return a.Name }
 
+// ListSource is the kind of a list that a condition names.
+const ListSource = "list"
+
 // Source is the text of a file that decides.
 type Source struct {
 	Kind string // rule, segment, list, fence, plan, workspace, template
