@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"nudge/channels"
+	"nudge/channels/all"
 	"nudge/engine/broadcast"
 	"nudge/engine/workspace"
 	"nudge/internal/suggest"
@@ -86,12 +88,9 @@ func (b *broadcaster) askChannel(d *broadcast.Draft) error {
 }
 
 func (b *broadcaster) askFields(d *broadcast.Draft) error {
-	i := slices.IndexFunc(b.ws.Channels, func(c workspace.Channel) bool { return c.Name == d.Channel })
-	known := map[string]bool{}
-	for _, a := range b.ws.Channels[i].Adapters {
-		for _, f := range a.Spec.Message {
-			known[f.Name] = known[f.Name] || f.Required
-		}
+	known, err := b.fieldsOf(d.Channel)
+	if err != nil {
+		return err
 	}
 	for len(d.Fields) == 0 {
 		for _, name := range []string{"title", "subject", "body", "text", "link"} { // the others are for a file
@@ -118,6 +117,32 @@ func (b *broadcaster) askFields(d *broadcast.Draft) error {
 		}
 	}
 	return nil
+}
+
+// fieldsOf are the fields of a channel's messages, and whether one must be there. Of a channel that stands in for a kind
+// (a file for e-mail) they are those of the kind's adapters.
+func (b *broadcaster) fieldsOf(channel string) (map[string]bool, error) {
+	set, err := all.Set()
+	if err != nil {
+		return nil, failed(err)
+	}
+	c := b.ws.Channels[slices.IndexFunc(b.ws.Channels, func(c workspace.Channel) bool { return c.Name == channel })]
+	var specs []channels.Spec
+	for _, a := range c.Adapters {
+		if a.Spec.Kind == c.Kind {
+			specs = append(specs, a.Spec)
+		}
+	}
+	if len(specs) == 0 {
+		specs = slices.DeleteFunc(set.List(), func(s channels.Spec) bool { return s.Kind != c.Kind })
+	}
+	known := map[string]bool{}
+	for _, s := range specs {
+		for _, f := range s.Message {
+			known[f.Name] = known[f.Name] || f.Required
+		}
+	}
+	return known, nil
 }
 
 func (b *broadcaster) askWhen(d *broadcast.Draft) error {
