@@ -69,7 +69,7 @@ Exit codes: 0 sent, or scheduled; 1 findings in the files; 2 wrong usage; 3 it c
 			if err := o.check(args); err != nil {
 				return err
 			}
-			b := &broadcaster{s: s.as(o.format), o: o, bar: newProgressBar(s)}
+			b := &broadcaster{s: s.as(o.format), o: o, bar: newProgressBar(s), stopped: cmd.Context().Done()}
 			return b.run(cmd.Context(), args)
 		},
 	}
@@ -131,6 +131,8 @@ type broadcaster struct {
 	o   broadcastOptions
 	bar *progressBar
 	in  *bufio.Reader
+	// stopped is closed by Ctrl-C, which a question does not outlive; nil: never.
+	stopped <-chan struct{}
 
 	ws    *workspace.Workspace
 	rule  *workspace.Rule
@@ -601,10 +603,12 @@ func (b *broadcaster) watch(ctx context.Context) error {
 				b.say("nobody has begun to send it: look at the log of nudge serve, which must read this workspace; without one, nudge broadcast %s sends it", b.rule.Name)
 			}
 			show(p)
-		}, nil)
+		})
 		b.bar.end()
 		switch {
-		case ctx.Err() != nil && p != nil:
+		case ctx.Err() != nil && p == nil:
+			return failed(err)
+		case ctx.Err() != nil:
 			b.out.Progress = p
 			b.say("it goes on without you: %s. nudge pause %s stops it, nudge broadcast --watch %s watches it again", sofar(p), b.rule.Name, b.rule.Name)
 			if b.o.format == "json" {
@@ -672,12 +676,23 @@ func (b *broadcaster) question(text string) (string, error) {
 		b.in = bufio.NewReader(b.s.in)
 	}
 	fmt.Fprint(b.s.err, text)
-	answer, err := b.in.ReadString('\n')
-	if err != nil && (!errors.Is(err, io.EOF) || answer == "") {
-		fmt.Fprintln(b.s.err)
-		return "", failed(errors.New("no answer; nothing was written or sent"))
+	answered := make(chan string, 1)
+	go func() { // where nobody answers it ends with the command
+		answer, err := b.in.ReadString('\n')
+		if err == nil || errors.Is(err, io.EOF) && answer != "" {
+			answered <- answer
+		}
+		close(answered)
+	}()
+	select {
+	case answer, ok := <-answered:
+		if ok {
+			return strings.TrimSpace(answer), nil
+		}
+	case <-b.stopped:
 	}
-	return strings.TrimSpace(answer), nil
+	fmt.Fprintln(b.s.err)
+	return "", failed(errors.New("no answer; nothing was written or sent"))
 }
 
 // isTerminalIn says whether a person types.

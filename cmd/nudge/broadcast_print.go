@@ -101,6 +101,9 @@ func printForecast(w io.Writer, ws *workspace.Workspace, r *workspace.Rule, f *b
 		fmt.Fprintf(w, "  %s decided about before, and get it no more\n", were(f.Got))
 	}
 	printReasons(w, f.Reasons)
+	if f.Failure != "" {
+		fmt.Fprintf(w, "  for one of them it cannot: %s\n", f.Failure)
+	}
 	if f.People > 0 {
 		t := table(w)
 		fmt.Fprintln(t, "\nchannel\treachable\tconsented\tget it")

@@ -29,7 +29,7 @@ const (
 type rulePlan struct {
 	Rule string       `json:"rule"`
 	File string       `json:"file"`
-	Plan tickPlan     `json:"plan"`          // whom a tick looks at: those for whom something has changed, everybody, or nobody, because it is judged on arrivals
+	Plan tickPlan     `json:"plan"`          // whom a tick looks at: those for whom something has changed, everybody, everybody once, or nobody, because it is judged on arrivals
 	Why  []fullReason `json:"why,omitempty"` // of a full one: what causes it
 	// Reads are the histories of an incremental one: those for whom one of these happened are looked at,
 	// and those for whom one of them becomes as old as one of its ages.

@@ -33,11 +33,12 @@ type Options struct {
 
 // Forecast is what would come of a broadcast, by what is stored now.
 type Forecast struct {
-	People   int                   `json:"people"`   // for whom its condition is true
-	Got      int                   `json:"got"`      // of them, who have been decided about before
-	Reasons  map[ledger.Reason]int `json:"reasons"`  // of the others: what would come of them; held and open ones are waiting
-	Channels []Channel             `json:"channels"` // in the order of the file
-	Lists    []List                `json:"lists"`    // that its condition names
+	People   int                   `json:"people"`            // for whom its condition is true
+	Got      int                   `json:"got"`               // of them, who have been decided about before
+	Reasons  map[ledger.Reason]int `json:"reasons"`           // of the others: what would come of them; held and open ones are waiting
+	Failure  string                `json:"failure,omitempty"` // why the message cannot be made for one of those for whom it cannot, or the condition not be computed
+	Channels []Channel             `json:"channels"`          // in the order of the file
+	Lists    []List                `json:"lists"`             // that its condition names
 	Preview  *Preview              `json:"preview,omitempty"`
 }
 
@@ -176,6 +177,9 @@ func (f *forecaster) person(a segments.Answer) {
 	}
 	d := records[len(records)-1].Decision
 	f.out.Reasons[d.Reason]++
+	if f.out.Failure == "" && (d.Reason == ledger.TemplateFailed || d.Reason == ledger.ConditionError) {
+		f.out.Failure = d.By
+	}
 	for i := range f.out.Channels {
 		if d.Reason == ledger.Send && slices.Contains(d.Channels, f.out.Channels[i].Channel) {
 			f.out.Channels[i].Sends++

@@ -18,21 +18,27 @@ import (
 const every = time.Second
 
 // Follow reads a broadcast's progress, again and again, and hands it to seen, which may be nil, until nothing more comes
-// of it for now (any state but Due and Sending), or enough, which may be nil, says so.
+// of it for now (any state but Due and Sending), or ctx ends: then it returns what it read last,
+// nil before the first, and the context's error.
 func Follow(
-	ctx context.Context, conn driver.Conn, ws *workspace.Workspace, r *workspace.Rule, now func() time.Time, seen func(*Progress), enough func(*Progress) bool,
+	ctx context.Context, conn driver.Conn, ws *workspace.Workspace, r *workspace.Rule, now func() time.Time, seen func(*Progress),
 ) (*Progress, error) {
 	t := time.NewTicker(every)
 	defer t.Stop()
+	var last *Progress
 	for {
 		p, err := Read(ctx, conn, ws, r, now())
-		if err != nil {
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return last, fmt.Errorf("follow %s: %w", r.Name, context.Cause(ctx))
+		case err != nil:
 			return nil, err
 		}
+		last = p
 		if seen != nil {
 			seen(p)
 		}
-		if p.State != Due && p.State != Sending || enough != nil && enough(p) {
+		if p.State != Due && p.State != Sending {
 			return p, nil
 		}
 		select {
@@ -75,7 +81,7 @@ func Run(ctx context.Context, o RunOptions) (p *Progress, err error) {
 		stop(err)
 		worked <- err
 	}()
-	_, err = Follow(work, a.Store.Conn(), o.Workspace, o.Rule, o.Now, o.Seen, nil)
+	_, err = Follow(work, a.Store.Conn(), o.Workspace, o.Rule, o.Now, o.Seen)
 	stop(context.Canceled)
 	if failed := <-worked; !errors.Is(failed, context.Canceled) {
 		return nil, failed
