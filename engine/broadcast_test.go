@@ -207,3 +207,29 @@ func TestABroadcastWaitsForNobodyLongerThanItSays(t *testing.T) {
 		})
 	}
 }
+
+// TestOnlyOneRule sends a broadcast with an engine that looks at nothing else: what the other rules have to do waits for
+// one that does.
+func TestOnlyOneRule(t *testing.T) {
+	w := world(t, map[string]string{
+		"often": "schedule: \"*/5 * * * *\"\nbackfill: true\nwhen: event(\"Met\").count > 0\nagain: never",
+		"waits": "schedule: \"*/5 * * * *\"\nbackfill: true\nwhen: event(\"Bought\").count > 0\nagain: never\nsend_at: \"09:30\"",
+	})
+	w.Track("bob", "Bought", nil)
+	w.To(10 * minute)
+	require.Equal(t, []string{"waits bob held"}, answers(w))
+	w.Track("ann", "Met", nil)
+	crowd(w, 2)
+	w.Write(broadcast("sale", 10*minute))
+	w.RestartOnly("sale")
+	w.Clock.Set(enginetest.Start() + 2*hour)
+	require.NoError(t, w.App.Engine.Step(t.Context(), w.Clock.Now().UnixMilli()))
+	require.NoError(t, w.App.Engine.Step(t.Context(), w.Clock.Now().UnixMilli()))
+	require.Equal(t, []string{"sale u00 send", "sale u01 send", "waits bob held"}, answers(w))
+	w.RestartOnly("")
+	w.To(3 * hour)
+	require.Equal(t, []string{"often ann send", "sale u00 send", "sale u01 send", "waits bob send"}, answers(w))
+	got := w.Accepted()
+	slices.Sort(got)
+	require.Equal(t, []string{"ann: often", "bob: waits", "u00: sale", "u01: sale"}, got)
+}
