@@ -33,8 +33,11 @@ func TestBroadcastAsks(t *testing.T) {
 		err     string
 	}{
 		{
-			"a segment", []string{"vpi", "vip", "fax", "push", "Fresh figs", "", "", "2026-12-01 09:00", ""}, `there is no segment "vpi"; did you mean vip?`,
-			[]string{"rule: fresh-figs\n", "at: \"2026-12-01 09:00\"\n", "  segment(\"vip\")\n", "    title: Fresh figs\n"}, "",
+			"a segment",
+			[]string{"vpi", "vip", "fax", "push", "Fresh figs", "", "", "2026-12-01 09:00", ""},
+			`there is no segment "vpi"; did you mean vip?`,
+			[]string{"rule: fresh-figs\n", "at: \"2026-12-01 09:00\"\n", "  segment(\"vip\")\n", "    title: Fresh figs\n"},
+			"",
 		},
 		{"a file", []string{filepath.Join(dir, "nobody.txt"), filepath.Join(dir, "people.txt"), "push", "Hello", "", "", "", "hi"}, "nobody is in", []string{"rule: hi\n", `list("broadcasts/hi.txt")`}, ""},
 		{"everybody", []string{"everybody", "push", "", "", "", "Hello", "", "", "", ""}, "When, on the clock of UTC", []string{"when: |\n  true\n", "rule: hello\n"}, ""},
