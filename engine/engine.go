@@ -69,6 +69,9 @@ type Options struct {
 	// a look at everybody, at which the same comes of it, since this planner has not seen what the looks of then
 	// wrote down.
 	Replays bool
+	// Only, when set, is the name of the one rule that is looked at: the schedules of the others, and what waits of them,
+	// are left for another time. What a stop cut short is finished all the same.
+	Only string
 	// Now is the clock by which ticks are timed; nil: they take no time. It decides nothing.
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -111,6 +114,7 @@ type Engine struct {
 	exits      *exitTail
 	since      int64
 	replays    bool
+	only       string
 
 	// live is the running rule set; a reload swaps it.
 	live atomic.Pointer[live]
@@ -146,7 +150,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		replays: o.Replays, planner: o.Planner, people: o.People, ledger: o.Ledger, deliveries: o.Deliveries,
+		replays: o.Replays, only: o.Only, planner: o.Planner, people: o.People, ledger: o.Ledger, deliveries: o.Deliveries,
 		log: o.Logger.With("component", "engine"), metrics: newMetrics(o.Registerer), exits: newExitTail(), since: o.Since,
 		clock: o.Now, bases: map[string]map[string]ledger.Base{}, paused: newPauses(),
 	}

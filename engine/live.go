@@ -28,15 +28,19 @@ type live struct {
 	looks    map[string]string // by rule on a schedule: how it decides, as ledger.Tick.Looks has it
 	begins   map[string]string // by rule: how it decides who is in it, as ledger.Looked has it
 	guarded  []*workspace.Rule // those with a pause_when, in the order of their names
+	overs    map[string]int64  // by broadcast: when it is over
 	keepUses int64
 	since    int64 // when it went live, for rules whose schedule has never run
 }
 
 func newLive(ws *workspace.Workspace) *live {
-	l := &live{Workspace: ws, policy: ws.Policy, byName: map[string]*workspace.Rule{}, exits: map[string]bool{}, triggers: map[string]bool{}}
+	l := &live{Workspace: ws, policy: ws.Policy, byName: map[string]*workspace.Rule{}, exits: map[string]bool{}, triggers: map[string]bool{}, overs: map[string]int64{}}
 	for _, r := range ws.Rules {
 		l.rules = append(l.rules, r)
 		l.byName[r.Name] = r
+		if r.Broadcast {
+			l.overs[r.Name] = r.OverAt(ws.Zone)
+		}
 		for _, x := range r.Exits {
 			l.exits[x.Event] = l.exits[x.Event] || x.Where != nil
 		}
@@ -65,6 +69,9 @@ func newLive(ws *workspace.Workspace) *live {
 	l.keepUses = keep.Milliseconds()
 	return l
 }
+
+// over says of a broadcast that nobody is looked at for it any more.
+func (l *live) over(r *workspace.Rule, now int64) bool { return r.Broadcast && now >= l.overs[r.Name] }
 
 // Reload swaps the rule set; a rule that is new or decides otherwise begins with a first look. Where rules
 // have got exits it first asks the store for those that came already, and fails where that does.

@@ -69,6 +69,9 @@ func (e *Engine) again(l *live, t ledger.Tick) ledger.Tick {
 		if r == nil || r.On != nil || e.isPaused(l, r) || e.wentOnSince(name, t.T1) {
 			continue
 		}
+		if r.Broadcast && t.T1 < e.since { // it is due anew: what was right hours ago, as quiet hours are, may not be now
+			continue
+		}
 		looks[name] = l.looks[name]
 		if base, ok := t.From[name]; ok && t.Looks[name] == looks[name] && base.Hash == looks[name] {
 			from[name] = base
@@ -154,6 +157,9 @@ func (k *ticking) due() {
 		s.mu.Lock()
 		for _, o := range s.state.DueBy(k.t.T1) {
 			d := newDueOpen(o)
+			if k.e.only != "" && d.rule != k.e.only {
+				continue
+			}
 			r := k.l.byName[d.rule]
 			if r == nil {
 				k.gone = append(k.gone, d)

@@ -121,8 +121,12 @@ func (e *Engine) isPaused(l *live, r *workspace.Rule) bool {
 }
 
 // Halted says whether messages of a rule that are queued are not to be sent: somebody, or its pause_when, has paused
-// it. What was decided before the store refused its condition is as good as it was.
-func (e *Engine) Halted(rule string) bool { return e.paused.stands(rule) }
+// it. What was decided before the store refused its condition is as good as it was. Those of a broadcast wait, because
+// it goes on where it stopped.
+func (e *Engine) Halted(rule string) (halted, waits bool) {
+	r := e.live.Load().byName[rule]
+	return e.paused.stands(rule), r != nil && r.Broadcast
+}
 
 // refused pauses a rule that the store cannot compute.
 func (e *Engine) refused(ctx context.Context, l *live, t ledger.Tick, rule string, reason error) error {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"nudge/engine/ledger"
@@ -59,7 +60,7 @@ func (e *Engine) stepDue(ctx context.Context, now int64) error {
 		}
 	}
 	e.wake(now)
-	if next, ok := e.nextDue(); ok && next <= now {
+	if e.anyDue(now) {
 		l := e.live.Load()
 		return e.runTick(ctx, l, e.newTick(l, ledger.TickSchedule, now, nil))
 	}
@@ -77,6 +78,9 @@ func (e *Engine) Next(ctx context.Context) (int64, bool, error) {
 	next, any := e.nextDue()
 	l := e.live.Load()
 	for _, r := range l.rules {
+		if l.over(r, e.lastNow.Load()) {
+			continue
+		}
 		locs, err := e.clocks(ctx, l, r)
 		if err != nil {
 			return 0, false, err
@@ -91,8 +95,41 @@ func (e *Engine) Next(ctx context.Context) (int64, bool, error) {
 }
 
 func (e *Engine) nextOf(l *live, r *workspace.Rule, loc *time.Location) (int64, bool) {
-	at, ok := schedule.Next(r.Schedule, loc, max(e.lastTick(l, r), r.Start-1))
+	last := e.lastTick(l, r)
+	at, ok := schedule.Next(r.Schedule, loc, max(last, r.Start-1))
+	if now := e.lastNow.Load(); !ok && r.Broadcast {
+		at, ok = e.lastOf(l, r, loc, last, now)
+	}
 	return at, ok && (r.End == 0 || at < r.End)
+}
+
+// lastOf is the last instant in (last, now] at which the schedule of a rule fell due on a clock. A broadcast is due
+// now where its time has passed and everybody has not been looked at: because nudge did not run then, because its file came
+// later than that, or because it was stopped or paused in the middle. How late it may begin is how long its entries may
+// wait.
+func (e *Engine) lastOf(l *live, r *workspace.Rule, loc *time.Location, last, now int64) (int64, bool) {
+	at, ok := schedule.Last(r.Schedule, loc, last, now)
+	if !r.Broadcast {
+		return at, ok
+	}
+	planned := r.Schedule.At.In(loc)
+	switch {
+	case planned > now || now >= planned+r.Expire.Milliseconds():
+		return 0, false
+	case ok:
+		return at, true
+	default:
+		return now, e.unlooked(l, r)
+	}
+}
+
+// unlooked says that a look of a rule at everybody has not come to its end.
+func (e *Engine) unlooked(l *live, r *workspace.Rule) bool {
+	return slices.ContainsFunc(e.shards, func(s *shard) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return firstLook(r.Rule, s.state.Looked(r.Name), l.lookHash(r))
+	})
 }
 
 // Due is the earliest instant at which an open entry falls due by itself, Unix ms: Next without the
@@ -102,6 +139,19 @@ func (e *Engine) Due() (int64, bool) {
 	defer e.ticking.Unlock()
 	next, ok := e.nextDue()
 	return max(next, e.lastNow.Load()), ok
+}
+
+// anyDue says whether an open entry is due by now.
+func (e *Engine) anyDue(now int64) bool {
+	if e.only == "" {
+		next, ok := e.nextDue()
+		return ok && next <= now
+	}
+	return slices.ContainsFunc(e.shards, func(s *shard) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return slices.ContainsFunc(s.state.DueBy(now), func(o *ledger.Open) bool { return o.Slot().Rule == e.only })
+	})
 }
 
 // nextDue is the earliest due time of any shard.
@@ -144,7 +194,7 @@ type clock struct {
 
 // clocks are the clocks on which the rule's schedule runs, none for `on:` rules and while it is paused.
 func (e *Engine) clocks(ctx context.Context, l *live, r *workspace.Rule) ([]clock, error) {
-	if r.Schedule == nil || e.isPaused(l, r) {
+	if r.Schedule == nil || e.isPaused(l, r) || e.only != "" && r.Name != e.only {
 		return nil, nil
 	}
 	switch r.Schedule.Zone {
@@ -183,6 +233,9 @@ func (e *Engine) pending(ctx context.Context, l *live, now int64, notes bool) (i
 	var first int64
 	var due []dueRule
 	for _, r := range l.rules {
+		if l.over(r, now) {
+			continue
+		}
 		clocks, err := e.clocks(ctx, l, r)
 		if err != nil {
 			return 0, nil, err
@@ -193,7 +246,7 @@ func (e *Engine) pending(ctx context.Context, l *live, now int64, notes bool) (i
 		last := e.lastTick(l, r)
 		var other *bool
 		for _, c := range clocks {
-			at, ok := schedule.Last(r.Schedule, c.loc, last, now)
+			at, ok := e.lastOf(l, r, c.loc, last, now)
 			if !ok || at < r.Start || (r.End != 0 && at >= r.End) {
 				continue
 			}

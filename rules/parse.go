@@ -25,6 +25,8 @@ type Options struct {
 	Plan *events.Plan
 	// WithoutLinks says that nudge.yaml has no base_url, and messages therefore no links of ours.
 	WithoutLinks bool
+	// Broadcast says that the file is one of broadcasts/.
+	Broadcast bool
 	// ReadFile reads a template's file, by its path within the workspace.
 	ReadFile func(path string) ([]byte, error)
 }
@@ -42,7 +44,7 @@ const (
 // only good for checking further.
 func ParseRule(path string, src []byte, o Options) (*Rule, []Finding) {
 	doc, broken := yamlfile.Parse(path, src)
-	p := &ruleParser{r: yamlfile.NewReader("rule"), o: o, rule: &Rule{File: path, Source: map[string]*yamlfile.Node{}}, keys: map[string]*yamlfile.Node{}}
+	p := &ruleParser{r: yamlfile.NewReader("rule"), o: o, rule: &Rule{File: path, Broadcast: o.Broadcast, Source: map[string]*yamlfile.Node{}}, keys: map[string]*yamlfile.Node{}}
 	if p.o.Zone == nil {
 		p.o.Zone = time.UTC
 	}
@@ -168,6 +170,10 @@ func (p *ruleParser) occasion(f *yamlfile.Fields) {
 			given = append(given, n)
 		}
 	}
+	if p.rule.Broadcast {
+		p.broadcast(f, schedule, at, on)
+		return
+	}
 	switch {
 	case len(given) == 0 && !f.Has("schedule") && !f.Has("at") && !f.Has("on") && f.Node() != nil:
 		r.Report(p.place(f), "missing-key", "Say when to look: `schedule: \"*/5 * * * *\"`, `at: 2026-12-24 09:00`, or `on: {event: …}`.",
@@ -185,6 +191,22 @@ func (p *ruleParser) occasion(f *yamlfile.Fields) {
 		p.schedule(schedule)
 	case at != nil:
 		p.at(at)
+	}
+}
+
+// broadcast reads when a broadcast is sent.
+func (p *ruleParser) broadcast(f *yamlfile.Fields, schedule, at, on *yamlfile.Node) {
+	const detail = "Write `at: 2026-12-24 09:00`. What is sent again and again, or at an event, is a rule: move the file to rules/."
+	for _, n := range []*yamlfile.Node{schedule, on} {
+		if n != nil {
+			p.r.Report(n.Key, "conflict", detail, "a broadcast is sent once and has no %q", n.Key.Text)
+		}
+	}
+	switch {
+	case at != nil:
+		p.at(at)
+	case !f.Has("at") && schedule == nil && on == nil && f.Node() != nil:
+		p.r.Report(p.place(f), "missing-key", detail, `"at" is missing`)
 	}
 }
 
@@ -255,7 +277,10 @@ func (p *ruleParser) condition(f *yamlfile.Fields) {
 	case !f.Has("when") && f.Node() != nil:
 		r.Report(p.place(f), "missing-key", "Say for whom: `when: did(\"Product Added\").within(days(1))`.", `"when" is missing`)
 	}
-	rule.Backfill = r.Bool(backfill, false)
+	rule.Backfill = r.Bool(backfill, rule.Broadcast)
+	if rule.Broadcast && !rule.Backfill {
+		r.Report(backfill, "conflict", "Leave it out.", "a broadcast without backfill would be sent to nobody")
+	}
 	if backfill != nil && rule.On != nil {
 		r.Warn(backfill.Key, "no-effect", "It hears what arrives from now on.", "a rule with `on` has no first look to backfill")
 	}
@@ -263,6 +288,13 @@ func (p *ruleParser) condition(f *yamlfile.Fields) {
 
 func (p *ruleParser) again(f *yamlfile.Fields) {
 	r := p.r
+	if p.rule.Broadcast {
+		p.rule.Again = Again{Mode: AgainNever}
+		if n := f.Get("again"); n != nil && (n.Kind != yamlfile.String || n.Text != string(AgainNever)) {
+			r.Report(n, "conflict", "Write never, or leave it out.", "a broadcast is sent to nobody twice")
+		}
+		return
+	}
 	n := f.Must("again", "Say whether one person can get it more than once: never, each_time, every_tick or {after: 7d}.")
 	if n == nil {
 		return

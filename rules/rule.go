@@ -25,6 +25,10 @@ type Rule struct {
 	Category string // "promotional" unless the file says otherwise
 	Priority int    // 0–100, default 50; higher goes first
 
+	// Broadcast says that the rule is a file of broadcasts/: one message, sent once, to everybody for whom its
+	// condition is true at its At. See OverAt.
+	Broadcast bool
+
 	// One of Schedule and On is set, never both.
 	Schedule *Schedule
 	On       *On
@@ -74,6 +78,25 @@ type Rule struct {
 	// "exit.since" (of a list: "exit[0]", "exit[0].where", …), "goal", "goal.where", "goal.value",
 	// "with.<name>".
 	Source map[string]*yamlfile.Node
+}
+
+// OverAt is the instant (Unix ms) from which on nothing comes of a broadcast any more, wherever people are, given the
+// workspace's zone: its At, and its Expire for those that it had to wait for. Of other rules it is 0.
+func (r *Rule) OverAt(zone *time.Location) int64 {
+	if !r.Broadcast || r.Schedule == nil || r.Schedule.At == nil {
+		return 0
+	}
+	const westernmost = -12 * 60 * 60 // seconds, as zones say it: the last clock to show a time
+	switch r.Schedule.Zone {
+	case ZonePerson:
+		zone = time.FixedZone("", westernmost)
+	case "", ZoneWorkspace:
+	default:
+		if own, err := LoadZone(r.Schedule.Zone); err == nil {
+			zone = own
+		}
+	}
+	return r.Schedule.At.In(zone) + r.Expire.Milliseconds()
 }
 
 // Transactional says whether the rule skips quiet hours, arbitration, caps and holdout.

@@ -68,6 +68,10 @@ func parse(t testing.TB, path string) []rules.Finding {
 		_, fs = rules.ParsePlan(name, src)
 	case strings.HasPrefix(name, "segment-"):
 		_, fs = rules.ParseSegment(name, src)
+	case strings.HasPrefix(name, "broadcast-"):
+		o := options(t)
+		o.Broadcast = true
+		_, fs = rules.ParseRule(name, src, o)
 	default:
 		_, fs = rules.ParseRule(name, src, options(t))
 	}
@@ -339,4 +343,34 @@ func FuzzParseRule(f *testing.F) {
 		_, _ = rules.ParseSegment("s", []byte(src))
 		_ = fmt.Sprint(r)
 	})
+}
+
+// TestWhenABroadcastIsOver has the latest clock that counts.
+func TestWhenABroadcastIsOver(t *testing.T) {
+	berlin := options(t).Zone
+	for _, c := range []struct {
+		name, at, more string
+		want           time.Time
+	}{
+		{"workspace", "2026-12-24 09:00", "", time.Date(2026, 12, 25, 8, 0, 0, 0, time.UTC)},
+		{"offset", "2026-12-24T09:00:00-05:00", "", time.Date(2026, 12, 25, 14, 0, 0, 0, time.UTC)},
+		{"zone", "{time: 2026-12-24 09:00, zone: Asia/Tokyo}", "", time.Date(2026, 12, 25, 0, 0, 0, 0, time.UTC)},
+		{"person", "{time: 2026-12-24 09:00, zone: person}", "", time.Date(2026, 12, 25, 21, 0, 0, 0, time.UTC)},
+		{"expire", "2026-12-24 09:00", "expire: 2h\n", time.Date(2026, 12, 24, 10, 0, 0, 0, time.UTC)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			src := "rule: sale\nat: " + c.at + "\nwhen: true\n" + c.more + "message: {push: {body: Hello}}\n"
+			o := options(t)
+			o.Broadcast = true
+			r, findings := rules.ParseRule("broadcasts/sale.yaml", []byte(src), o)
+			require.Empty(t, findings)
+			require.True(t, r.Broadcast)
+			require.True(t, r.Backfill)
+			require.Equal(t, rules.AgainNever, r.Again.Mode)
+			require.Equal(t, c.want, time.UnixMilli(r.OverAt(berlin)).UTC())
+			again, findings := rules.ParseRule("rules/sale.yaml", []byte(src+"again: never\n"), options(t))
+			require.Empty(t, findings)
+			require.Zero(t, again.OverAt(berlin), "a rule is never over")
+		})
+	}
 }

@@ -87,6 +87,9 @@ func (lw *lowerer) named(n *ast.CallNode, name string, from, to int) *node {
 		}
 		return not(isNil(v))
 	}
+	if _, ok := lw.isListCall(n); ok {
+		return lw.problem(from, to, idList, "A list of a file stands only after `in`.", "Write "+listExample+".")
+	}
 	return lw.function(name, n.Arguments, from, to)
 }
 

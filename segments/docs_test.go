@@ -81,7 +81,7 @@ func TestEveryExampleOfThePage(t *testing.T) {
 		})
 	}
 	for _, id := range []string{
-		idSyntax, idTooLarge, idType, idName, idFunction, idArguments, idField, idEvent, idProperty, idTrait, idSegment, idCircle, idBroken, idRule, idFence,
+		idSyntax, idTooLarge, idType, idName, idFunction, idArguments, idField, idEvent, idProperty, idTrait, idSegment, idList, idCircle, idBroken, idRule, idFence,
 		idHistoryCall, idClosure, idScope, idLiteral, idConstant, idRegexp, idFilter, idNotBoolean, idNeverTrue, idAlwaysTrue, idGoal, idDefinedTwice,
 	} {
 		require.Contains(t, page, "| `"+id+"` |")

@@ -315,6 +315,11 @@ func (b *predBuilder) in(n *node, want bool) *Pred {
 			return b.in(m.at(n.from, n.to), want)
 		})
 	}
+	if l, ok := list.val.(*List); ok && !b.exact {
+		if x, ok := b.operand(v); ok {
+			return l.pred(x, want)
+		}
+	}
 	if list.op != opList {
 		return b.give(list, "In a filter a list is written out: x in [\"a\", \"b\"].")
 	}

@@ -332,6 +332,9 @@ func isIn(v, list any, want bool) bool {
 		}
 		_, has := l[k]
 		return has == want
+	case *List:
+		has, known := l.has(v)
+		return known && has == want
 	}
 	return false
 }

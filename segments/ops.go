@@ -285,6 +285,8 @@ func (lw *lowerer) in(n *ast.BinaryNode) *node {
 	var list *node
 	if r, ok := n.Right.(*ast.BinaryNode); ok && r.Operator == ".." {
 		list = lw.rangeList(r)
+	} else if call, ok := lw.isListCall(n.Right); ok {
+		list = lw.listCall(call)
 	} else {
 		list = lw.value(n.Right)
 	}

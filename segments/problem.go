@@ -47,6 +47,7 @@ const (
 	idProperty     = "expr/unknown-property"
 	idTrait        = "expr/unknown-trait"
 	idSegment      = "expr/unknown-segment"
+	idList         = "expr/unknown-list"
 	idCircle       = "expr/segment-circle"
 	idBroken       = "expr/segment-broken"
 	idRule         = "expr/unknown-rule"

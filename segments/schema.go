@@ -1,6 +1,7 @@
 package segments
 
 import (
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -24,6 +25,8 @@ type SchemaOptions struct {
 	Segments map[string]string
 	// Fences are the ids of the geofences.
 	Fences []string
+	// List reads the list that list("…") names, by its path within the workspace; nil: there are none.
+	List func(path string) (*List, error)
 	// EveryoneMin is the number below which everyone.….people is missing; 0 is DefaultEveryoneMin.
 	EveryoneMin int64
 }
@@ -46,6 +49,7 @@ type Schema struct {
 	goals    map[string]Goal
 	segments map[string]string
 	fences   []string
+	list     func(path string) (*List, error)
 	min      int64
 	zones    *zones
 }
@@ -55,6 +59,9 @@ func NewSchema(o SchemaOptions) *Schema {
 	s := &Schema{
 		plan: o.Plan, goals: o.Goals, segments: o.Segments, min: o.EveryoneMin,
 		fences: slices.Clone(o.Fences), zones: &zones{},
+	}
+	if s.list = o.List; s.list == nil {
+		s.list = func(string) (*List, error) { return nil, fs.ErrNotExist }
 	}
 	if s.min == 0 {
 		s.min = DefaultEveryoneMin

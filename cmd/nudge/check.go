@@ -21,14 +21,14 @@ func checkCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [DIR]",
 		Short: "Reads every file and prints what is wrong, with its place",
-		Long: `Reads nudge.yaml, events.yaml, rules/, segments/, fences/ and the templates that rules name, and
+		Long: `Reads nudge.yaml, events.yaml, rules/, broadcasts/, segments/, fences/ and the templates that rules name, and
 prints every finding with file, line, column and id. It reads files only: no secret, no store.
 docs/checks.md explains each check that goes beyond reading, and how to silence one in the file that
 it is about.
 
 Then it prints the plan of each rule: incremental, when a tick looks only at people for whom
 something has changed; full, when it looks at everybody, with the characters that cause it; arrival,
-of rules with on:.`,
+of rules with on:; once, of broadcasts, but of those that are over.`,
 		Example: "  nudge check examples/shop\n  nudge check --format json --fail-on warning\n  nudge check --format sarif > nudge.sarif",
 		RunE: func(_ *cobra.Command, args []string) error {
 			if !slices.Contains(formats, format) {
@@ -59,14 +59,14 @@ func runCheck(s streams, dir string, format rules.Format, failOn rules.Severity)
 	if err := isFolder(dir); err != nil {
 		return err
 	}
-	ws, findings := workspace.Load(dir, workspace.Options{Adapters: adapters, WithoutSecrets: true})
+	ws, findings := workspace.Load(dir, workspace.Options{Adapters: adapters, Now: time.Now, WithoutSecrets: true})
 	if ws != nil && format == rules.Text {
 		if _, err := fmt.Fprintln(s.out, ws.Contents()); err != nil {
 			return failed(err)
 		}
 	}
 	findings = check.Findings(ws, findings, time.Now())
-	if err := printCheck(s, findings, plansOf(ws), format); err != nil {
+	if err := printCheck(s, findings, plansOf(ws, time.Now()), format); err != nil {
 		return failed(err)
 	}
 	if slices.ContainsFunc(findings, func(f rules.Finding) bool { return f.Severity.AtLeast(failOn) }) {

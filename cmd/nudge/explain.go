@@ -142,7 +142,9 @@ func asOfThen(ctx context.Context, o *explain.Options, named bool) error {
 	if err != nil {
 		return err //nolint:wrapcheck // says what it was doing
 	}
-	then, findings := workspace.Load(dir, workspace.Options{Adapters: adapters, WithoutSecrets: true})
+	then, findings := workspace.Load(dir, workspace.Options{
+		Adapters: adapters, WithoutSecrets: true, Now: func() time.Time { return time.UnixMilli(o.At) },
+	})
 	if then == nil {
 		return fmt.Errorf("the rules of then cannot be read any more, by this version of nudge; --files takes those of now: %s", findings[0].Summary)
 	}

@@ -26,7 +26,7 @@ func fmtCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "fmt [PATH...]",
 		Short: "Formats the files that people write, and keeps their comments",
-		Long: `Formats nudge.yaml, events.yaml, rules/, segments/ and tests/*_test.yaml of a workspace, the current folder without
+		Long: `Formats nudge.yaml, events.yaml, rules/, broadcasts/, segments/ and tests/*_test.yaml of a workspace, the current folder without
 PATH, and prints the names of the files that it changed. A PATH is a file, a workspace, a folder in one,
 or a folder with workspaces below it; - formats standard input to standard output.
 

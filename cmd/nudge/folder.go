@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -58,7 +59,7 @@ func loadWorkspace(s streams, dir string, o workspace.Options) (*workspace.Works
 	if err != nil {
 		return nil, failed(err)
 	}
-	o.Adapters = set
+	o.Adapters, o.Now = set, time.Now
 	if err := isFolder(dir); err != nil {
 		return nil, err
 	}

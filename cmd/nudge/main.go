@@ -104,7 +104,7 @@ func root(s streams) *cobra.Command {
 		Long: `nudge takes in what people do in your apps, finds those for whom a rule is true, and messages
 them by push or through webhooks, under exact frequency caps.
 
-A workspace is a folder with nudge.yaml, rules/, segments/, fences/, events.yaml and tests/.
+A workspace is a folder with nudge.yaml, rules/, broadcasts/, segments/, fences/, events.yaml and tests/.
 Every command takes it as --dir; check, test, serve, demo and migrate also as their argument. Where
 none is named it is the current folder.
 
@@ -112,6 +112,7 @@ none is named it is the current folder.
   nudge check            is every file right?
   nudge test             do the rules do what their tests say?
   nudge serve            run it all
+  nudge broadcast        one message to many, once
   nudge report           what came of it
 
 Exit codes: 0 fine, 1 findings or failed tests, 2 wrong usage, 3 could not run.

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
@@ -82,7 +83,7 @@ func TestScripts(t *testing.T) {
 			}
 			return false, errors.New("there is no condition " + name)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "validates": validates, "steady": steady, "serves": serves, "request": request, "stops": stops},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "validates": validates, "steady": steady, "serves": serves, "request": request, "stops": stops, "appears": appears},
 	})
 }
 
@@ -186,6 +187,20 @@ func stops(ts *testscript.TestScript, neg bool, args []string) {
 	text = strings.ReplaceAll(text, ts.Getenv("WORK"), "WORK")
 	text = regexp.MustCompile(`(?m)^time=\S+ | took=\S+`).ReplaceAllString(text, "")
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// appears is `appears FILE`: waits until a file has something in it, which a command in the background writes.
+func appears(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: appears FILE")
+	}
+	const patience, again = 30 * time.Second, 20 * time.Millisecond
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(again) {
+		if info, err := os.Stat(ts.MkAbs(args[0])); err == nil && info.Size() > 0 {
+			return
+		}
+	}
+	ts.Fatalf("there is nothing in %s", args[0])
 }
 
 // steady is `steady FROM TO FIELD=VALUE…`: what is in a file, or in stdout, written to another, with other values of

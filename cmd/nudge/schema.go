@@ -33,7 +33,7 @@ type. They know the form of keys and values; nudge check knows the rest. VS Code
 Red Hat, in .vscode/settings.json of the workspace:
 
   "yaml.schemas": {
-    ".schema/rule.json": "rules/**/*.yaml",
+    ".schema/rule.json": ["rules/**/*.yaml", "broadcasts/**/*.yaml"],
     ".schema/segment.json": "segments/**/*.yaml",
     ".schema/events.json": "events.yaml",
     ".schema/workspace.json": "nudge.yaml",

@@ -123,7 +123,7 @@ func reloadOnce(ctx context.Context, a *app.App, dir string, log *slog.Logger, a
 		log.Error("cannot list the adapters", "error", err)
 		return false
 	}
-	ws, findings := workspace.Load(dir, workspace.Options{Adapters: set})
+	ws, findings := workspace.Load(dir, workspace.Options{Adapters: set, Now: time.Now})
 	if ws == nil {
 		for _, f := range findings {
 			if f.Severity == rules.Error {

@@ -21,6 +21,7 @@ type tickPlan string
 const (
 	planArrival     tickPlan = "arrival"     // judged for each occurrence, as it arrives
 	planIncremental tickPlan = "incremental" // a tick looks at those for whom something has changed
+	planOnce        tickPlan = "once"        // a broadcast: everybody is looked at, once
 	planFull        tickPlan = "full"        // a tick looks at everybody
 )
 
@@ -28,7 +29,7 @@ const (
 type rulePlan struct {
 	Rule string       `json:"rule"`
 	File string       `json:"file"`
-	Plan tickPlan     `json:"plan"`          // whom a tick looks at: those for whom something has changed, everybody, or nobody, because it is judged on arrivals
+	Plan tickPlan     `json:"plan"`          // whom a tick looks at: those for whom something has changed, everybody, everybody once, or nobody, because it is judged on arrivals
 	Why  []fullReason `json:"why,omitempty"` // of a full one: what causes it
 	// Reads are the histories of an incremental one: those for whom one of these happened are looked at,
 	// and those for whom one of them becomes as old as one of its ages.
@@ -53,14 +54,14 @@ type planSource struct {
 	Ages  []string `json:"ages"`           // as rule files write them: 1h, 2d
 }
 
-// plansOf are the plans of a workspace's rules, by name; a workspace with errors has none.
-func plansOf(ws *workspace.Workspace) []rulePlan {
+// plansOf are the plans of a workspace's rules, by name, but of broadcasts that are over; a workspace with errors has none.
+func plansOf(ws *workspace.Workspace, now time.Time) []rulePlan {
 	plans := []rulePlan{}
 	if ws == nil {
 		return plans
 	}
 	for _, r := range ws.Rules {
-		if r.Who != nil {
+		if over := r.OverAt(ws.Zone); r.Who != nil && (over == 0 || now.UnixMilli() < over) {
 			plans = append(plans, planOf(r))
 		}
 	}
@@ -70,8 +71,12 @@ func plansOf(ws *workspace.Workspace) []rulePlan {
 func planOf(r *workspace.Rule) rulePlan {
 	p := rulePlan{Rule: r.Name, File: r.File, Plan: planIncremental}
 	changes := r.Who.Changes()
-	if r.On != nil {
+	switch {
+	case r.On != nil:
 		p.Plan = planArrival
+		return p
+	case r.Broadcast:
+		p.Plan = planOnce
 		return p
 	}
 	for _, f := range changes.Full {

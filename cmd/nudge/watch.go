@@ -11,11 +11,13 @@ import (
 	"strings"
 
 	"github.com/fsnotify/fsnotify"
+
+	"nudge/engine/workspace"
 )
 
 // watchedFolders hold files that decide, folders below them too; of the workspace's own folder only its
 // YAML files count, for the data folder and files that channels write may stand beside them.
-var watchedFolders = []string{"rules", "segments", "fences", "templates"}
+var watchedFolders = []string{"rules", workspace.BroadcastsDir, "segments", "lists", "fences", "templates"}
 
 // watch tells of changes to the files of a workspace that decide, or that are in other folders of it, until ctx ends.
 // The channel is nil where files cannot be watched.

@@ -48,6 +48,8 @@ type Options struct {
 	Memory *memory.Store
 	// Routes, when set, are used instead of the workspace's channels.
 	Routes map[string]send.Route
+	// Only, when set, is the name of the one rule that is looked at (engine.Options.Only).
+	Only string
 	// Owner names this process to others on a shared queue, "host/pid".
 	Owner string
 	// Since is when a rule that has never run goes live, Unix ms; 0 is now.
@@ -295,7 +297,7 @@ func (a *App) openEngine(ctx context.Context) (err error) {
 	}
 	a.Engine, err = engine.New(ctx, engine.Options{
 		Planner: asked, People: a.people(), Ledger: store, Decisions: a.decisions, Deliveries: a.deliveries, Workspace: ws,
-		Since: a.opts.Since, From: a.Writer.Position(), Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer,
+		Since: a.opts.Since, From: a.Writer.Position(), Only: a.opts.Only, Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer,
 	})
 	if err != nil {
 		return err //nolint:wrapcheck // says what it was doing

@@ -119,7 +119,7 @@ func storedRule(ctx context.Context, conn driver.Conn, ws *workspace.Workspace, 
 	}
 	for _, file := range files {
 		// A trait that is not declared any more can still be printed.
-		o := rules.Options{Zone: ws.Zone, Channels: specs, Categories: []string{category}}
+		o := rules.Options{Zone: ws.Zone, Channels: specs, Categories: []string{category}, Broadcast: workspace.IsBroadcast(file.name)}
 		var uses []string
 		o.ReadFile = func(p string) ([]byte, error) {
 			uses = append(uses, path.Clean(p))

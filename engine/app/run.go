@@ -43,11 +43,32 @@ const (
 // Run runs everything until ctx ends: the endpoint on l, ticks, arrivals, the sender, the ledger. It
 // returns nil after an orderly stop, and otherwise why it could not go on. Gatherer serves /metrics.
 func (a *App) Run(ctx context.Context, l net.Listener, gatherer prometheus.Gatherer) error {
+	return a.run(ctx, func() (func(context.Context) error, error) {
+		server, err := a.endpoint(gatherer)
+		if err != nil {
+			return nil, err
+		}
+		return func(ctx context.Context) error { return server.Serve(ctx, l, drainFor) }, nil
+	})
+}
+
+// Work is Run without the endpoint: what is due is decided and sent, and nothing is taken in.
+func (a *App) Work(ctx context.Context) error {
+	return a.run(ctx, func() (func(context.Context) error, error) {
+		return func(ctx context.Context) error {
+			<-ctx.Done()
+			return nil
+		}, nil
+	})
+}
+
+// run runs the parts beside what makes serve, which returns when its context ends.
+func (a *App) run(ctx context.Context, endpoint func() (serve func(context.Context) error, err error)) error {
 	lease, err := a.lease(ctx)
 	if err != nil {
 		return err
 	}
-	server, err := a.endpoint(gatherer)
+	listen, err := endpoint()
 	if err != nil {
 		return err
 	}
@@ -97,7 +118,7 @@ func (a *App) Run(ctx context.Context, l net.Listener, gatherer prometheus.Gathe
 	})
 	serve, closed := context.WithCancel(ctx)
 	context.AfterFunc(run, closed) // a part that ends takes the endpoint with it
-	err = server.Serve(serve, l, drainFor)
+	err = listen(serve)
 	if ctx.Err() != nil {
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
 		err = errors.Join(err, a.Sender.Drain(drain))

@@ -50,8 +50,8 @@ func All() []Check {
 	}
 }
 
-// Findings are the workspace's findings, those of reading it among them, without what its files silence
-// as of now, and with what is wrong with that. A workspace that could not be read (nil) has those of
+// Findings are the workspace's findings, those of reading it among them, without what its files silence as of now,
+// and with what is wrong with that; none of broadcasts that are over. A workspace that could not be read (nil) has those of
 // reading alone.
 func Findings(ws *workspace.Workspace, reading []rules.Finding, now time.Time) []rules.Finding {
 	if ws == nil {
@@ -64,7 +64,14 @@ func Findings(ws *workspace.Workspace, reading []rules.Finding, now time.Time) [
 		c.run(p)
 		found = append(found, p.found...)
 	}
-	return rules.Sort(silenced(ws.Silences, found, now))
+	over := map[string]bool{}
+	for _, r := range ws.Rules {
+		if at := r.OverAt(ws.Zone); at != 0 && now.UnixMilli() >= at {
+			over[r.File] = true
+		}
+	}
+	found = slices.DeleteFunc(silenced(ws.Silences, found, now), func(f rules.Finding) bool { return over[f.File] })
+	return rules.Sort(found)
 }
 
 // pass is a check at work on a workspace.

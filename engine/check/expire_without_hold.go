@@ -33,7 +33,7 @@ message:
 `,
 		run: func(p *pass) {
 			for _, r := range p.Rules {
-				if n := file(r).Get("expire"); n != nil && r.On == nil && retries(r) && !p.holds(r) && !hasTTL(r) {
+				if n := file(r).Get("expire"); n != nil && r.On == nil && !r.Broadcast && retries(r) && !p.holds(r) && !hasTTL(r) {
 					p.report(n, r.Name, "It only ends messages in a provider's queue. Write `when_blocked: hold`, then entries wait no longer than that; or let the condition say until when it is true. If the queue is meant, give the message a `ttl` too.",
 						"expire ends no waiting: nothing of this rule is held, only tried again")
 				}

@@ -80,6 +80,9 @@ func Person(in Input) ([]ledger.Record, []Defer) {
 	return w.records, w.defers
 }
 
+// pausedFor is how long, in ms, an open entry of a broadcast that is paused waits before that is asked again.
+const pausedFor = 60_000
+
 // contest is a contender on its way through the stages.
 type contest struct {
 	*Contender
@@ -133,6 +136,10 @@ func (w *walk) before(c *contest) bool {
 		return false
 	}
 	if c.Paused {
+		if r.Broadcast { // which goes on where it stopped
+			w.defers = append(w.defers, Defer{Open: c.Open, Due: min(t+pausedFor, c.Open.Expires)})
+			return false
+		}
 		w.end(c, ledger.Paused, "")
 		return false
 	}
@@ -317,7 +324,7 @@ func (w *walk) blocked(c *contest, reason ledger.Reason, by string, due int64, a
 	case rules.Hold:
 		w.hold(c, string(reason)+detail(by), due)
 	default:
-		if r.On == nil {
+		if r.On == nil && !r.Broadcast {
 			// A retry of a schedule ends when its condition does, not by the clock.
 			w.reopen(c, reason, by, due, 0)
 			return

@@ -50,6 +50,7 @@ type World struct {
 
 	t       testing.TB
 	dir     string
+	only    string
 	n       int
 	waiting *[]events.Event // what arrives together, nil while all arrives one by one
 	between func(engine.Planner) engine.Planner
@@ -105,7 +106,7 @@ func (w *World) open() {
 	ws := w.Load()
 	w.Metrics = prometheus.NewRegistry()
 	a, err := app.Open(w.t.Context(), app.Options{
-		Workspace: ws, Now: w.Clock.Now, Registerer: w.Metrics, Store: w.Store, Routes: w.routes(ws), FlushEvery: time.Millisecond, Between: w.between,
+		Workspace: ws, Now: w.Clock.Now, Registerer: w.Metrics, Store: w.Store, Routes: w.routes(ws), FlushEvery: time.Millisecond, Between: w.between, Only: w.only,
 	})
 	require.NoError(w.t, err)
 	w.App, w.Sim = a, app.NewSim(a, w.Clock)
@@ -130,6 +131,13 @@ func (w *World) Restart() {
 	w.App = nil
 	require.NoError(w.t, a.Close())
 	w.open()
+}
+
+// RestartOnly is Restart with an engine that looks at one rule alone, at all for "".
+func (w *World) RestartOnly(rule string) {
+	w.t.Helper()
+	w.only = rule
+	w.Restart()
 }
 
 // Reload takes changed files into use.

@@ -47,7 +47,7 @@ func KindOf(name string) string {
 		return "workspace"
 	case name == workspace.PlanFile:
 		return "events"
-	case below && dir == "rules":
+	case below && (dir == "rules" || dir == workspace.BroadcastsDir):
 		return "rule"
 	case below && dir == "segments":
 		return "segment"

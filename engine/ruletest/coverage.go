@@ -36,6 +36,8 @@ func (c Covered) Both() bool { return c.Fires && c.Silent }
 
 // Cover says of every rule what the tests that passed show of it, and which parts of conditions decided.
 func Cover(all []*workspace.Rule, results []Result, branches *Branches) *Coverage {
+	// Of a broadcast nobody writes tests: it is looked at by eye, and sent once.
+	all = slices.DeleteFunc(slices.Clone(all), func(r *workspace.Rule) bool { return r.Broadcast })
 	out := &Coverage{Rules: make([]Covered, len(all))}
 	out.Uncovered, out.Parts = branches.Uncovered()
 	for i, r := range all {

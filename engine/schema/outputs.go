@@ -24,6 +24,7 @@ func Outputs() []Output {
 		{Name: "findings", How: asJSON, About: "what is wrong with the files, where that keeps a command from running; it exits with 1"},
 		{Name: "backtest-output", Command: "backtest", How: asJSON, About: "what rules would have done"},
 		{Name: "backtest-row", Command: "backtest", How: "--out FILE.ndjson", Lines: true, About: "one answer about one entry; .csv and .parquet have the same columns"},
+		{Name: "broadcast-output", Command: "broadcast", How: asJSON, About: "what would come, or came, of a broadcast"},
 		{Name: "channels-output", Command: "channels", How: asJSON, About: "every adapter"},
 		{Name: "channel-output", Command: "channels", How: "ADAPTER " + asJSON, About: "one adapter, with its fields"},
 		{Name: "probe-output", Command: "channels test", How: asJSON, About: "what every provider said to whether we may send"},

@@ -56,9 +56,9 @@ func rule() object {
 			"weight": is(object{"type": "integer", "minimum": 1}, "Relative to the other variants'."), "message": message(),
 		}))}, "Arms of an experiment."),
 		"silence": silence(),
-	}, "rule", "again")
+	}, "rule")
 	s["allOf"] = []object{
-		anyOf(requires("schedule", "when"), requires("at", "when"), requires("on")),
+		anyOf(requires("schedule", "when", "again"), requires("at", "when"), requires("on", "again")), // a broadcast has at, and needs no again
 		anyOf(requires("message"), requires("variants")),
 	}
 	return s

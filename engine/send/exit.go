@@ -18,6 +18,8 @@ const (
 	// longestAside is how long a message is put aside at most before its exit is asked about again: a
 	// store that is back is noticed within this.
 	longestAside = 30 * time.Second
+	// haltedFor is how long a message waits whose rule is halted before that is asked again.
+	haltedFor = 5 * time.Second
 )
 
 // exitState is what the exit check says of a job.
@@ -91,15 +93,28 @@ func (s *Sender) askPatiently(ctx context.Context, jobs []*job, now int64) []exi
 // check says which of the jobs that were picked may be sent and which end without. About those of which
 // that is not known it asks on the side, so that what is known does not wait for them; stepped, it waits.
 func (s *Sender) check(ctx, feed context.Context, p *provider, jobs []*job, now int64, wg *sync.WaitGroup) (clear []*job, ended []*outcome) {
-	var open []*job
+	var open, waiting []*job
 	for _, j := range jobs {
-		if o := givenUp(j, now); o != nil {
-			ended = append(ended, o)
-		} else if o := s.halted(j, now); o != nil {
-			ended = append(ended, o)
-		} else {
-			open = append(open, j)
+		o := givenUp(j, now)
+		if o == nil {
+			o = s.halted(j, now)
 		}
+		switch {
+		case o == nil:
+			open = append(open, j)
+		case o.status == ledger.Retrying:
+			j.next = o.next
+			waiting = append(waiting, j)
+		default:
+			ended = append(ended, o)
+		}
+	}
+	if len(waiting) > 0 {
+		s.mu.Lock()
+		for _, j := range waiting {
+			p.wait(j)
+		}
+		s.mu.Unlock()
 	}
 	if s.opts.Exited == nil || len(open) == 0 {
 		return open, ended
@@ -129,12 +144,22 @@ func (s *Sender) check(ctx, feed context.Context, p *provider, jobs []*job, now 
 	return clear, ended
 }
 
-// halted is the end of a job whose rule was paused while it was queued, nil for others.
+// halted is the end of a job whose rule was paused while it was queued, or until when it waits, nil for others.
 func (s *Sender) halted(j *job, now int64) *outcome {
-	if s.opts.Halted == nil || !s.opts.Halted(j.unit.decision.Rule) {
+	if s.opts.Halted == nil {
 		return nil
 	}
-	return &outcome{job: j, status: ledger.StoppedPaused, at: now}
+	switch halted, waits := s.opts.Halted(j.unit.decision.Rule); {
+	case !halted:
+		return nil
+	case waits:
+		return &outcome{
+			job: j, status: ledger.Retrying, at: now, next: min(now+haltedFor.Milliseconds(), j.unit.expires),
+			failed: &channels.DeliveryError{Class: channels.ClassTemporary, Code: "paused", Err: errors.New("its rule is paused, and goes on where it stopped")},
+		}
+	default:
+		return &outcome{job: j, status: ledger.StoppedPaused, at: now}
+	}
 }
 
 // inquire asks about jobs that are in no queue meanwhile, and puts each where its answer wants it.

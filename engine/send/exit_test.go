@@ -29,7 +29,9 @@ type oracle struct {
 	halted atomic.Bool     // the rule "cart"
 }
 
-func (o *oracle) halts(rule string) bool { return rule == "cart" && o.halted.Load() }
+func (o *oracle) halts(rule string) (halted, waits bool) {
+	return (rule == "cart" || rule == "sale") && o.halted.Load(), rule == "sale"
+}
 
 func (o *oracle) check(ctx context.Context, d *ledger.Decision, _ int64) (bool, error) {
 	if d.Rule != "cart" {
@@ -233,5 +235,38 @@ func TestWhatIsQueuedOfAPausedRuleIsStopped(t *testing.T) {
 			}
 		}
 		require.Equal(t, map[ledger.Status]int{ledger.Accepted: all["cart"] + 1, ledger.StoppedPaused: 200 - all["cart"]}, ends)
+	})
+}
+
+// TestWhatIsQueuedOfAPausedBroadcastWaits pauses a broadcast in the middle and lets it go on.
+func TestWhatIsQueuedOfAPausedBroadcastWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hook := &channeltest.Recorder{}
+		route := one("hook", hook, func(s *channels.Spec) { s.Batch, s.Concurrency = 1, 4 })
+		route.Rate, route.Burst = 10, 1
+		o := &oracle{sees: make(chan struct{})}
+		close(o.sees)
+		var before, behind int
+		records := asked(t, o, route, 2*time.Minute, many(200, "sale", "webhook"), func() {
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			before = len(hook.Accepted())
+			o.halted.Store(true)
+			time.Sleep(30 * time.Second)
+			synctest.Wait()
+			behind = len(hook.Accepted())
+			o.halted.Store(false)
+		})
+		require.InDelta(t, 50, before, 2)
+		require.InDelta(t, before, behind, 1, "none is sent while it is paused, but for what was on its way")
+		keys := map[string]int{}
+		for _, m := range hook.Accepted() {
+			keys[m.Key]++
+		}
+		require.Len(t, keys, 200, "everybody has got it")
+		require.Len(t, hook.Accepted(), 200, "and nobody twice")
+		for _, d := range records {
+			require.NotEqual(t, ledger.StoppedPaused, d.Status)
+		}
 	})
 }

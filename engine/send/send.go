@@ -128,8 +128,9 @@ type Options struct {
 	Render Renderer
 	// Exited may be nil: nothing exits.
 	Exited ExitCheck
-	// Halted says of a rule that what is queued of it is not sent any more; nil: of none. It must not wait.
-	Halted func(rule string) bool
+	// Halted says of a rule that what is queued of it is not sent any more, or that it waits, until it expires or the rule
+	// is halted no more; nil: of none. It must not block.
+	Halted func(rule string) (halted, waits bool)
 	// Signer makes the signed message ids; nil for none. With Links, the base URL under which
 	// Receipts.Handler is reached ("https://go.shop.example"), links are rewritten too.
 	Signer *Signer

@@ -28,7 +28,14 @@ func (l *loader) compile() {
 		}
 	}
 	for _, r := range l.parsed {
+		rulesBefore, findingsBefore := len(l.ws.Rules), len(l.findings)
 		l.rule(r, schema)
+		if l.over(r) {
+			if rules.HasErrors(l.findings[findingsBefore:]) {
+				l.ws.Rules = l.ws.Rules[:rulesBefore]
+			}
+			l.findings = l.findings[:findingsBefore]
+		}
 	}
 }
 

@@ -29,7 +29,12 @@ const (
 	rulesDir    = "rules"
 	segmentsDir = "segments"
 	fencesDir   = "fences"
+
+	BroadcastsDir = "broadcasts"
 )
+
+// IsBroadcast says of the path of a file in a workspace that it is one of broadcasts/, and not of rules/.
+func IsBroadcast(name string) bool { return strings.HasPrefix(name, BroadcastsDir+"/") }
 
 // Options of Load.
 type Options struct {
@@ -37,6 +42,11 @@ type Options struct {
 	Adapters channels.Set
 	// Env looks up environment variables; nil is os.LookupEnv.
 	Env func(name string) (string, bool)
+	// Files are read as if they stood in the folder, and before those that do, by their paths in it.
+	Files map[string][]byte
+	// Now is when it is, by which broadcasts are over: what is wrong with those is not found, and they are left out where
+	// it is an error. Nil: none is over.
+	Now func() time.Time
 	// WithoutSecrets leaves secrets unread and makes none: for checks and rule tests, which run
 	// where there are none. The workspace can then decide, but neither receive nor send.
 	WithoutSecrets bool
@@ -89,6 +99,7 @@ type loader struct {
 
 	parsed   []*rules.Rule
 	segments []*rules.Segment
+	lists    map[string]*segments.List
 	capRules []*yamlfile.Node // lists of rules that caps name
 }
 
@@ -128,9 +139,12 @@ func (l *loader) load() {
 
 // read reads a file and keeps it among the sources.
 func (l *loader) read(kind, name string) ([]byte, error) {
-	src, err := fs.ReadFile(l.fs, name)
-	if err != nil {
-		return nil, unwrapped(err)
+	src, ok := l.o.Files[name]
+	if !ok {
+		var err error
+		if src, err = fs.ReadFile(l.fs, name); err != nil {
+			return nil, unwrapped(err)
+		}
 	}
 	if slices.ContainsFunc(l.ws.Sources, func(s Source) bool { return s.Name == name }) {
 		return src, nil
@@ -234,6 +248,12 @@ func (l *loader) yamlFiles(dir string) []string {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		l.file("workspace/no-folder", dir, fmt.Sprintf("the folder cannot be read: %v", unwrapped(err)), "")
 	}
+	for name := range l.o.Files {
+		if strings.HasPrefix(name, dir+"/") && path.Ext(name) == ".yaml" && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
 	return out
 }
 
@@ -252,14 +272,19 @@ func (l *loader) readRules() {
 		o.Categories = append(o.Categories, c.name)
 	}
 	byName := map[string]*rules.Rule{}
-	for _, file := range l.yamlFiles(rulesDir) {
+	for _, file := range append(l.yamlFiles(rulesDir), l.yamlFiles(BroadcastsDir)...) {
 		src, err := l.read("rule", file)
 		if err != nil {
 			l.file("rule/no-file", file, fmt.Sprintf("the file cannot be read: %v", err), "")
 			continue
 		}
+		o.Broadcast = IsBroadcast(file)
 		r, findings := rules.ParseRule(file, src, o)
-		l.add(findings...)
+		if r == nil || !l.over(r) {
+			l.add(findings...)
+		} else if rules.HasErrors(findings) {
+			continue
+		}
 		if r == nil {
 			continue
 		}
@@ -275,6 +300,12 @@ func (l *loader) readRules() {
 	}
 	slices.SortFunc(l.parsed, func(a, b *rules.Rule) int { return strings.Compare(a.Name, b.Name) })
 	l.checkCapRules()
+}
+
+// over says of a broadcast that nothing comes of it any more: what else has changed since is no fault of its file.
+func (l *loader) over(r *rules.Rule) bool {
+	at := r.OverAt(l.cfg.zone)
+	return at != 0 && l.o.Now != nil && l.o.Now().UnixMilli() >= at
 }
 
 // checkCapRules checks the rules that caps name.
@@ -379,10 +410,35 @@ func (l *loader) schemaOptions() segments.SchemaOptions {
 	for _, s := range l.segments {
 		o.Segments[s.Name] = s.When
 	}
+	o.List = l.list
 	for _, f := range l.ws.Fences.All() {
 		o.Fences = append(o.Fences, f.ID)
 	}
 	return o
+}
+
+// list reads a list that a condition names, once.
+func (l *loader) list(name string) (*segments.List, error) {
+	name = path.Clean(name)
+	if have, ok := l.lists[name]; ok {
+		return have, nil
+	}
+	if !fs.ValidPath(name) {
+		return nil, errors.New("it is outside of the workspace")
+	}
+	src, err := l.read(ListSource, name)
+	if err != nil {
+		return nil, err
+	}
+	list, err := segments.ParseList(src)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // names the line
+	}
+	if l.lists == nil {
+		l.lists = map[string]*segments.List{}
+	}
+	l.lists[name] = list
+	return list, nil
 }
 
 // zones remembers loaded time zones: loading one reads a file. The set of names is finite.

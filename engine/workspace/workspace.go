@@ -159,9 +159,12 @@ type Adapter struct {
 // String hides the configuration.
 func (a Adapter) String() string { return a.Name }
 
+// ListSource is the kind of a list that a condition names.
+const ListSource = "list"
+
 // Source is the text of a file that decides.
 type Source struct {
-	Kind string // rule, segment, fence, plan, workspace, template
+	Kind string // rule, segment, list, fence, plan, workspace, template
 	Name string // path within the workspace
 	Hash string
 	Text string
@@ -179,8 +182,18 @@ func (w *Workspace) Contents() string {
 	if w.Plan != nil {
 		declared = len(w.Plan.Events)
 	}
-	return strings.Join([]string{
-		count(len(w.Rules), "rule", "rules"), count(len(w.Segments), "segment", "segments"), count(len(w.Fences.All()), "fence", "fences"),
+	broadcasts := 0
+	for _, r := range w.Rules {
+		if r.Broadcast {
+			broadcasts++
+		}
+	}
+	parts := []string{count(len(w.Rules)-broadcasts, "rule", "rules")}
+	if broadcasts > 0 {
+		parts = append(parts, count(broadcasts, "broadcast", "broadcasts"))
+	}
+	return strings.Join(append(parts,
+		count(len(w.Segments), "segment", "segments"), count(len(w.Fences.All()), "fence", "fences"),
 		count(declared, "declared event", "declared events"), count(len(w.Channels), "channel", "channels"),
-	}, ", ")
+	), ", ")
 }
