@@ -157,7 +157,7 @@ func (f *forecaster) person(a segments.Answer) {
 		c := &f.out.Channels[i]
 		if policy.Reachable(c.Channel, profile) {
 			c.Reachable++
-			if policy.Consented(c.Channel, f.Rule.Rule, profile) {
+			if policy.Consented(c.Channel, f.Rule.Category, profile) {
 				c.Consented++
 			}
 		}
