@@ -180,6 +180,24 @@ func TestFilesOutsideAreNotRead(t *testing.T) {
 	require.Equal(t, "message/no-file", findings[0].Check)
 }
 
+// TestWhomAChannelNeeds is about adapters whose config says to whom they send: deciding goes by it.
+func TestWhomAChannelNeeds(t *testing.T) {
+	dir := unpack(t, txtar.Parse([]byte(`
+-- nudge.yaml --
+zone: UTC
+channels:
+  note: {adapter: pushbullet, config: {access_token: {env: T}}}
+  ops: {adapter: pushbullet, config: {access_token: {env: T}, to: "channel:ops"}}
+  courier: {adapter: courier, config: {api_key: {env: T}, to: phone}}
+  push: {adapter: sns_push, config: {region: eu-central-1, applications: {android: "arn:aws:sns:eu-central-1:123456789012:app/GCM/shop"}}}
+`)))
+	ws, findings := workspace.Load(dir, workspace.Options{Adapters: adapters(t), WithoutSecrets: true})
+	require.Empty(t, findings)
+	require.Equal(t, map[string]decide.Channel{
+		"note": {Needs: "email"}, "ops": {}, "courier": {Needs: "phone"}, "push": {Needs: "token", Platforms: []string{"android"}},
+	}, ws.Policy.Channels)
+}
+
 func TestCheckMakesNothing(t *testing.T) {
 	_, dir := open(t, "testdata/good.txtar")
 	require.Empty(t, workspace.Check(dir, workspace.Options{Adapters: adapters(t)}))
