@@ -32,6 +32,16 @@ func NewBlank(field string, value any, names ...string) (Blank, error) {
 // Names says whether a placeholder begins with the name.
 func (b Blank) Names(name string) bool { return b.names[name] }
 
+// Missing is a name that a placeholder begins with and whose part the values lack, or have empty; "" for none.
+func (b Blank) Missing(values map[string]any) string {
+	for _, name := range slices.Sorted(maps.Keys(b.names)) {
+		if v := values[name]; v == nil || v == "" {
+			return name
+		}
+	}
+	return ""
+}
+
 // Fill makes the value with the parts of one message. A text that is one placeholder becomes the part itself, with
 // its type, null where it is missing; within other text a missing part is empty.
 func (b Blank) Fill(values map[string]any) any { return b.fill(values) }

@@ -29,6 +29,11 @@ func TestBlank(t *testing.T) {
 			require.Equal(t, c.names, b.Names("user"))
 		})
 	}
+	b, err := channels.NewBlank("who", "{{ user }} {{ fields.n }}", "user", "fields", "token")
+	require.NoError(t, err)
+	require.Empty(t, b.Missing(values))
+	require.Equal(t, "fields", b.Missing(map[string]any{"user": "ann"}))
+	require.Equal(t, "user", b.Missing(map[string]any{"user": "", "fields": values}), "what is empty would find who has nothing there")
 	for name, c := range map[string]struct {
 		in   any
 		want string

@@ -270,6 +270,7 @@ func TestRefusedBeforeSending(t *testing.T) {
 		{"a lifetime that is none", nil, channels.Address{UserID: "ann"}, map[string]any{"body": "x", "ttl": "soon"}, channels.ClassMessage, "field"},
 		{"a platform that is none", nil, channels.Address{UserID: "ann"}, map[string]any{"body": "x", "overrides": map[string]any{"email": map[string]any{}}}, channels.ClassMessage, "field"},
 		{"an override that is none", nil, channels.Address{UserID: "ann"}, map[string]any{"body": "x", "overrides": map[string]any{"ios": "x"}}, channels.ClassMessage, "field"},
+		{"no address that the audience names", map[string]any{"audience": map[string]any{"alias": "{{ email }}"}}, channels.Address{UserID: "ann"}, map[string]any{"body": "x"}, channels.ClassMessage, "audience"},
 		{"an audience that is none", nil, channels.Address{UserID: "ann"}, map[string]any{"body": "x", "audience": "all"}, channels.ClassMessage, "field"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -104,7 +104,11 @@ func (c *channel) audience(m *channels.Message) (any, error) {
 		return nil, refuse(channels.ClassAddress, "named_user", "the user id is no named user of Airship's: those have 1 to %d characters", maxNamedUser)
 	}
 	if c.who != nil {
-		return c.who.Fill(map[string]any{"user_id": to.UserID, "token": to.Token, "email": to.Email, "phone": to.Phone}), nil
+		values := map[string]any{"user_id": to.UserID, "token": to.Token, "email": to.Email, "phone": to.Phone}
+		if name := c.who.Missing(values); name != "" {
+			return nil, refuse(channels.ClassMessage, "audience", "the person has no %s, which `audience` of the channel names", name)
+		}
+		return c.who.Fill(values), nil
 	}
 	switch {
 	case c.settings.Reach == "user_id":

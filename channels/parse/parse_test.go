@@ -257,6 +257,8 @@ func TestRefusedBeforeSending(t *testing.T) {
 	}{
 		{"no device", nil, channels.Address{UserID: "ann"}, map[string]any{"body": "x"}, channels.ClassAddress, "token"},
 		{"nobody", map[string]any{"reach": "user_id", "channels": []string{"u-{{ user_id }}"}}, channels.Address{Token: "a"}, map[string]any{"body": "x"}, channels.ClassAddress, "user_id"},
+		{"no address that the query names", map[string]any{"where": map[string]any{"email": "{{ email }}"}}, ann, map[string]any{"body": "x"}, channels.ClassMessage, "audience"},
+		{"no address that a channel names", map[string]any{"channels": []string{"{{ phone }}"}}, ann, map[string]any{"body": "x"}, channels.ClassMessage, "audience"},
 		{"nothing to show", nil, ann, map[string]any{"link": "https://shop.example"}, channels.ClassMessage, "empty"},
 		{"too long", nil, ann, map[string]any{"body": strings.Repeat("x", 4000)}, channels.ClassMessage, "too_long"},
 		{"a badge that is no number", nil, ann, map[string]any{"body": "x", "badge": "many"}, channels.ClassMessage, "field"},

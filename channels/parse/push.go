@@ -116,10 +116,17 @@ func (c *channel) audience(m *channels.Message) (where, subscribed any, err erro
 		return nil, nil, refuse(channels.ClassAddress, "user_id", "there is no user id")
 	}
 	values := map[string]any{"user_id": to.UserID, "token": stored(to.Token), "email": to.Email, "phone": to.Phone}
-	if c.where != nil {
-		return c.where.Fill(values), nil, nil
+	of, field := c.where, "where"
+	if of == nil {
+		of, field = c.channels, "channels"
 	}
-	return nil, c.channels.Fill(values), nil
+	if name := of.Missing(values); name != "" {
+		return nil, nil, refuse(channels.ClassMessage, "audience", "the person has no %s, which `%s` of the channel names", name, field)
+	}
+	if field == "channels" {
+		return nil, of.Fill(values), nil
+	}
+	return of.Fill(values), nil, nil
 }
 
 // stored is a device token as Parse Server keeps it: it takes what has 64 characters for Apple's, and writes it small.
