@@ -74,6 +74,7 @@ func answer(t *testing.T, w *enginetest.World, user, name string, flags events.F
 	w.Send(events.Event{Kind: events.KindMessage, UserID: user, Name: name, Flags: flags, Properties: fmt.Appendf(nil, `{"rule":"r","entry":%q,"channel":"log"}`, entryOf(t, w))})
 }
 
+// What needs no failing channel, restart or pause is in engine/ruletest/testdata/behaviour.
 func TestEscalation(t *testing.T) {
 	type step struct {
 		at int64
@@ -96,14 +97,6 @@ func TestEscalation(t *testing.T) {
 			steps: []step{mail, begun}, sent: []string{"0s ann log", "2h0m0s ann mail", "4h0m0s ann post"},
 			rows: []string{"ann send  [log][mail post]", "ann send escalation [mail][post]", "ann send escalation [post][]"},
 		},
-		"opened in time": {
-			steps: []step{mail, begun, {hour, opens(events.MessageOpened, 0)}}, sent: []string{"0s ann log"},
-			rows: []string{"ann send  [log][mail post]", "ann send escalation: opened [][]"},
-		},
-		"clicked between the second and the third": {
-			steps: []step{mail, begun, {3 * hour, opens(events.MessageClicked, 0)}}, sent: []string{"0s ann log", "2h0m0s ann mail"},
-			rows: []string{"ann send  [log][mail post]", "ann send escalation [mail][post]", "ann send escalation: clicked [][]"},
-		},
 		"opened by a machine alone": {
 			steps: []step{mail, begun, {hour, opens(events.MessageOpened, events.MachineOpen)}}, until: 3 * hour, sent: []string{"0s ann log", "2h0m0s ann mail"},
 			rows: []string{"ann send  [log][mail post]", "ann send escalation [mail][post]"},
@@ -116,17 +109,9 @@ func TestEscalation(t *testing.T) {
 			}, sent: []string{"0s ann log", "2h0m0s ann mail"},
 			rows: []string{"ann send  [log][mail post]", "ann send escalation [mail][post]", "ann send escalation: goal [][]"},
 		},
-		"an exit": {
-			rest: "exit: {event: Left}", steps: []step{mail, begun, {hour, func(w *enginetest.World) { w.Track("ann", "Left", nil) }}}, sent: []string{"0s ann log"},
-			rows: []string{"ann send  [log][mail post]", "ann send escalation: exited [][]"},
-		},
 		"the address comes meanwhile": {
 			steps: []step{begun, {hour, mail.do}}, until: 3 * hour, sent: []string{"0s ann log", "2h0m0s ann mail"},
 			rows: []string{"ann send  [log][mail post]", "ann send escalation [mail][post]"},
-		},
-		"a channel without an address is passed over": {
-			steps: []step{begun}, sent: []string{"0s ann log", "2h0m0s ann post"},
-			rows: []string{"ann send  [log][mail post]", "ann send escalation [post][]"},
 		},
 		"consent is withdrawn meanwhile": {
 			more: "categories: {promotional: {consent: opt_out}}\n", rest: "when_blocked: drop",
@@ -137,11 +122,6 @@ func TestEscalation(t *testing.T) {
 			more: "categories: {promotional: {consent: opt_out}}\n", rest: "expire: 5h", until: day,
 			steps: []step{mail, begun, {hour, func(w *enginetest.World) { w.Consent("ann", "", "", false) }}}, sent: []string{"0s ann log"},
 			rows: []string{"ann send  [log][mail post]", "ann send escalation: no_consent [][mail post]", "ann send escalation: expired [][]"},
-		},
-		"quiet hours, in which it is opened": {
-			more:  "quiet_hours: [{from: \"10:00\", to: \"15:00\", zone: workspace}]\n",
-			steps: []step{mail, begun, {5 * hour, opens(events.MessageOpened, 0)}}, until: day, sent: []string{"0s ann log"},
-			rows: []string{"ann send  [log][mail post]", "ann send escalation: quiet_hours [][mail post]", "ann send escalation: opened [][]"},
 		},
 		"quiet hours, behind which it goes": {
 			more:  "quiet_hours: [{from: \"10:00\", to: \"15:00\", zone: workspace}]\n",
@@ -154,11 +134,6 @@ func TestEscalation(t *testing.T) {
 			rows: []string{
 				"ann send  [log][mail post]", "ann send escalation [mail][post]", "ann send escalation: frequency_cap: two [][post]", "ann send escalation [post][]",
 			},
-		},
-		"a cap that drops": {
-			more:  "caps: [{name: one, max: 1, per: 12h, window: rolling, scope: all, at_cap: drop}]\n",
-			steps: []step{mail, begun}, until: 13 * hour, sent: []string{"0s ann log"},
-			rows: []string{"ann send  [log][mail post]", "ann send escalation: frequency_cap: one [][]"},
 		},
 		"a failure is followed at once, and the next two hours behind that": {
 			steps: []step{mail, begun}, until: 3 * hour, sent: []string{"0s ann mail", "2h0m0s ann post"},
