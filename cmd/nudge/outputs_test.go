@@ -499,6 +499,9 @@ func fieldTable(t *testing.T, text []byte) string {
 	return "| field | type | meaning |\n| --- | --- | --- |\n" + b.String()
 }
 
+// commandOf is a command as an Output names it: "channels test".
+func commandOf(c *cobra.Command) string { return strings.TrimPrefix(c.CommandPath(), "nudge ") }
+
 // Whoever can print JSON says what it is.
 func TestEveryJSONHasASchema(t *testing.T) {
 	var walk func(c *cobra.Command)
@@ -515,17 +518,17 @@ func TestEveryJSONHasASchema(t *testing.T) {
 				continue
 			}
 			require.True(t, slices.ContainsFunc(schema.Outputs(), func(o schema.Output) bool {
-				return o.Command == c.Name() && strings.Contains(o.How, "--format "+word)
-			}), "nudge %s --format %s has no schema in engine/schema.Outputs", c.Name(), word)
+				return o.Command == commandOf(c) && strings.Contains(o.How, "--format "+word)
+			}), "nudge %s --format %s has no schema in engine/schema.Outputs", commandOf(c), word)
 		}
 	}
 	commands := root(streams{in: strings.NewReader("")})
 	walk(commands)
 	for _, o := range schema.Outputs() {
 		if o.Command != "" {
-			c, _, err := commands.Find([]string{o.Command})
+			c, _, err := commands.Find(strings.Fields(o.Command))
 			require.NoError(t, err, o.Name)
-			require.Equal(t, o.Command, c.Name())
+			require.Equal(t, o.Command, commandOf(c))
 		}
 	}
 }
@@ -592,7 +595,7 @@ func printsAsSaid(args []string, out []byte) error {
 	}
 	var problems error
 	for _, o := range schema.Outputs() {
-		if o.Command != "" && o.Command != strings.TrimPrefix(c.CommandPath(), "nudge ") || !strings.Contains(o.How, "--format "+format) {
+		if o.Command != "" && o.Command != commandOf(c) || !strings.Contains(o.How, "--format "+format) {
 			continue
 		}
 		err := validOutput(o, out)
