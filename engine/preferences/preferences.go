@@ -95,8 +95,9 @@ func (p *page) show(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	profile, ok := p.profile(w, r, m, test)
-	if !ok {
+	profile, err := p.profile(r.Context(), m, test)
+	if err != nil {
+		p.failed(w, err)
 		return
 	}
 	p.write(w, http.StatusOK, p.view(m, profile))
@@ -114,8 +115,9 @@ func (p *page) choose(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	oneClick := r.PostFormValue("List-Unsubscribe") == "One-Click"
-	profile, ok := p.profile(w, r, m, test)
-	if !ok && !oneClick { // which needs to know nothing
+	profile, err := p.profile(r.Context(), m, test)
+	if err != nil && !oneClick { // who wants no more is heard, also while the store is away
+		p.failed(w, err)
 		return
 	}
 	stop := events.ConsentChange{Channel: m.Channel, Category: m.Category}
@@ -145,8 +147,8 @@ func (p *page) choose(w http.ResponseWriter, r *http.Request) {
 	}
 	if test {
 		message = "This was a test message: nothing was changed."
-	} else if profile != nil || oneClick {
-		if err := p.record(r.Context(), m, changes); err != nil {
+	} else if profile != nil || err != nil {
+		if err := p.record(r.Context(), m, changes); err != nil { // of somebody who was erased nothing is kept
 			p.failed(w, err)
 			return
 		}
@@ -187,17 +189,12 @@ func (p *page) who(w http.ResponseWriter, r *http.Request) (m send.MessageRef, t
 	return m, false, true
 }
 
-// profile reads what is known of whom the link is for, a made-up person for a test.
-func (p *page) profile(w http.ResponseWriter, r *http.Request, m send.MessageRef, test bool) (*segments.Profile, bool) {
+// profile reads what is known of whom the link is for, nil for nothing; a made-up person for a test.
+func (p *page) profile(ctx context.Context, m send.MessageRef, test bool) (*segments.Profile, error) {
 	if test {
-		return &segments.Profile{UserID: "test"}, true
+		return &segments.Profile{UserID: "test"}, nil
 	}
-	profile, err := p.o.Profile(r.Context(), m.Person)
-	if err != nil {
-		p.failed(w, err)
-		return nil, false
-	}
-	return profile, true
+	return p.o.Profile(ctx, m.Person)
 }
 
 // record appends the consents.

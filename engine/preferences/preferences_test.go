@@ -1,8 +1,10 @@
 package preferences_test
 
 import (
+	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -11,14 +13,19 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"nudge/channels"
 	"nudge/engine/enginetest"
 	"nudge/engine/ledger"
+	"nudge/engine/preferences"
+	"nudge/engine/send"
+	"nudge/engine/workspace"
 	"nudge/events"
 	"nudge/events/clickhouse/embedded"
+	"nudge/segments"
 )
 
 func TestMain(m *testing.M) {
@@ -263,6 +270,41 @@ func TestLinksThatAreNobodys(t *testing.T) {
 	require.Contains(t, page, "Nothing is kept about you")
 	_, known := s.App.Writer.Resolve("ann", "")
 	require.False(t, known, "who was erased is not made anew by leaving")
+}
+
+// TestOneClickIsHeardWhileTheStoreIsAway has nothing to ask who somebody is.
+func TestOneClickIsHeardWhileTheStoreIsAway(t *testing.T) {
+	signer, err := send.NewSigner([]byte("a key of this test"))
+	require.NoError(t, err)
+	var kept []events.Event
+	h := preferences.New(preferences.Options{
+		Signer: signer, Events: logOf(func(evs []events.Event) { kept = append(kept, evs...) }), Logger: slog.New(slog.DiscardHandler),
+		Profile: func(context.Context, events.PersonID) (*segments.Profile, error) {
+			return nil, errors.New("the store is away")
+		},
+		Workspace: func() *workspace.Workspace { return &workspace.Workspace{} }, Now: func() time.Time { return time.UnixMilli(1) },
+	})
+	link := signer.Preferences("", send.MessageRef{Channel: "email", Category: "promotional", UserID: "ann", Person: 7})
+	post := func(form string) int {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, link, strings.NewReader(form))
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, req)
+		return rec.Code
+	}
+	require.Equal(t, http.StatusServiceUnavailable, post("do=stop"), "the page cannot be shown")
+	require.Empty(t, kept)
+	require.Equal(t, http.StatusOK, post("List-Unsubscribe=One-Click"))
+	require.Len(t, kept, 1)
+	require.JSONEq(t, `{"channel":"email","category":"promotional","granted":false}`, string(kept[0].Properties))
+}
+
+// logOf is an event stream that hands on what is appended.
+type logOf func([]events.Event)
+
+func (l logOf) Append(_ context.Context, evs []events.Event) (uint64, error) {
+	l(evs)
+	return 1, nil
 }
 
 // TestADeadAddressIsRemembered has a provider refuse an address for good.
