@@ -10,6 +10,7 @@ import (
 	"nudge/channels/email"
 	"nudge/channels/fcm"
 	"nudge/channels/file"
+	"nudge/channels/inbox"
 	"nudge/channels/sns"
 	"nudge/channels/stdout"
 	"nudge/channels/twilio"
@@ -26,6 +27,7 @@ func Set() (channels.Set, error) {
 		email.Spec(),
 		fcm.Spec(),
 		file.Spec(),
+		inbox.Spec(),
 		sns.Spec(),
 		stdout.Spec(),
 		twilio.Spec(),
