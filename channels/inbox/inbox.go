@@ -23,7 +23,7 @@ func Spec() channels.Spec {
 	for i := range fields {
 		switch f := &fields[i]; f.Name {
 		case "ttl":
-			f.About = "how long the message is shown; without it, for as long as the ledger keeps its text (`retention`)"
+			f.About = "how long the message is shown; without it, for as long as the ledger keeps its text (`store.retention`)"
 		case "icon":
 			f.Example, f.About = "cart", "an image's URL, or the name of an icon that the app has"
 		}
