@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
@@ -131,7 +134,7 @@ func serves(ts *testscript.TestScript, neg bool, args []string) {
 	s.auth = "wk"
 	s.cmd = exec.Command("nudge", append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
 	s.cmd.Dir = ts.MkAbs(".")
-	s.cmd.Env = append(os.Environ(), embedded.LibEnv+"="+ts.Getenv(embedded.LibEnv))
+	s.cmd.Env = append(os.Environ(), embedded.LibEnv+"="+ts.Getenv(embedded.LibEnv), "SERVER_KEY="+ts.Getenv("SERVER_KEY"))
 	logs, err := s.cmd.StderrPipe()
 	ts.Check(err)
 	ts.Check(s.cmd.Start())
