@@ -342,8 +342,8 @@ func (a *App) openInbox(context.Context) (err error) {
 	a.Inbox, err = inbox.New(inbox.Options{
 		Signer: a.Signer, Store: a.Store.Conn(), Deliveries: a.deliveries, Copied: func() uint64 { return a.Ledger.Written("deliveries") },
 		People: a.people(), From: a.acked.position(), Channels: a.inboxes(),
-		Ids: func(ctx context.Context, p events.PersonID) ([]events.PersonID, error) {
-			return a.Planner.Ids(ctx, p, a.Writer.Position()) //nolint:wrapcheck // says what it was doing
+		IDs: func(ctx context.Context, p events.PersonID) ([]events.PersonID, error) {
+			return a.Planner.IDs(ctx, p, a.Writer.Position()) //nolint:wrapcheck // says what it was doing
 		},
 		Retention: func() time.Duration { return a.Workspace().Retention }, Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer,
 	})

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -232,9 +233,9 @@ func (in *Inbox) missed(ctx context.Context, user string, last, since place) ([]
 		return nil, err
 	}
 	var out []Message
-	for i := len(all) - 1; i >= 0; i-- {
-		if p := all[i].place; p.after(last) && !p.after(since) {
-			out = append(out, all[i])
+	for _, m := range slices.Backward(all) {
+		if m.place.after(last) && !m.place.after(since) {
+			out = append(out, m)
 		}
 	}
 	return out, nil

@@ -35,8 +35,8 @@ type Options struct {
 	// From is the end of the event stream at the start: what was reported to the process before is in the queue, and
 	// nothing is said before the store has it.
 	From events.Position
-	// Ids are the ids under which rows of a person may stand.
-	Ids func(context.Context, events.PersonID) ([]events.PersonID, error)
+	// IDs are the ids under which rows of a person may stand.
+	IDs func(context.Context, events.PersonID) ([]events.PersonID, error)
 	// Channels are the names of the channels with the adapter inbox.
 	Channels []string
 	// Retention is how long texts are kept; 0: for ever.
@@ -84,7 +84,7 @@ const (
 
 // New makes an Inbox. Streams say nothing before Run.
 func New(o Options) (*Inbox, error) {
-	if o.Signer == nil || o.Store == nil || o.Deliveries == nil || o.Copied == nil || o.People == nil || o.Ids == nil || o.Retention == nil || o.Now == nil {
+	if o.Signer == nil || o.Store == nil || o.Deliveries == nil || o.Copied == nil || o.People == nil || o.IDs == nil || o.Retention == nil || o.Now == nil {
 		return nil, errors.New("make the inbox: an option is missing")
 	}
 	if o.Logger == nil {

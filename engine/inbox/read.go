@@ -64,7 +64,7 @@ func (in *Inbox) messages(ctx context.Context, user string) ([]Message, error) {
 		return nil, fmt.Errorf("wait for the store: %w", context.Cause(ctx))
 	}
 	all := in.feed.of(person) // before the tables are asked, or what moves there meanwhile is in neither
-	ids, err := in.o.Ids(ctx, person)
+	ids, err := in.o.IDs(ctx, person)
 	if err != nil {
 		return nil, fmt.Errorf("ask who a person was before: %w", err)
 	}

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"nudge/channels/inbox"
+
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -205,4 +207,8 @@ func TestSlowWritesShareACommit(t *testing.T) {
 	for range 11 {
 		require.NoError(t, <-done)
 	}
+}
+
+func TestTheTextOfAMessageInAnInboxIsAlwaysKept(t *testing.T) {
+	require.Less(t, inbox.MaxPayload, longestText, "the record of its acceptance is the message")
 }

@@ -296,9 +296,9 @@ func validZone(name string) bool {
 	return err == nil
 }
 
-// Ids are the ids under which rows of a person may stand as of a position: their own, and those of people who were merged
+// IDs are the ids under which rows of a person may stand as of a position: their own, and those of people who were merged
 // into them.
-func (p *Planner) Ids(ctx context.Context, person events.PersonID, upTo events.Position) ([]events.PersonID, error) {
+func (p *Planner) IDs(ctx context.Context, person events.PersonID, upTo events.Position) ([]events.PersonID, error) {
 	m, err := p.people.at(ctx, p.store, uint64(upTo))
 	if err != nil {
 		return nil, err
