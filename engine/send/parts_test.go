@@ -5,12 +5,11 @@ import (
 	"testing"
 	"time"
 
-	"nudge/channels/inbox"
-
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
 	"nudge/channels"
+	"nudge/channels/inbox"
 	"nudge/engine/ledger"
 )
 
