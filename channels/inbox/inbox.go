@@ -31,7 +31,7 @@ func Spec() channels.Spec {
 	return channels.Spec{
 		Name:        Name,
 		Kind:        "inbox",
-		About:       "Messages that wait until the app fetches them: `GET /v1/inbox`, and a stream of what arrives. The ledger is where they are kept, as every message is. How an app shows them, and what is kept how long: [inbox](inbox.md).",
+		About:       "Messages that wait until the app fetches them: `GET /v1/inbox`, and a stream of what arrives. The ledger is where they are kept, as every message is. docs/inbox.md says how an app shows them, and what is kept how long.",
 		Message:     fields,
 		Needs:       "user_id",
 		MaxPayload:  MaxPayload,
