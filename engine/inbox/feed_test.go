@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -44,6 +45,7 @@ func (p *town) Position() events.Position                      { return p.stored
 func (p *town) Changed() events.Position                       { return p.changed }
 func (p *town) WaitFor(context.Context, events.Position) error { return nil }
 func (p *town) feed(copied *uint64) *feed                      { return newFeed(p, func() uint64 { return *copied }) }
+
 func accepted(person events.PersonID, text string) ledger.Delivery {
 	return ledger.Delivery{Entry: "e" + text, Channel: "inbox", Adapter: "inbox", Person: person, Status: ledger.Accepted, Text: []byte(`{"title":"` + text + `"}`)}
 }
@@ -83,7 +85,7 @@ func TestASlowReaderIsCutOffAndDelaysNobody(t *testing.T) {
 	quick, _, err := f.listen("ann")
 	require.NoError(t, err)
 	for n := range streamHolds + 1 {
-		require.NoError(t, f.take(record(t, uint64(n+1), accepted(1, fmt.Sprint(n)))))
+		require.NoError(t, f.take(record(t, uint64(n+1), accepted(1, strconv.Itoa(n)))))
 		texts, ended := waiting(quick)
 		require.Len(t, texts, 1)
 		require.False(t, ended)
@@ -110,7 +112,7 @@ func TestWhatTheTablesHaveIsForgotten(t *testing.T) {
 	require.NoError(t, f.take(record(t, 2, accepted(1, "c"))))
 	places := func() (out []string) {
 		for _, d := range f.of(1) {
-			out = append(out, d.place.String())
+			out = append(out, d.String())
 		}
 		return out
 	}
