@@ -116,7 +116,7 @@ func writeFields(out *bytes.Buffer, title string, fields []Field) {
 // Reach says, for people, which part of an address an adapter needs.
 func (spec Spec) Reach() string {
 	by := cmp.Or(spec.Needs, "–")
-	if len(spec.Platforms) > 0 {
+	if spec.Needs == "token" && len(spec.Platforms) > 0 {
 		by += " (" + strings.Join(spec.Platforms, ", ") + ")"
 	}
 	if spec.Fit != nil {

@@ -17,6 +17,7 @@ const (
 	Unsubscribed What = "unsubscribed" // the person wants no more of its kind
 	Opened       What = "opened"
 	Clicked      What = "clicked"
+	Dismissed    What = "dismissed" // the person took it out of an inbox
 )
 
 // Report is what a provider tells of a message that it had accepted.

@@ -51,6 +51,7 @@ const (
 	MessageDelivered  = "Message Delivered"
 	MessageOpened     = "Message Opened"
 	MessageClicked    = "Message Clicked"
+	MessageDismissed  = "Message Dismissed"  // the person took it out of an inbox
 	MessageBounced    = "Message Bounced"    // it was accepted, and came back
 	MessageComplained = "Message Complained" // it was reported as spam
 )
@@ -58,7 +59,7 @@ const (
 // MessageEvents are the names of the events that only nudge itself writes, about its messages.
 func MessageEvents() []string {
 	return []string{
-		MessageSent, MessageFailed, MessageDelivered, MessageOpened, MessageClicked, MessageBounced, MessageComplained,
+		MessageSent, MessageFailed, MessageDelivered, MessageOpened, MessageClicked, MessageDismissed, MessageBounced, MessageComplained,
 	}
 }
 

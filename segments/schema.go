@@ -151,6 +151,7 @@ var builtinEvents = map[string]map[string]events.Property{
 	events.MessageDelivered:  messageProps,
 	events.MessageOpened:     messageProps,
 	events.MessageClicked:    messageProps,
+	events.MessageDismissed:  messageProps,
 	events.MessageBounced:    messageProps,
 	events.MessageComplained: messageProps,
 }

@@ -12,6 +12,7 @@ import (
 	"nudge/channels/email"
 	"nudge/channels/fcm"
 	"nudge/channels/file"
+	"nudge/channels/inbox"
 	"nudge/channels/parse"
 	"nudge/channels/pushbullet"
 	"nudge/channels/sns"
@@ -32,6 +33,7 @@ func Set() (channels.Set, error) {
 		email.Spec(),
 		fcm.Spec(),
 		file.Spec(),
+		inbox.Spec(),
 		parse.Spec(),
 		pushbullet.Spec(),
 		sns.Spec(),

@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -83,7 +85,7 @@ func TestScripts(t *testing.T) {
 			}
 			return false, errors.New("there is no condition " + name)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "validates": validates, "steady": steady, "serves": serves, "request": request, "stops": stops, "appears": appears},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "validates": validates, "steady": steady, "serves": serves, "request": request, "stops": stops, "bearer": bearer, "awaits": awaits, "appears": appears},
 	})
 }
 
@@ -118,6 +120,7 @@ type served struct {
 	addr string
 	log  bytes.Buffer
 	done chan struct{} // closed when everything is in log
+	auth string        // of requests
 }
 
 type servedKey struct{}
@@ -128,9 +131,10 @@ func serves(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: serves ARGS…")
 	}
 	s := ts.Value(servedKey{}).(*served)
+	s.auth = "wk"
 	s.cmd = exec.Command("nudge", append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
 	s.cmd.Dir = ts.MkAbs(".")
-	s.cmd.Env = append(os.Environ(), embedded.LibEnv+"="+ts.Getenv(embedded.LibEnv))
+	s.cmd.Env = append(os.Environ(), embedded.LibEnv+"="+ts.Getenv(embedded.LibEnv), "SERVER_KEY="+ts.Getenv("SERVER_KEY"))
 	logs, err := s.cmd.StderrPipe()
 	ts.Check(err)
 	ts.Check(s.cmd.Start())
@@ -153,6 +157,52 @@ func serves(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// bearer is `bearer KEY` or `bearer FILE FIELD`: what requests are made with from now on instead of the write key wk, or
+// the field of the answer in a file.
+func bearer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: bearer KEY, bearer FILE FIELD")
+	}
+	s := ts.Value(servedKey{}).(*served)
+	if s.auth = args[0]; len(args) == 2 {
+		var answer map[string]any
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &answer))
+		s.auth, _ = answer[args[1]].(string)
+	}
+}
+
+// awaits is `awaits FILE PATH TEXT`: what GET PATH answers, once that holds a text, is written to a file. Of a stream it
+// is the data of the first event.
+func awaits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: awaits FILE PATH TEXT")
+	}
+	s := ts.Value(servedKey{}).(*served)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.addr+args[1], nil)
+		ts.Check(err)
+		req.Header.Set("Authorization", "Bearer "+s.auth)
+		req.Header.Set("Last-Event-ID", "0-0")
+		res, err := http.DefaultClient.Do(req)
+		ts.Check(err)
+		text := ""
+		for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+			data, ok := strings.CutPrefix(lines.Text(), "data: ")
+			if text = lines.Text(); ok {
+				text = data
+				break
+			}
+		}
+		ts.Check(res.Body.Close())
+		if strings.Contains(text, args[2]) {
+			ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text+"\n"), 0o600))
+			return
+		}
+	}
+}
+
 // request is `request FILE STATUS METHOD PATH [BODY]`: a request to the nudge that serves, with the write key wk; its
 // answer is written to a file.
 func request(ts *testscript.TestScript, neg bool, args []string) {
@@ -163,7 +213,7 @@ func request(ts *testscript.TestScript, neg bool, args []string) {
 	s := ts.Value(servedKey{}).(*served)
 	req, err := http.NewRequest(args[2], "http://"+s.addr+args[path], strings.NewReader(strings.Join(args[body:], "")))
 	ts.Check(err)
-	req.SetBasicAuth("wk", "")
+	req.Header.Set("Authorization", "Bearer "+s.auth)
 	res, err := http.DefaultClient.Do(req)
 	ts.Check(err)
 	text, err := io.ReadAll(res.Body)

@@ -28,6 +28,7 @@ import (
 	"nudge/channels/file"
 	"nudge/engine/backtest"
 	"nudge/engine/explain"
+	"nudge/engine/inbox"
 	"nudge/engine/ledger"
 	"nudge/engine/report"
 	"nudge/engine/ruletest"
@@ -40,30 +41,33 @@ import (
 // outputTypes are the types that are marshalled, by the names of the outputs.
 func outputTypes() map[string]reflect.Type {
 	return map[string]reflect.Type{
-		"findings":         reflect.TypeFor[finding.Report](),
-		"backtest-output":  reflect.TypeFor[backtest.Result](),
-		"backtest-row":     reflect.TypeFor[backtest.Row](),
-		"channels-output":  reflect.TypeFor[[]adapterJSON](),
-		"channel-output":   reflect.TypeFor[adapterJSON](),
-		"check-output":     reflect.TypeFor[checkJSON](),
-		"check-sarif":      reflect.TypeFor[finding.SARIFLog](),
-		"explain-output":   reflect.TypeFor[explain.Explanation](),
-		"explain-plan":     reflect.TypeFor[tickJSON](),
-		"fmt-output":       reflect.TypeFor[fmtDone](),
-		"import-output":    reflect.TypeFor[history.Result](),
-		"import-event":     reflect.TypeFor[history.Made](),
-		"import-reject":    reflect.TypeFor[history.Reject](),
-		"plan-output":      reflect.TypeFor[backtest.Diff](),
-		"report-output":    reflect.TypeFor[report.Report](),
-		"send-output":      reflect.TypeFor[sendJSON](),
-		"broadcast-output": reflect.TypeFor[broadcastJSON](),
-		"api-answer":       reflect.TypeFor[ingest.Answer](),
-		"api-status":       reflect.TypeFor[ingest.Status](),
-		"file-message":     reflect.TypeFor[file.Line](),
-		"sql-output":       reflect.TypeFor[[]map[string]any](),
-		"test-output":      reflect.TypeFor[ruletest.Report](),
-		"version-output":   reflect.TypeFor[build](),
-		"probe-output":     reflect.TypeFor[[]probeJSON](),
+		"findings":          reflect.TypeFor[finding.Report](),
+		"backtest-output":   reflect.TypeFor[backtest.Result](),
+		"backtest-row":      reflect.TypeFor[backtest.Row](),
+		"channels-output":   reflect.TypeFor[[]adapterJSON](),
+		"channel-output":    reflect.TypeFor[adapterJSON](),
+		"check-output":      reflect.TypeFor[checkJSON](),
+		"check-sarif":       reflect.TypeFor[finding.SARIFLog](),
+		"explain-output":    reflect.TypeFor[explain.Explanation](),
+		"explain-plan":      reflect.TypeFor[tickJSON](),
+		"fmt-output":        reflect.TypeFor[fmtDone](),
+		"import-output":     reflect.TypeFor[history.Result](),
+		"import-event":      reflect.TypeFor[history.Made](),
+		"import-reject":     reflect.TypeFor[history.Reject](),
+		"plan-output":       reflect.TypeFor[backtest.Diff](),
+		"report-output":     reflect.TypeFor[report.Report](),
+		"send-output":       reflect.TypeFor[sendJSON](),
+		"api-answer":        reflect.TypeFor[ingest.Answer](),
+		"api-status":        reflect.TypeFor[ingest.Status](),
+		"api-inbox":         reflect.TypeFor[inbox.Page](),
+		"api-inbox-message": reflect.TypeFor[inbox.Message](),
+		"api-inbox-token":   reflect.TypeFor[inbox.Token](),
+		"file-message":      reflect.TypeFor[file.Line](),
+		"sql-output":        reflect.TypeFor[[]map[string]any](),
+		"probe-output":      reflect.TypeFor[[]probeJSON](),
+		"test-output":       reflect.TypeFor[ruletest.Report](),
+		"version-output":    reflect.TypeFor[build](),
+		"broadcast-output":  reflect.TypeFor[broadcastJSON](),
 	}
 }
 

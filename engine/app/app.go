@@ -19,6 +19,7 @@ import (
 
 	"nudge/channels"
 	"nudge/engine"
+	"nudge/engine/inbox"
 	"nudge/engine/ledger"
 	"nudge/engine/send"
 	"nudge/engine/sources"
@@ -80,6 +81,8 @@ type App struct {
 	Sender  *send.Sender
 	Ledger  *ledger.Reader
 	Signer  *send.Signer
+	// Inbox is nil without a store or a signing secret.
+	Inbox *inbox.Inbox
 
 	decisions, deliveries *queue.Log
 	channels              []string                     // that the sender has open
@@ -108,7 +111,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.open(ctx, a.openQueue, a.openStore, a.startWriter, a.openEngine, a.openSender); err != nil {
+	if err := a.open(ctx, a.openQueue, a.openStore, a.startWriter, a.openEngine, a.openSender, a.openInbox); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -329,6 +332,22 @@ func (a *App) openSender(ctx context.Context) (err error) {
 	a.Sender, err = send.New(send.Options{
 		Decisions: a.decisions, Deliveries: a.deliveries, Events: &a.acked, Notes: a.Queue, Shards: shards, Routes: routes,
 		Render: a.render, Exited: a.exited, Halted: a.Engine.Halted, Signer: a.Signer, Links: ws.BaseURL, Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer,
+	})
+	return err //nolint:wrapcheck // says what it was doing
+}
+
+// openInbox makes what apps fetch messages from.
+func (a *App) openInbox(context.Context) (err error) {
+	if a.Store == nil || a.Signer == nil {
+		return nil
+	}
+	a.Inbox, err = inbox.New(inbox.Options{
+		Signer: a.Signer, Store: a.Store.Conn(), Deliveries: a.deliveries, Copied: func() uint64 { return a.Ledger.Written("deliveries") },
+		People: a.people(), From: a.acked.position(), Channels: a.inboxes(),
+		IDs: func(ctx context.Context, p events.PersonID) ([]events.PersonID, error) {
+			return a.Planner.IDs(ctx, p, a.Writer.Position()) //nolint:wrapcheck // says what it was doing
+		},
+		Retention: func() time.Duration { return a.Workspace().Retention }, Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer,
 	})
 	return err //nolint:wrapcheck // says what it was doing
 }

@@ -2,8 +2,10 @@ package app
 
 import (
 	"fmt"
+	"slices"
 
 	"nudge/channels"
+	"nudge/channels/inbox"
 	"nudge/engine/send"
 	"nudge/engine/workspace"
 )
@@ -32,6 +34,17 @@ func (a *App) openChannels(ws *workspace.Workspace) (map[string]send.Route, erro
 		routes[c.Name] = r
 	}
 	return routes, nil
+}
+
+// inboxes are the channels whose messages wait in an inbox.
+func (a *App) inboxes() []string {
+	var out []string
+	for _, c := range a.Workspace().Channels {
+		if slices.ContainsFunc(c.Adapters, func(ad workspace.Adapter) bool { return ad.Spec.Name == inbox.Name }) {
+			out = append(out, c.Name)
+		}
+	}
+	return out
 }
 
 // callback is the address at which the provider of an adapter reaches us, "" without a base_url.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -90,13 +91,24 @@ func (a *App) run(ctx context.Context, endpoint func() (serve func(context.Conte
 	})
 	part("ticks", a.ticks)
 	part("arrivals", a.arrivals)
+	follows := a.Inbox != nil && len(a.inboxes()) > 0
+	if follows {
+		part("the inbox", a.Inbox.Run)
+	}
 	part("the ledger", func(ctx context.Context) error {
 		t := time.NewTicker(copyEvery)
 		defer t.Stop()
 		a.Ledger.Run(ctx, t.C)
 		return nil
 	})
-	part("tidying", func(ctx context.Context) error { return a.every(ctx, tidyEvery, "tidying the streams", a.Tidy) })
+	part("tidying", func(ctx context.Context) error {
+		return a.every(ctx, tidyEvery, "tidying the streams", func(ctx context.Context) error {
+			if follows {
+				return a.tidy(ctx, a.Inbox.Position())
+			}
+			return a.Tidy(ctx)
+		})
+	})
 	part("requests", func(ctx context.Context) error {
 		return a.every(ctx, readRequests, "carrying out what was asked of rules", a.Engine.Requests)
 	})
@@ -118,6 +130,9 @@ func (a *App) run(ctx context.Context, endpoint func() (serve func(context.Conte
 	})
 	serve, closed := context.WithCancel(ctx)
 	context.AfterFunc(run, closed) // a part that ends takes the endpoint with it
+	if a.Inbox != nil {
+		context.AfterFunc(serve, a.Inbox.Close) // or the endpoint would wait for streams, which do not end
+	}
 	err = listen(serve)
 	if ctx.Err() != nil {
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
@@ -179,7 +194,14 @@ func (a *App) endpoint(gatherer prometheus.Gatherer) (*ingest.Server, error) {
 		return nil, err //nolint:wrapcheck // says what it was doing
 	}
 	if a.Signer != nil {
-		receipts := send.NewReceipts(a.Signer, &a.acked, a.opts.Now, a.log)
+		var log send.EventLog = &a.acked
+		if a.Inbox != nil {
+			log = a.Inbox.Log(log)
+			server.Mount("/v1/inbox", a.Inbox.Handler())
+			server.Mount("/v1/inbox/stream", a.Inbox.Handler())
+			server.Mount("POST /v1/users/{id}/inbox/token", server.Secret(a.Inbox.Tokens()))
+		}
+		receipts := send.NewReceipts(a.Signer, log, a.opts.Now, a.log)
 		h := receipts.Handler()
 		for _, path := range []string{"/v1/messages/", "/c/", "/o/"} {
 			server.Mount(path, h)
@@ -272,12 +294,15 @@ func (a *App) every(ctx context.Context, d time.Duration, what string, fn func(c
 }
 
 // Tidy purges both streams once.
-func (a *App) Tidy(ctx context.Context) error {
+func (a *App) Tidy(ctx context.Context) error { return a.tidy(ctx, math.MaxUint64) }
+
+// tidy is Tidy that leaves deliveries behind a sequence which somebody has not read yet.
+func (a *App) tidy(ctx context.Context, read uint64) error {
 	var errs []error
 	for shard := range engine.Shards {
 		decisions, deliveries := a.Sender.Done(shard)
 		decisions = min(decisions, a.Ledger.Written("decisions"))
-		deliveries = slices.Min([]uint64{deliveries, a.Ledger.Written("deliveries"), a.Engine.Settled(shard)})
+		deliveries = slices.Min([]uint64{deliveries, a.Ledger.Written("deliveries"), a.Engine.Settled(shard), read})
 		errs = append(errs, a.decisions.Purge(ctx, shard, decisions+1), a.deliveries.Purge(ctx, shard, deliveries+1))
 	}
 	return errors.Join(errs...)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"nudge/channels"
 	"nudge/channels/all"
 	"nudge/channels/channeltest"
+	"nudge/channels/inbox"
 	"nudge/engine"
 	"nudge/engine/app"
 	"nudge/engine/ledger"
@@ -113,10 +115,17 @@ func (w *World) open() {
 }
 
 // routes send every channel to the recorder, which needs of a person what the channel's own adapters
-// need.
+// need, but for inboxes, which are what they are.
 func (w *World) routes(ws *workspace.Workspace) map[string]send.Route {
 	routes := map[string]send.Route{}
 	for _, c := range ws.Channels {
+		if i := slices.IndexFunc(c.Adapters, func(a workspace.Adapter) bool { return a.Spec.Name == inbox.Name }); i >= 0 {
+			spec := c.Adapters[i].Spec // which nobody is behind
+			channel, err := spec.New(channels.Options{Now: w.Clock.Now})
+			require.NoError(w.t, err)
+			routes[c.Name] = send.Route{Providers: []send.Provider{{Name: c.Name, Spec: spec, Channel: channel}}}
+			continue
+		}
 		spec := w.Sent.Spec()
 		spec.Needs, spec.Platforms = ws.Policy.Channels[c.Name].Needs, ws.Policy.Channels[c.Name].Platforms
 		routes[c.Name] = send.Route{Providers: []send.Provider{{Name: c.Name, Spec: spec, Channel: w.Sent}}, Tracking: send.Tracking{Links: c.TrackLinks, Opens: c.TrackOpens}}

@@ -53,7 +53,7 @@ type Delivery struct {
 // Receipt is what the person did with a message; what machines opened is none.
 type Receipt struct {
 	At    time.Time `json:"at"`
-	Event string    `json:"event"` // Message Delivered, Message Bounced, Message Complained, Message Opened, Message Clicked
+	Event string    `json:"event"` // Message Delivered, Message Bounced, Message Complained, Message Opened, Message Clicked, Message Dismissed
 }
 
 // entries reads the ledger of the person under a rule, as of the instant.
@@ -108,7 +108,7 @@ func (x *explainer) entries(ctx context.Context, rule string) ([]Entry, error) {
 		return nil, fmt.Errorf("read the deliveries of %s: %w", rule, err)
 	}
 	err = x.rows(ctx, "SELECT strs['entry'], event, time FROM events WHERE person IN ("+x.people()+") AND strs['rule'] = @rule "+
-		"AND event IN ('Message Delivered', 'Message Bounced', 'Message Complained', 'Message Opened', 'Message Clicked') AND bitAnd(flags, "+strconv.Itoa(int(events.MachineOpen))+") = 0 AND time <= fromUnixTimestamp64Milli(toInt64(@at), 'UTC') ORDER BY time, pos", rule, func(scan func(...any) error) error {
+		"AND event IN ('Message Delivered', 'Message Bounced', 'Message Complained', 'Message Opened', 'Message Clicked', 'Message Dismissed') AND bitAnd(flags, "+strconv.Itoa(int(events.MachineOpen))+") = 0 AND time <= fromUnixTimestamp64Milli(toInt64(@at), 'UTC') ORDER BY time, pos", rule, func(scan func(...any) error) error {
 		var entry string
 		var r Receipt
 		if err := scan(&entry, &r.Event, &r.At); err != nil {

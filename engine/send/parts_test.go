@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"nudge/channels"
+	"nudge/channels/inbox"
 	"nudge/engine/ledger"
 )
 
@@ -205,4 +206,8 @@ func TestSlowWritesShareACommit(t *testing.T) {
 	for range 11 {
 		require.NoError(t, <-done)
 	}
+}
+
+func TestTheTextOfAMessageInAnInboxIsAlwaysKept(t *testing.T) {
+	require.Less(t, inbox.MaxPayload, longestText, "the record of its acceptance is the message")
 }

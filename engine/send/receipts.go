@@ -53,13 +53,13 @@ func NewReceipts(signer *Signer, log EventLog, now func() time.Time, logger *slo
 	return r
 }
 
-// Handler serves POST /v1/messages/{signed}/{opened,clicked,delivered,bounced,complained,unsubscribed}, for apps on
+// Handler serves POST /v1/messages/{signed}/{opened,clicked,dismissed,delivered,bounced,complained,unsubscribed}, for apps on
 // phones and in browsers and for whoever delivers what a webhook got; GET /c/{signed}?u=…, the redirect of rewritten
 // links; and GET /o/{signed}, the picture of one pixel that says that a mail is open.
 func (r *Receipts) Handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, what := range []channels.What{
-		channels.Opened, channels.Clicked, channels.Delivered, channels.Bounced, channels.Complained, channels.Unsubscribed,
+		channels.Opened, channels.Clicked, channels.Dismissed, channels.Delivered, channels.Bounced, channels.Complained, channels.Unsubscribed,
 	} {
 		mux.HandleFunc("POST /v1/messages/{signed}/"+string(what), func(w http.ResponseWriter, req *http.Request) { r.report(w, req, what) })
 	}
@@ -173,6 +173,8 @@ func eventOf(what channels.What) string {
 		return events.MessageOpened
 	case channels.Clicked:
 		return events.MessageClicked
+	case channels.Dismissed:
+		return events.MessageDismissed
 	case channels.Bounced:
 		return events.MessageBounced
 	case channels.Complained:

@@ -64,6 +64,32 @@ func TestASignedIDReadsBackAndNoChangeOfItDoes(t *testing.T) {
 	require.ErrorContains(t, err, "at least 16")
 }
 
+func TestATokenOfAnInboxReadsBackAndIsNothingElse(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := signer(t)
+		user, expires := rapid.String().Draw(t, "user"), rapid.Int64().Draw(t, "expires")
+		token := s.InboxToken(user, expires)
+		require.Equal(t, url.QueryEscape(token), token, "fit for a URL")
+		got, at, err := s.VerifyInboxToken(token)
+		require.NoError(t, err)
+		require.Equal(t, user, got)
+		require.Equal(t, expires, at)
+
+		_, _, err = s.VerifyInboxToken(token[:rapid.IntRange(0, len(token)-1).Draw(t, "cut")])
+		require.ErrorIs(t, err, send.ErrToken)
+		_, err = s.Verify(token)
+		require.ErrorIs(t, err, send.ErrSignature, "a token is no id of a message")
+		_, err = s.VerifyPreferences(token)
+		require.ErrorIs(t, err, send.ErrSignature)
+		_, _, err = s.VerifyInboxToken(s.Sign(send.MessageRef{UserID: user, Decided: expires}))
+		require.ErrorIs(t, err, send.ErrToken, "nor the other way round")
+		other, err := send.NewSigner([]byte("another key of the workspace"))
+		require.NoError(t, err)
+		_, _, err = other.VerifyInboxToken(token)
+		require.ErrorIs(t, err, send.ErrToken)
+	})
+}
+
 // receipts serves the handlers over HTTP on a bench's queue.
 func receipts(t *testing.T, b *bench, now *int64) *httptest.Server {
 	r := send.NewReceipts(signer(t), b.q, func() time.Time { return time.UnixMilli(*now) }, nil)
@@ -104,6 +130,7 @@ func TestReportsBecomeEvents(t *testing.T) {
 		{"opened", phone, events.MessageOpened, "e1/push/opened/machine", 999, events.MachineOpen},
 		{"opened", "Mozilla/5.0 (compatible; GoogleImageProxy)", events.MessageOpened, "e1/push/opened/machine", minute, events.MachineOpen},
 		{"clicked", "Go-http-client/2.0", events.MessageClicked, "e1/push/clicked", minute, 0},
+		{"dismissed", "Go-http-client/2.0", events.MessageDismissed, "e1/push/dismissed", minute, 0},
 		{"delivered", phone, events.MessageDelivered, "e1/push/delivered", 10, 0},
 	}
 	for i, tc := range cases {

@@ -81,6 +81,7 @@ func (s *Signer) mac(payload []byte, target string) []byte {
 const (
 	forPixel       = "\x00pixel"
 	forPreferences = "\x00preferences"
+	forInbox       = "\x00inbox"
 )
 
 // Verify reads a signed id.
@@ -113,4 +114,30 @@ func (s *Signer) verify(signed, target string) (m MessageRef, err error) {
 		return m, ErrSignature
 	}
 	return m, nil
+}
+
+// ErrToken says that a token of an inbox was not made by this workspace, or was cut or changed.
+var ErrToken = errors.New("the token is not valid")
+
+// InboxToken makes the token with which an app reads the inbox of a user until it expires, Unix ms.
+func (s *Signer) InboxToken(user string, expires int64) string {
+	b := append(binary.AppendVarint([]byte{signedVersion}, expires), user...)
+	return base64.RawURLEncoding.EncodeToString(append(b, s.mac(b, forInbox)...))
+}
+
+// VerifyInboxToken reads whose a token is and when it expires, Unix ms, which is for the caller to judge.
+func (s *Signer) VerifyInboxToken(token string) (user string, expires int64, err error) {
+	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(token, "="))
+	if err != nil || len(raw) < macSize+1 {
+		return "", 0, ErrToken
+	}
+	payload, sum := raw[:len(raw)-macSize], raw[len(raw)-macSize:]
+	if !hmac.Equal(sum, s.mac(payload, forInbox)) || payload[0] != signedVersion {
+		return "", 0, ErrToken
+	}
+	expires, used := binary.Varint(payload[1:])
+	if used <= 0 {
+		return "", 0, ErrToken
+	}
+	return string(payload[1+used:]), expires, nil
 }

@@ -23,13 +23,8 @@ func (s *Server) people(secret bool, make func(r *http.Request, user string) ([]
 		if !secret {
 			cors(w, r) // secret keys do not belong into browsers
 		}
-		key, ok := s.key(presented(r))
+		key, ok := s.allowed(w, r, secret)
 		if !ok {
-			unauthorized(w)
-			return
-		}
-		if secret && !key.Secret {
-			fail(w, http.StatusForbidden, fmt.Sprintf("the key %q is public (apps ship with it); this call needs a secret key", key.Name))
 			return
 		}
 		user := r.PathValue("id")
@@ -53,6 +48,29 @@ func (s *Server) people(secret bool, make func(r *http.Request, user string) ([]
 		}
 		writeJSON(w, http.StatusOK, success)
 	}
+}
+
+// allowed says whose key a request has. Without one, or where secret without a secret one, it answers.
+func (s *Server) allowed(w http.ResponseWriter, r *http.Request, secret bool) (Key, bool) {
+	key, ok := s.key(presented(r))
+	if !ok {
+		unauthorized(w)
+		return Key{}, false
+	}
+	if secret && !key.Secret {
+		fail(w, http.StatusForbidden, fmt.Sprintf("the key %q is public (apps ship with it); this call needs a secret key", key.Name))
+		return Key{}, false
+	}
+	return key, true
+}
+
+// Secret is h for requests with a secret key; others are refused.
+func (s *Server) Secret(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := s.allowed(w, r, true); ok {
+			h.ServeHTTP(w, r)
+		}
+	})
 }
 
 func checkPath(what, id string) error {

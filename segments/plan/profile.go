@@ -295,3 +295,17 @@ func validZone(name string) bool {
 	_, err := time.LoadLocation(name)
 	return err == nil
 }
+
+// IDs are the ids under which rows of a person may stand as of a position: their own, and those of people who were merged
+// into them.
+func (p *Planner) IDs(ctx context.Context, person events.PersonID, upTo events.Position) ([]events.PersonID, error) {
+	m, err := p.people.at(ctx, p.store, uint64(upTo))
+	if err != nil {
+		return nil, err
+	}
+	var out []events.PersonID
+	for _, id := range m.raw(canonicalPeople(m, []events.PersonID{person})) {
+		out = append(out, events.PersonID(id))
+	}
+	return out, nil
+}
