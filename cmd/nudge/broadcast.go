@@ -31,7 +31,7 @@ import (
 // broadcastOptions are the flags of broadcast.
 type broadcastOptions struct {
 	dir, name, segment, where, list, channel, category, at, holdout, goal, format string
-	title, subject, body, text, link                                              string
+	title, subject, body, text, html, link                                        string
 	fields                                                                        []string
 	personZone, yes, dry, watch                                                   bool
 }
@@ -51,7 +51,7 @@ serve sends it; where none runs, this command does, and only this. It may be sto
 or nudge broadcast NAME, goes on where it stopped, and nobody gets it twice. Beside a running serve Ctrl-C only stops
 watching: nudge pause NAME stops the sending, nudge resume NAME lets it go on, nudge broadcast --watch NAME watches again.
 
-The message has one channel here: --channel, and its fields by --title, --body, --subject, --text, --link, and any
+The message has one channel here: --channel, and its fields by --title, --body, --subject, --text, --html, --link, and any
 other by --field NAME=VALUE (nudge channels lists them). They are templates, as in rules. For several channels, variants
 or values of its own, write a FILE: a rule with or without at.
 
@@ -83,6 +83,7 @@ Exit codes: 0 sent, or scheduled; 1 findings in the files; 2 wrong usage; 3 it c
 	f.StringVar(&o.title, "title", "", "of the message")
 	f.StringVar(&o.body, "body", "", "of the message")
 	f.StringVar(&o.subject, "subject", "", "of the message")
+	f.StringVar(&o.html, "html", "", "of the message: a file of templates/, or the HTML itself")
 	f.StringVar(&o.text, "text", "", "of the message")
 	f.StringVar(&o.link, "link", "", "of the message")
 	f.StringArrayVar(&o.fields, "field", nil, "NAME=VALUE, another field of the message; may stand several times")
@@ -117,7 +118,7 @@ func (o *broadcastOptions) check(args []string) error {
 
 // composes says whether flags say what is sent, and to whom.
 func (o *broadcastOptions) composes() bool {
-	for _, flag := range []string{o.name, o.segment, o.where, o.list, o.channel, o.title, o.body, o.subject, o.text, o.link, o.category, o.holdout, o.goal} {
+	for _, flag := range []string{o.name, o.segment, o.where, o.list, o.channel, o.title, o.body, o.subject, o.text, o.html, o.link, o.category, o.holdout, o.goal} {
 		if flag != "" {
 			return true
 		}
@@ -306,7 +307,7 @@ func (b *broadcaster) fromFlags() (*broadcast.Draft, error) {
 		}
 		d.Channel = b.ws.Channels[0].Name
 	}
-	for _, f := range [][2]string{{"title", o.title}, {"subject", o.subject}, {"body", o.body}, {"text", o.text}, {"link", o.link}} {
+	for _, f := range [][2]string{{"title", o.title}, {"subject", o.subject}, {"body", o.body}, {"text", o.text}, {"html", o.html}, {"link", o.link}} {
 		if f[1] != "" {
 			d.Fields = append(d.Fields, broadcast.Field{Name: f[0], Value: f[1]})
 		}
@@ -319,7 +320,7 @@ func (b *broadcaster) fromFlags() (*broadcast.Draft, error) {
 		d.Fields = append(d.Fields, broadcast.Field{Name: name, Value: value, JSON: json.Valid([]byte(value))})
 	}
 	if len(d.Fields) == 0 {
-		return nil, errors.New("say what is sent: --title, --body, --subject, --text, --link or --field NAME=VALUE")
+		return nil, errors.New("say what is sent: --title, --body, --subject, --text, --html, --link or --field NAME=VALUE")
 	}
 	return d, b.named(d)
 }
