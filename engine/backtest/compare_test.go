@@ -32,7 +32,11 @@ func TestCompare(t *testing.T) {
 			if g.reason == "frequency_cap" {
 				by = "two-a-day"
 			}
-			require.NoError(t, a.Take(&backtest.Row{Rule: g.rule, Person: g.person, Reason: ledger.Reason(g.reason), By: by, At: from.Add(time.Duration(i) * time.Hour)}))
+			row := &backtest.Row{Rule: g.rule, Person: g.person, Reason: ledger.Reason(g.reason), By: by, At: from.Add(time.Duration(i) * time.Hour)}
+			if row.Reason == ledger.Send {
+				row.Channels = []string{"push"}
+			}
+			require.NoError(t, a.Take(row))
 		}
 		return a
 	}
@@ -80,7 +84,7 @@ func TestCompare(t *testing.T) {
 
 	// What apps call their users is nothing to a page.
 	evil := backtest.NewAudience(nil)
-	require.NoError(t, evil.Take(&backtest.Row{Rule: "cart", Person: 1, UserID: "`@org/everyone`\n</details>\x1b[2J", Reason: "send", At: from}))
+	require.NoError(t, evil.Take(&backtest.Row{Rule: "cart", Person: 1, UserID: "`@org/everyone`\n</details>\x1b[2J", Reason: "send", Channels: []string{"push"}, At: from}))
 	day := result(map[string]string{"cart": "a"})
 	day.To = from.AddDate(0, 0, 1)
 	d = backtest.Compare(day, day, audience(nil), evil, 1)
