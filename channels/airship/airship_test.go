@@ -1,9 +1,6 @@
 package airship_test
 
 import (
-	"fmt"
-	"net/http"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,24 +28,10 @@ func start(t testing.TB, now func() time.Time) (*airshipd.Server, map[string]any
 
 // cases are the lines of the table, and what stands for several.
 func cases() []channeltest.Case {
-	var out []channeltest.Case
-	for _, a := range airship.Spec().Answers {
-		if a.Class != "" {
-			out = append(out, channeltest.Case{Name: fmt.Sprintf("%d %s", a.Status, a.Code), Fault: provider.Fault{Status: a.Status, Code: a.Code}, Class: a.Class, Code: a.Code})
-		}
-	}
-	for status, class := range map[int]channels.Class{
+	out := append(channeltest.Refusals(airship.Spec().Answers), channeltest.Pages(map[int]channels.Class{
 		307: channels.ClassCredential, 408: channels.ClassTemporary, 409: channels.ClassMessage, 502: channels.ClassTemporary, 503: channels.ClassTemporary, 504: channels.ClassTemporary,
-	} {
-		out = append(out, channeltest.Case{Name: fmt.Sprintf("%d page", status), Fault: provider.Fault{Status: status, Body: []byte("<html>no</html>")}, Class: class, Code: strconv.Itoa(status)})
-	}
-	for _, status := range []int{429, 503} {
-		out = append(out, channeltest.Case{
-			Name: fmt.Sprintf("%d with Retry-After", status), Class: channels.ClassOfStatus(status), After: 7 * time.Second,
-			Fault: provider.Fault{Status: status, Header: http.Header{"Retry-After": {"7"}}},
-		})
-	}
-	return append(out,
+	})...)
+	return append(out, channeltest.Later(429, ""), channeltest.Later(503, ""),
 		channeltest.Case{Name: "a code that is not in the table", Fault: provider.Fault{Status: 400, Code: "40902"}, Class: channels.ClassMessage, Code: "40902"},
 		channeltest.Case{Name: "details of another form", Fault: provider.Fault{Status: 400, Code: "40000", Body: []byte(`{"ok":false,"error":"no","error_code":40000,"details":"at the alert"}`)}, Class: channels.ClassMessage, Code: "40000"},
 	)

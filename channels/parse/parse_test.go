@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,24 +32,10 @@ func start(t testing.TB, c parsed.Config) (*parsed.Server, map[string]any) {
 }
 
 func TestConformance(t *testing.T) {
-	var cases []channeltest.Case
-	for _, a := range parse.Spec().Answers {
-		if a.Class != "" {
-			cases = append(cases, channeltest.Case{Name: fmt.Sprintf("%d %s", a.Status, a.Code), Fault: provider.Fault{Status: a.Status, Code: a.Code}, Class: a.Class, Code: a.Code})
-		}
-	}
-	for status, class := range map[int]channels.Class{
+	cases := append(channeltest.Refusals(parse.Spec().Answers), channeltest.Pages(map[int]channels.Class{
 		302: channels.ClassCredential, 408: channels.ClassTemporary, 502: channels.ClassTemporary, 503: channels.ClassTemporary, 504: channels.ClassTemporary,
-	} {
-		cases = append(cases, channeltest.Case{Name: fmt.Sprintf("%d page", status), Fault: provider.Fault{Status: status, Body: []byte("<html>no</html>")}, Class: class, Code: strconv.Itoa(status)})
-	}
-	for _, status := range []int{429, 503} {
-		cases = append(cases, channeltest.Case{
-			Name: fmt.Sprintf("%d with Retry-After", status), Class: channels.ClassOfStatus(status), After: 7 * time.Second,
-			Fault: provider.Fault{Status: status, Code: "100", Header: http.Header{"Retry-After": {"7"}}},
-		})
-	}
-	cases = append(cases, channeltest.Case{Name: "a code that is not in the table", Fault: provider.Fault{Status: 400, Code: "102"}, Class: channels.ClassMessage, Code: "102"})
+	})...)
+	cases = append(cases, channeltest.Later(429, "100"), channeltest.Later(503, "100"), channeltest.Case{Name: "a code that is not in the table", Fault: provider.Fault{Status: 400, Code: "102"}, Class: channels.ClassMessage, Code: "102"})
 	for name, changes := range map[string]map[string]any{
 		"to devices":   nil,
 		"to people":    {"reach": "user_id", "where": map[string]any{"userId": "{{ user_id }}"}},
