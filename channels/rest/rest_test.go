@@ -64,6 +64,7 @@ func TestWrongURLs(t *testing.T) {
 	require.NoError(t, open("", rest.Service{}))
 	require.NoError(t, open("https://x.example/", rest.Service{Root: true}))
 	require.EqualError(t, open("https://x.example/v2", rest.Service{Field: "endpoint", Root: true}), "endpoint is not an https URL without a path: for example https://api.example")
+	require.ErrorContains(t, open("x", rest.Service{Example: "https://eu.example"}), "for example https://eu.example")
 	require.NoError(t, open("http://x.example/v2", rest.Service{Plain: true}))
 	require.EqualError(t, open("ftp://x.example/v2", rest.Service{Plain: true}), "url is not an http or https URL: for example https://api.example")
 }
