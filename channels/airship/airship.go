@@ -6,22 +6,17 @@ package airship
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"nudge/channels"
+	"nudge/channels/rest"
 )
 
 // batch is how many pushes Airship takes in one request.
@@ -29,9 +24,6 @@ const batch = 100
 
 // concurrency is how many requests are under way at once.
 const concurrency = 4
-
-// maxAnswer is how much of an answer is read, in bytes: the ids of a hundred pushes are four kilobytes.
-const maxAnswer = 64 << 10
 
 // defaultURL is Airship's data centre in the USA.
 const defaultURL = "https://go.urbanairship.com"
@@ -94,12 +86,8 @@ type channel struct {
 	table    []channels.Answer
 	types    []string
 	who      *channels.Blank // nil: what reach makes
-	url      string          // of the API's pushes
-	host     string          // for errors
 	header   http.Header
-	hidden   []string // what no error may contain
-	client   *http.Client
-	now      func() time.Time
+	client   *rest.Client
 }
 
 // check finds the first mistake that the spec's fields do not show.
@@ -166,56 +154,31 @@ func open(o channels.Options) (channels.Channel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config of airship: %w", err)
 	}
-	base, err := url.Parse(s.URL)
-	if err != nil || base.Scheme != "https" || base.Host == "" || base.User != nil || strings.Trim(base.Path, "/") != "" {
-		return nil, fmt.Errorf("config of airship: %w", channels.Problem{Field: "url", Summary: "is not an https URL without a path", Suggest: "for example https://go.airship.eu"})
-	}
-	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
-	if tlsConfig.RootCAs, err = channels.RootCAs(s.CA, o.Dir); err != nil {
-		return nil, fmt.Errorf("config of airship: %w", err)
-	}
 	c := &channel{
-		settings: s, table: answers(), types: s.Types, who: who, now: o.Now,
-		url: "https://" + base.Host + "/api/push", host: base.Host,
-		header: http.Header{
-			"Accept":       {"application/vnd.urbanairship+json; version=3"},
-			"Content-Type": {"application/json"},
-			"User-Agent":   {"nudge"},
-		},
+		settings: s, table: answers(), types: s.Types, who: who,
+		header: http.Header{"Accept": {"application/vnd.urbanairship+json; version=3"}, "Content-Type": {"application/json"}},
 	}
 	if c.types == nil {
 		c.types = []string{"ios", "android", "web"}
 	}
+	hidden := []string{s.Token.Reveal()}
 	if s.Token != "" {
 		c.header.Set("Authorization", "Bearer "+s.Token.Reveal())
 		c.header.Set("X-UA-Appkey", s.AppKey)
-		c.hidden = []string{s.Token.Reveal()}
 	} else {
 		pair := base64.StdEncoding.EncodeToString([]byte(s.AppKey + ":" + s.Secret.Reveal()))
 		c.header.Set("Authorization", "Basic "+pair)
-		c.hidden = []string{s.Secret.Reveal(), pair}
+		hidden = []string{s.Secret.Reveal(), pair}
 	}
-	c.client = &http.Client{
-		Transport: &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			TLSClientConfig:     tlsConfig,
-			ForceAttemptHTTP2:   true,
-			MaxIdleConns:        concurrency,
-			MaxIdleConnsPerHost: concurrency,
-			MaxConnsPerHost:     concurrency,
-			IdleConnTimeout:     90 * time.Second,
-			TLSHandshakeTimeout: 10 * time.Second,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	connection := rest.Settings{Timeout: s.Timeout, Connections: concurrency, URL: s.URL, CA: s.CA}
+	if c.client, err = connection.Open(o, rest.Service{Example: "https://go.airship.eu", Root: true}, hidden...); err != nil {
+		return nil, fmt.Errorf("config of airship: %w", err)
 	}
 	return c, nil
 }
 
 // Close implements channels.Closer.
-func (c *channel) Close() error {
-	c.client.CloseIdleConnections()
-	return nil
-}
+func (c *channel) Close() error { return c.client.Close() }
 
 // Test implements channels.Tester: it has Airship validate a push to a named user of no importance, for the
 // channel's platforms and with its audience. Airship sends nothing of what it validates.
@@ -226,18 +189,18 @@ func (c *channel) Test(ctx context.Context) error {
 			"user_id": "nudge", "token": channels.UUID("nudge"), "email": "nudge@example.com", "phone": "15550100",
 		})
 	}
-	body, err := encode(object{"audience": audience, "device_types": c.types, "notification": object{"alert": "test"}})
+	body, err := rest.JSON(object{"audience": audience, "device_types": c.types, "notification": object{"alert": "test"}})
 	if err != nil {
 		return err
 	}
-	got, err := c.post(ctx, c.url+"/validate", body)
-	if err != nil {
-		return fmt.Errorf("asking %s: %w", c.host, channels.Transport(ctx, err, c.hidden...))
+	got, failure := c.post(ctx, "/validate", body)
+	if failure == nil && c.accepted(got) {
+		return nil
 	}
-	if !c.accepted(got) {
-		return fmt.Errorf("asking %s: %w", c.host, c.refused(got, c.hidden))
+	if failure == nil {
+		failure = c.refused(got)
 	}
-	return nil
+	return fmt.Errorf("asking %s: %w", c.client.Host, failure)
 }
 
 // item is a message of a batch on its way.
@@ -275,20 +238,18 @@ func (c *channel) deliver(ctx context.Context, group []item, results []channels.
 		}
 		return
 	}
-	got, err := c.post(ctx, c.url, bodyOf(group))
-	var failure *channels.DeliveryError
-	switch {
-	case err != nil:
-		failure = channels.Transport(ctx, err, c.hide(group)...)
-	case c.accepted(got):
-		if ids := readAnswer(got.body).PushIDs; len(ids) == len(group) {
+	hidden := hide(group)
+	got, failure := c.post(ctx, "", bodyOf(group), hidden...)
+	if failure == nil && c.accepted(got) {
+		if ids := readAnswer(got.Body).PushIDs; len(ids) == len(group) {
 			for i, it := range group {
 				results[it.at].ProviderID = ids[i]
 			}
 		}
 		return
-	default:
-		failure = c.refused(got, c.hide(group))
+	}
+	if failure == nil {
+		failure = c.refused(got, hidden...)
 	}
 	if failure.Class == channels.ClassMessage && len(group) > 1 {
 		c.deliver(ctx, group[:len(group)/2], results)
@@ -297,14 +258,14 @@ func (c *channel) deliver(ctx context.Context, group []item, results []channels.
 	}
 	for _, it := range group {
 		each := *failure
-		each.Err = fmt.Errorf("pushing to %s: %w", c.host, failure.Err)
+		each.Err = fmt.Errorf("pushing to %s: %w", c.client.Host, failure.Err)
 		results[it.at].Err = &each
 	}
 }
 
 // hide is what no error about a group may contain.
-func (c *channel) hide(group []item) []string {
-	hidden := slices.Clone(c.hidden)
+func hide(group []item) []string {
+	var hidden []string
 	for _, it := range group {
 		for _, word := range []string{it.message.Address.Token, it.message.Address.Email, it.message.Address.Phone, it.message.Signed} {
 			hidden = append(hidden, word, strings.ToUpper(word), strings.ToLower(word))
@@ -325,50 +286,22 @@ func bodyOf(group []item) []byte {
 	return slices.Concat([]byte("["), bytes.Join(parts, []byte(",")), []byte("]"))
 }
 
-// response is an answer as it came.
-type response struct {
-	status int
-	header http.Header
-	body   []byte
-}
-
-// post makes one request. The answer may be cut off.
-func (c *channel) post(ctx context.Context, url string, body []byte) (response, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.settings.Timeout))
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
-	if err != nil {
-		return response{}, &channels.DeliveryError{Class: channels.ClassCredential, Code: "url", Err: errors.New("the URL cannot be requested")}
-	}
-	request.Header = c.header.Clone()
-	got, err := c.client.Do(request)
-	if err != nil {
-		return response{}, err //nolint:wrapcheck // the caller drops the URL from it
-	}
-	defer got.Body.Close()
-	// What was decided stands in the status: a body that breaks off is as good as it came.
-	raw, _ := io.ReadAll(io.LimitReader(got.Body, maxAnswer))
-	return response{status: got.StatusCode, header: got.Header, body: raw}, nil
+// post makes one request of what is below /api/push.
+func (c *channel) post(ctx context.Context, below string, body []byte, hidden ...string) (rest.Response, *channels.DeliveryError) {
+	return c.client.Do(ctx, http.MethodPost, "/api/push"+below, c.header, body, hidden...)
 }
 
 // accepted says whether Airship took what it was sent: by its status, however the body reads.
-func (c *channel) accepted(got response) bool {
-	return channels.Classify(c.table, got.status, "") == ""
+func (c *channel) accepted(got rest.Response) bool {
+	return channels.Classify(c.table, got.Status, "") == ""
 }
 
 // refused makes the error of an answer.
-func (c *channel) refused(got response, hidden []string) *channels.DeliveryError {
-	said := readAnswer(got.body)
-	failure := &channels.DeliveryError{
-		Class: channels.Classify(c.table, got.status, said.code()),
-		Code:  cmp.Or(said.code(), strconv.Itoa(got.status)),
-		Err:   fmt.Errorf("refused by Airship: %s", said.text(got.status, got.body, hidden...)),
-	}
+func (c *channel) refused(got rest.Response, hidden ...string) *channels.DeliveryError {
+	said := readAnswer(got.Body)
+	failure := c.client.Refused(got, c.table, "Airship", said.code(), said.text(), hidden...)
 	if said.aboutSetup() {
 		failure.Class = channels.ClassCredential
-	}
-	if failure.Class == channels.ClassRateLimit || failure.Class == channels.ClassTemporary {
-		failure.RetryAfter = channels.RetryAfter(got.header.Get("Retry-After"), c.now())
 	}
 	return failure
 }

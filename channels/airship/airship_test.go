@@ -1,11 +1,6 @@
 package airship_test
 
 import (
-	"encoding/json"
-	"fmt"
-	"maps"
-	"net/http"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,48 +22,16 @@ func start(t testing.TB, now func() time.Time) (*airshipd.Server, map[string]any
 	require.NoError(t, err)
 	t.Cleanup(server.Close)
 	return server, map[string]any{
-		"app_key": airshipd.AppKey, "master_secret": airshipd.Secret, "url": server.URL(), "ca": string(server.CA.PEM),
+		"app_key": airshipd.AppKey, "master_secret": airshipd.Secret, "url": server.Endpoint(), "ca": string(server.CA.PEM),
 	}
-}
-
-func open(t testing.TB, config map[string]any) channels.Channel {
-	t.Helper()
-	raw, err := json.Marshal(config)
-	require.NoError(t, err)
-	channel, err := airship.Spec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, channel.(channels.Closer).Close()) })
-	return channel
-}
-
-// with is a config with some fields changed, without those that are nil.
-func with(config, changes map[string]any) map[string]any {
-	out := maps.Clone(config)
-	maps.Copy(out, changes)
-	maps.DeleteFunc(out, func(_ string, v any) bool { return v == nil })
-	return out
 }
 
 // cases are the lines of the table, and what stands for several.
 func cases() []channeltest.Case {
-	var out []channeltest.Case
-	for _, a := range airship.Spec().Answers {
-		if a.Class != "" {
-			out = append(out, channeltest.Case{Name: fmt.Sprintf("%d %s", a.Status, a.Code), Fault: provider.Fault{Status: a.Status, Code: a.Code}, Class: a.Class, Code: a.Code})
-		}
-	}
-	for status, class := range map[int]channels.Class{
+	out := append(channeltest.Refusals(airship.Spec().Answers), channeltest.Pages(map[int]channels.Class{
 		307: channels.ClassCredential, 408: channels.ClassTemporary, 409: channels.ClassMessage, 502: channels.ClassTemporary, 503: channels.ClassTemporary, 504: channels.ClassTemporary,
-	} {
-		out = append(out, channeltest.Case{Name: fmt.Sprintf("%d page", status), Fault: provider.Fault{Status: status, Body: []byte("<html>no</html>")}, Class: class, Code: strconv.Itoa(status)})
-	}
-	for _, status := range []int{429, 503} {
-		out = append(out, channeltest.Case{
-			Name: fmt.Sprintf("%d with Retry-After", status), Class: channels.ClassOfStatus(status), After: 7 * time.Second,
-			Fault: provider.Fault{Status: status, Header: http.Header{"Retry-After": {"7"}}},
-		})
-	}
-	return append(out,
+	})...)
+	return append(out, channeltest.Later(429, ""), channeltest.Later(503, ""),
 		channeltest.Case{Name: "a code that is not in the table", Fault: provider.Fault{Status: 400, Code: "40902"}, Class: channels.ClassMessage, Code: "40902"},
 		channeltest.Case{Name: "details of another form", Fault: provider.Fault{Status: 400, Code: "40000", Body: []byte(`{"ok":false,"error":"no","error_code":40000,"details":"at the alert"}`)}, Class: channels.ClassMessage, Code: "40000"},
 	)
@@ -84,7 +47,7 @@ func TestConformance(t *testing.T) {
 				Spec: airship.Spec(),
 				Start: func(t *testing.T, now func() time.Time) channeltest.Provider {
 					server, config := start(t, now)
-					return channeltest.Provider{Config: with(config, changes), Log: server.Log, Stop: server.Close}
+					return channeltest.Provider{Config: channeltest.With(config, changes), Log: server.Log, Stop: server.Close}
 				},
 				Message:  channeltest.Message,
 				ID:       channels.ShortHash,
@@ -197,7 +160,7 @@ func TestWhatAirshipGets(t *testing.T) {
 				"android": {"summary": "Cart", "delivery_priority": "normal", "notification_tag": "KEY"}}}`,
 		},
 		{
-			"an audience of the config", with(ios, map[string]any{"audience": map[string]any{"and": []any{
+			"an audience of the config", channeltest.With(ios, map[string]any{"audience": map[string]any{"and": []any{
 				map[string]any{"alias": "{{ user_id }}"}, map[string]any{"not": map[string]any{"tag": "muted", "group": "push"}},
 			}}}),
 			channels.Message{Address: ann, Fields: map[string]any{"body": "x"}},
@@ -234,7 +197,7 @@ func TestWhatAirshipGets(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			before := len(server.Received())
 			c.m.Key = "k"
-			r := open(t, with(config, c.config)).Send(t.Context(), []channels.Message{c.m})[0]
+			r := channeltest.Open(t, airship.Spec(), channeltest.With(config, c.config)).Send(t.Context(), []channels.Message{c.m})[0]
 			require.NoError(t, r.Err)
 			require.Regexp(t, `^[0-9a-f-]{36}$`, r.ProviderID)
 			require.JSONEq(t, strings.ReplaceAll(c.want, "KEY", channels.ShortHash("k")), string(server.Received()[before].Body))
@@ -257,7 +220,7 @@ func TestRefusedBeforeSending(t *testing.T) {
 		{"nobody", nil, channels.Address{}, map[string]any{"body": "x"}, channels.ClassAddress, "named_user"},
 		{"a name that is too long", nil, channels.Address{UserID: strings.Repeat("ж", 129)}, map[string]any{"body": "x"}, channels.ClassAddress, "named_user"},
 		{"a token of another's", byToken, channels.Address{Token: "fGx:APA91b", Platform: "android"}, map[string]any{"body": "x"}, channels.ClassAddress, "token"},
-		{"a platform that the channel lacks", with(byToken, map[string]any{"device_types": []string{"ios"}}), channels.Address{Token: iosChannel, Platform: "web"}, map[string]any{"body": "x"}, channels.ClassMessage, "device_types"},
+		{"a platform that the channel lacks", channeltest.With(byToken, map[string]any{"device_types": []string{"ios"}}), channels.Address{Token: iosChannel, Platform: "web"}, map[string]any{"body": "x"}, channels.ClassMessage, "device_types"},
 		{"nothing to show", nil, channels.Address{UserID: "ann"}, map[string]any{"link": "https://shop.example"}, channels.ClassMessage, "empty"},
 		{"too long", nil, channels.Address{UserID: "ann"}, map[string]any{"body": long}, channels.ClassMessage, "too_long"},
 		{"an override that is too long", nil, channels.Address{UserID: "ann"}, map[string]any{"body": "x", "overrides": map[string]any{"web": map[string]any{"alert": long}}}, channels.ClassMessage, "too_long"},
@@ -275,7 +238,7 @@ func TestRefusedBeforeSending(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := channels.Message{Key: "k", Address: c.to, Fields: c.fields}
-			failure := channels.AsDelivery(open(t, with(config, c.config)).Send(t.Context(), []channels.Message{m})[0].Err)
+			failure := channels.AsDelivery(channeltest.Open(t, airship.Spec(), channeltest.With(config, c.config)).Send(t.Context(), []channels.Message{m})[0].Err)
 			require.Equal(t, c.class, failure.Class, "%v", failure)
 			require.Equal(t, c.code, failure.Code, "%v", failure)
 		})
@@ -287,7 +250,7 @@ func TestRefusedBeforeSending(t *testing.T) {
 // out once, and a batch without any is one request.
 func TestABatchIsHalvedUntilTheGuiltyAreFound(t *testing.T) {
 	server, config := start(t, time.Now)
-	channel := open(t, config)
+	channel := channeltest.Open(t, airship.Spec(), config)
 	rapid.Check(t, func(t *rapid.T) {
 		server.Reset()
 		n := rapid.IntRange(1, airship.Spec().Batch).Draw(t, "messages")
@@ -322,7 +285,7 @@ func TestABatchIsHalvedUntilTheGuiltyAreFound(t *testing.T) {
 // TestNothingIsSentAgainAfterAFault: what is not a refusal of messages is not looked into.
 func TestNothingIsSentAgainAfterAFault(t *testing.T) {
 	server, config := start(t, time.Now)
-	channel := open(t, config)
+	channel := channeltest.Open(t, airship.Spec(), config)
 	for name, fault := range map[string]provider.Fault{
 		"503": {Status: 503}, "429": {Status: 429}, "401": {Status: 401, Code: "40101"}, "reset": {Reset: true},
 	} {
@@ -340,7 +303,7 @@ func TestNothingIsSentAgainAfterAFault(t *testing.T) {
 func TestTest(t *testing.T) {
 	server, config := start(t, time.Now)
 	test := func(changes map[string]any) error {
-		return open(t, with(config, changes)).(channels.Tester).Test(t.Context())
+		return channeltest.Open(t, airship.Spec(), channeltest.With(config, changes)).(channels.Tester).Test(t.Context())
 	}
 	require.NoError(t, test(nil))
 	require.NoError(t, test(map[string]any{"master_secret": nil, "token": airshipd.Token}))
@@ -362,9 +325,9 @@ func TestTest(t *testing.T) {
 	small, err := airshipd.Start(airshipd.Config{Now: time.Now, Types: []string{"ios"}})
 	require.NoError(t, err)
 	t.Cleanup(small.Close)
-	config["url"], config["ca"] = small.URL(), string(small.CA.PEM)
+	config["url"], config["ca"] = small.Endpoint(), string(small.CA.PEM)
 	require.ErrorContains(t, test(nil), "credentials (40000): refused by Airship: Could not parse request body: the platform 'android' is not one of the application's (device_types)")
-	for _, r := range open(t, config).Send(t.Context(), []channels.Message{channeltest.Message(1), channeltest.Message(2)}) {
+	for _, r := range channeltest.Open(t, airship.Spec(), config).Send(t.Context(), []channels.Message{channeltest.Message(1), channeltest.Message(2)}) {
 		require.Equal(t, channels.ClassCredential, channels.AsDelivery(r.Err).Class, "it is the config's fault, and not that of all messages")
 	}
 	require.EqualValues(t, 2, small.Requests(), "the test, and one request for both")
@@ -394,11 +357,7 @@ func TestConfigRefusals(t *testing.T) {
 		{"no such ca", map[string]any{"ca": "nowhere.pem"}, "ca cannot be read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			raw, err := json.Marshal(with(good, c.with))
-			require.NoError(t, err)
-			_, err = airship.Spec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
-			require.ErrorContains(t, err, c.want)
-			require.NotContains(t, err.Error(), "hunter2")
+			channeltest.Refused(t, airship.Spec(), channeltest.With(good, c.with), c.want, "hunter2")
 		})
 	}
 }
@@ -408,6 +367,6 @@ func BenchmarkSend(b *testing.B) {
 	server, config := start(b, time.Now)
 	server.Keep = false
 	spec := airship.Spec()
-	channeltest.Bench(b, spec, open(b, config), channeltest.Message)
+	channeltest.Bench(b, spec, channeltest.Open(b, airship.Spec(), config), channeltest.Message)
 	require.EqualValues(b, b.N+spec.Batch, server.Accepted())
 }

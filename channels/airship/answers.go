@@ -2,7 +2,6 @@ package airship
 
 import (
 	"encoding/json"
-	"net/http"
 	"strconv"
 	"strings"
 
@@ -69,13 +68,10 @@ func (a *answer) code() string {
 	return strconv.Itoa(a.Code)
 }
 
-// text is what a person should read of a refusal.
-func (a *answer) text(status int, raw []byte, secrets ...string) string {
+// text is what a person should read of a refusal, "" where Airship says nothing.
+func (a *answer) text() string {
 	if a.Error == "" {
-		if text := channels.Excerpt(raw, secrets...); text != "" {
-			return text
-		}
-		return http.StatusText(status)
+		return ""
 	}
 	text := strings.TrimSuffix(a.Error, ".")
 	if a.Details.Error != "" {
@@ -84,7 +80,7 @@ func (a *answer) text(status int, raw []byte, secrets ...string) string {
 	if a.Details.Path != "" {
 		text += " (" + a.Details.Path + ")"
 	}
-	return channels.Excerpt([]byte(text), secrets...)
+	return text
 }
 
 // aboutSetup says whether the complaint is about the platforms, which stand in the config: then every push would be

@@ -1,7 +1,6 @@
 package airship
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"nudge/channels"
+	"nudge/channels/rest"
 )
 
 // Limits of Airship: bytes of one platform's part of a push, characters of a named user, bytes of iOS's collapse_id.
@@ -87,7 +87,7 @@ func (c *channel) push(m *channels.Message) (json.RawMessage, error) {
 	if ttl > 0 {
 		push["options"] = object{"expiry": max(1, int64(ttl/time.Second))} // seconds from when Airship takes it
 	}
-	return encode(push)
+	return rest.JSON(push)
 }
 
 // audience says who gets a message.
@@ -163,7 +163,7 @@ func measure(m *channels.Message) (int, error) {
 		if _, own := part["alert"]; !own && all["alert"] != nil {
 			part["alert"] = all["alert"]
 		}
-		raw, err := encode(part)
+		raw, err := rest.JSON(part)
 		if err != nil {
 			return 0, err
 		}
@@ -360,17 +360,6 @@ func extraOf(m *channels.Message) (map[string]string, error) {
 		put("body", m.Text("body"))
 	}
 	return extra, nil
-}
-
-// encode writes JSON without the detours that make it safe within HTML: they would count as bytes.
-func encode(value any) (json.RawMessage, error) {
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(value); err != nil {
-		return nil, refuse(channels.ClassMessage, "json", "encoding the push: %w", err)
-	}
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
 }
 
 // refuse is an error of this adapter's own, before anything is sent.

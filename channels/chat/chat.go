@@ -147,10 +147,7 @@ func open(o channels.Options) (channels.Channel, error) {
 	}
 	return &channel{
 		service: svc, where: fmt.Sprintf("%s (%s)", svc.name, host), timeout: time.Duration(s.Timeout), now: o.Now,
-		client: &http.Client{
-			Transport:     rest.Transport(roots, inFlight),
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		client: rest.HTTP(roots, inFlight),
 	}, nil
 }
 

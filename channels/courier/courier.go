@@ -124,7 +124,7 @@ func open(o channels.Options) (channels.Channel, error) {
 	case strings.ContainsFunc(s.Key.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }):
 		return nil, bad("api_key", "is not an API key", "copy it from Courier's settings, without spaces")
 	}
-	client, err := s.Open(o, service, s.Key.Reveal())
+	client, err := s.Open(o, rest.Service{URL: service}, s.Key.Reveal())
 	if err != nil {
 		return nil, fmt.Errorf("config of courier: %w", err)
 	}

@@ -2,9 +2,7 @@ package courier_test
 
 import (
 	"fmt"
-	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -36,34 +34,14 @@ func message(i int) channels.Message {
 }
 
 func TestConformance(t *testing.T) {
-	var cases []channeltest.Case
-	for _, a := range courier.Spec().Answers {
-		if a.Class != "" && a.Code != "" {
-			cases = append(cases, channeltest.Case{
-				Name: fmt.Sprintf("%d %s", a.Status, a.Code), Fault: provider.Fault{Status: a.Status, Code: a.Code}, Class: a.Class, Code: a.Code,
-			})
-		}
-	}
-	page := []byte("<html>no</html>")
-	for status, class := range map[int]channels.Class{
+	cases := append(channeltest.Refusals(courier.Spec().Answers), channeltest.Pages(map[int]channels.Class{
 		302: channels.ClassCredential, 400: channels.ClassMessage, 401: channels.ClassCredential, 402: channels.ClassCredential, 403: channels.ClassCredential,
 		404: channels.ClassCredential, 408: channels.ClassTemporary, 409: channels.ClassTemporary, 422: channels.ClassMessage, 429: channels.ClassRateLimit,
 		500: channels.ClassTemporary, 502: channels.ClassTemporary, 503: channels.ClassTemporary,
-	} {
-		cases = append(cases, channeltest.Case{
-			Name: fmt.Sprintf("%d page", status), Fault: provider.Fault{Status: status, Body: page}, Class: class, Code: strconv.Itoa(status),
-		})
-	}
-	seven := http.Header{"Retry-After": {"7"}}
+	})...)
 	cases = append(cases,
-		channeltest.Case{
-			Name: "429 with Retry-After", Class: channels.ClassRateLimit, After: 7 * time.Second,
-			Fault: provider.Fault{Status: 429, Code: "rate_limit_error", Header: seven},
-		},
-		channeltest.Case{
-			Name: "503 with Retry-After", Class: channels.ClassTemporary, After: 7 * time.Second,
-			Fault: provider.Fault{Status: 503, Code: "api_error", Header: seven},
-		},
+		channeltest.Later(429, "rate_limit_error"),
+		channeltest.Later(503, "api_error"),
 		channeltest.Case{Name: "a type of tomorrow", Fault: provider.Fault{Status: 400, Code: "mood_error"}, Class: channels.ClassMessage, Code: "mood_error"},
 	)
 	channeltest.Kit{

@@ -5,29 +5,21 @@
 package parse
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"nudge/channels"
+	"nudge/channels/rest"
 )
 
 // inFlight is how many requests of one batch are under way at once.
 const inFlight = 16
-
-// maxAnswer is how much of an answer is read, in bytes.
-const maxAnswer = 16 << 10
 
 // Spec describes the adapter.
 func Spec() channels.Spec {
@@ -70,29 +62,24 @@ func Spec() channels.Spec {
 
 // settings is the config.
 type settings struct {
-	URL         string            `json:"url"`
-	App         string            `json:"application_id"`
-	Key         channels.Secret   `json:"master_key"`
-	Reach       string            `json:"reach"`
-	Where       map[string]any    `json:"where"`
-	Channels    []string          `json:"channels"`
-	AppleByFCM  bool              `json:"apple_by_fcm"`
-	Timeout     channels.Duration `json:"timeout"`
-	Connections int               `json:"connections"`
-	CA          string            `json:"ca"`
+	rest.Settings
+
+	App        string          `json:"application_id"`
+	Key        channels.Secret `json:"master_key"`
+	Reach      string          `json:"reach"`
+	Where      map[string]any  `json:"where"`
+	Channels   []string        `json:"channels"`
+	AppleByFCM bool            `json:"apple_by_fcm"`
 }
 
 // channel sends.
 type channel struct {
 	settings settings
 	table    []channels.Answer
-	url      string // of the API, without a slash at its end
-	host     string // for errors
 	where    *channels.Blank
 	channels *channels.Blank // where `where` is nil
 	header   http.Header
-	client   *http.Client
-	now      func() time.Time
+	client   *rest.Client
 }
 
 // check finds the first mistake that the spec's fields do not show.
@@ -111,8 +98,6 @@ func (s *settings) check() error {
 		return bad("channels", "is given beside where", "keep one of them")
 	case s.Reach == "user_id" && s.Where == nil && s.Channels == nil:
 		return bad("where", "is missing", `Parse's installations have no user id of their own: say how yours name the person, for example {userId: "{{ user_id }}"}, or give channels`)
-	case s.Connections < 1:
-		return bad("connections", "is below 1", "")
 	}
 	return nil
 }
@@ -160,36 +145,19 @@ func open(o channels.Options) (channels.Channel, error) {
 	if err := s.check(); err != nil {
 		return nil, fmt.Errorf("config of parse: %w", err)
 	}
-	base, err := url.Parse(s.URL)
-	if err != nil || (base.Scheme != "https" && base.Scheme != "http") || base.Host == "" || base.User != nil || base.RawQuery != "" || base.Fragment != "" {
-		return nil, fmt.Errorf("config of parse: %w", channels.Problem{Field: "url", Summary: "is not an http or https URL of a server", Suggest: "for example https://parse.shop.example/parse"})
-	}
 	c := &channel{
-		settings: s, table: answers(), now: o.Now, host: base.Host, url: strings.TrimRight(base.String(), "/"),
+		settings: s, table: answers(),
 		header: http.Header{
 			"X-Parse-Application-Id": {s.App}, "X-Parse-Master-Key": {s.Key.Reveal()},
-			"Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {"nudge"},
+			"Content-Type": {"application/json"}, "Accept": {"application/json"},
 		},
 	}
+	var err error
 	if c.where, c.channels, err = s.audience(); err != nil {
 		return nil, fmt.Errorf("config of parse: %w", err)
 	}
-	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
-	if tlsConfig.RootCAs, err = channels.RootCAs(s.CA, o.Dir); err != nil {
+	if c.client, err = s.Open(o, rest.Service{Example: "https://parse.shop.example/parse", Plain: true}, s.Key.Reveal()); err != nil {
 		return nil, fmt.Errorf("config of parse: %w", err)
-	}
-	c.client = &http.Client{
-		Transport: &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			TLSClientConfig:     tlsConfig,
-			ForceAttemptHTTP2:   true,
-			MaxIdleConns:        s.Connections,
-			MaxIdleConnsPerHost: s.Connections,
-			MaxConnsPerHost:     s.Connections,
-			IdleConnTimeout:     90 * time.Second,
-			TLSHandshakeTimeout: 10 * time.Second,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c, nil
 }
@@ -200,27 +168,24 @@ func (c *channel) Send(ctx context.Context, batch []channels.Message) []channels
 }
 
 // Close implements channels.Closer.
-func (c *channel) Close() error {
-	c.client.CloseIdleConnections()
-	return nil
-}
+func (c *channel) Close() error { return c.client.Close() }
 
 // Test implements channels.Tester. It asks for a push without saying for whom: who may push is told that this is
 // missing, and nobody gets anything. Then the server is asked whether it can push at all.
 func (c *channel) Test(ctx context.Context) error {
-	failed := func(err error) error { return fmt.Errorf("asking %s: %w", c.host, err) }
-	got, err := c.ask(ctx, http.MethodPost, "/push", []byte("{}"))
-	if err != nil {
-		return failed(channels.Transport(ctx, err, c.settings.Key.Reveal()))
+	failed := func(err error) error { return fmt.Errorf("asking %s: %w", c.client.Host, err) }
+	got, failure := c.client.Do(ctx, http.MethodPost, "/push", c.header, []byte("{}"))
+	if failure != nil {
+		return failed(failure)
 	}
-	if said := readAnswer(got.body); got.status != http.StatusBadRequest || said.code() != pushMisconfigured || said.aboutSetup() {
-		return failed(c.refused(got, c.settings.Key.Reveal()))
+	if said := readAnswer(got.Body); got.Status != http.StatusBadRequest || said.code() != pushMisconfigured || said.aboutSetup() {
+		return failed(c.refused(got))
 	}
-	if got, err = c.ask(ctx, http.MethodGet, "/serverInfo", nil); err != nil {
-		return failed(channels.Transport(ctx, err, c.settings.Key.Reveal()))
+	if got, failure = c.client.Do(ctx, http.MethodGet, "/serverInfo", c.header, nil); failure != nil {
+		return failed(failure)
 	}
-	if got.status != http.StatusOK {
-		return failed(c.refused(got, c.settings.Key.Reveal()))
+	if got.Status != http.StatusOK {
+		return failed(c.refused(got))
 	}
 	var info struct {
 		Features struct {
@@ -229,7 +194,7 @@ func (c *channel) Test(ctx context.Context) error {
 			} `json:"push"`
 		} `json:"features"`
 	}
-	if err := json.Unmarshal(got.body, &info); err == nil && info.Features.Push.Immediate != nil && !*info.Features.Push.Immediate {
+	if err := json.Unmarshal(got.Body, &info); err == nil && info.Features.Push.Immediate != nil && !*info.Features.Push.Immediate {
 		return failed(errors.New("the server has no push adapter: give it the option push"))
 	}
 	return nil
@@ -241,69 +206,25 @@ func (c *channel) send(ctx context.Context, m *channels.Message) channels.Result
 	if err != nil {
 		return channels.Result{Err: channels.AsDelivery(err)}
 	}
-	got, err := c.ask(ctx, http.MethodPost, "/push", body)
-	var failure *channels.DeliveryError
-	switch {
-	case err != nil:
-		failure = channels.Transport(ctx, err, c.hide(m)...)
-	case channels.Classify(c.table, got.status, "") == "":
-		return channels.Result{ProviderID: got.header.Get("X-Parse-Push-Status-Id")} // accepted by its status, however the body reads
-	default:
-		failure = c.refused(got, c.hide(m)...)
+	to := m.Address
+	hidden := []string{to.Token, stored(to.Token), to.Email, to.Phone, m.Signed}
+	got, failure := c.client.Do(ctx, http.MethodPost, "/push", c.header, body, hidden...)
+	if failure == nil {
+		if channels.Classify(c.table, got.Status, "") == "" {
+			return channels.Result{ProviderID: got.Header.Get("X-Parse-Push-Status-Id")} // accepted by its status, however the body reads
+		}
+		failure = c.refused(got, hidden...)
 	}
-	failure.Err = fmt.Errorf("pushing through %s: %w", c.host, failure.Err)
+	failure.Err = fmt.Errorf("pushing through %s: %w", c.client.Host, failure.Err)
 	return channels.Result{Err: failure}
 }
 
-// hide is what no error about a message may contain.
-func (c *channel) hide(m *channels.Message) []string {
-	to := m.Address
-	return []string{c.settings.Key.Reveal(), to.Token, stored(to.Token), to.Email, to.Phone, m.Signed}
-}
-
-// response is an answer as it came.
-type response struct {
-	status int
-	header http.Header
-	body   []byte
-}
-
-// ask makes one request. The answer may be cut off.
-func (c *channel) ask(ctx context.Context, method, path string, body []byte) (response, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.settings.Timeout))
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, c.url+path, bytes.NewReader(body))
-	if err != nil {
-		return response{}, &channels.DeliveryError{Class: channels.ClassCredential, Code: "url", Err: errors.New("the URL cannot be requested")}
-	}
-	request.Header = c.header.Clone()
-	got, err := c.client.Do(request)
-	if err != nil {
-		return response{}, err //nolint:wrapcheck // the caller drops the URL from it
-	}
-	defer got.Body.Close()
-	// What was decided stands in the status: a body that breaks off is as good as it came.
-	raw, _ := io.ReadAll(io.LimitReader(got.Body, maxAnswer))
-	return response{status: got.StatusCode, header: got.Header, body: raw}, nil
-}
-
 // refused makes the error of an answer.
-func (c *channel) refused(got response, hidden ...string) *channels.DeliveryError {
-	said := readAnswer(got.body)
-	failure := &channels.DeliveryError{
-		Class: channels.Classify(c.table, got.status, said.code()),
-		Code:  cmp.Or(said.code(), strconv.Itoa(got.status)),
-	}
-	if said.aboutSetup() {
+func (c *channel) refused(got rest.Response, hidden ...string) *channels.DeliveryError {
+	said := readAnswer(got.Body)
+	failure := c.client.Refused(got, c.table, "Parse Server", said.code(), cmp.Or(said.Error, said.Message), hidden...)
+	if failure.Class == "" || said.aboutSetup() { // "": a status of success where a refusal was asked for
 		failure.Class = channels.ClassCredential
-	}
-	if failure.Class == "" { // a status of success where a refusal was asked for
-		failure.Class = channels.ClassCredential
-	}
-	text := channels.Excerpt([]byte(cmp.Or(said.Error, said.Message, string(got.body))), hidden...)
-	failure.Err = fmt.Errorf("refused by Parse Server: %s", cmp.Or(text, http.StatusText(got.status)))
-	if failure.Class == channels.ClassRateLimit || failure.Class == channels.ClassTemporary {
-		failure.RetryAfter = channels.RetryAfter(got.header.Get("Retry-After"), c.now())
 	}
 	return failure
 }

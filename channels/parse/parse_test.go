@@ -1,12 +1,9 @@
 package parse_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -34,43 +31,11 @@ func start(t testing.TB, c parsed.Config) (*parsed.Server, map[string]any) {
 	}
 }
 
-func open(t testing.TB, config map[string]any) channels.Channel {
-	t.Helper()
-	raw, err := json.Marshal(config)
-	require.NoError(t, err)
-	channel, err := parse.Spec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, channel.(channels.Closer).Close()) })
-	return channel
-}
-
-// with is a config with some fields changed, without those that are nil.
-func with(config, changes map[string]any) map[string]any {
-	out := maps.Clone(config)
-	maps.Copy(out, changes)
-	maps.DeleteFunc(out, func(_ string, v any) bool { return v == nil })
-	return out
-}
-
 func TestConformance(t *testing.T) {
-	var cases []channeltest.Case
-	for _, a := range parse.Spec().Answers {
-		if a.Class != "" {
-			cases = append(cases, channeltest.Case{Name: fmt.Sprintf("%d %s", a.Status, a.Code), Fault: provider.Fault{Status: a.Status, Code: a.Code}, Class: a.Class, Code: a.Code})
-		}
-	}
-	for status, class := range map[int]channels.Class{
+	cases := append(channeltest.Refusals(parse.Spec().Answers), channeltest.Pages(map[int]channels.Class{
 		302: channels.ClassCredential, 408: channels.ClassTemporary, 502: channels.ClassTemporary, 503: channels.ClassTemporary, 504: channels.ClassTemporary,
-	} {
-		cases = append(cases, channeltest.Case{Name: fmt.Sprintf("%d page", status), Fault: provider.Fault{Status: status, Body: []byte("<html>no</html>")}, Class: class, Code: strconv.Itoa(status)})
-	}
-	for _, status := range []int{429, 503} {
-		cases = append(cases, channeltest.Case{
-			Name: fmt.Sprintf("%d with Retry-After", status), Class: channels.ClassOfStatus(status), After: 7 * time.Second,
-			Fault: provider.Fault{Status: status, Code: "100", Header: http.Header{"Retry-After": {"7"}}},
-		})
-	}
-	cases = append(cases, channeltest.Case{Name: "a code that is not in the table", Fault: provider.Fault{Status: 400, Code: "102"}, Class: channels.ClassMessage, Code: "102"})
+	})...)
+	cases = append(cases, channeltest.Later(429, "100"), channeltest.Later(503, "100"), channeltest.Case{Name: "a code that is not in the table", Fault: provider.Fault{Status: 400, Code: "102"}, Class: channels.ClassMessage, Code: "102"})
 	for name, changes := range map[string]map[string]any{
 		"to devices":   nil,
 		"to people":    {"reach": "user_id", "where": map[string]any{"userId": "{{ user_id }}"}},
@@ -81,7 +46,7 @@ func TestConformance(t *testing.T) {
 				Spec: parse.Spec(),
 				Start: func(t *testing.T, now func() time.Time) channeltest.Provider {
 					server, config := start(t, parsed.Config{Now: now})
-					return channeltest.Provider{Config: with(config, changes), Log: server.Log, Stop: server.Close}
+					return channeltest.Provider{Config: channeltest.With(config, changes), Log: server.Log, Stop: server.Close}
 				},
 				Message: channeltest.Message,
 				ID:      channels.ShortHash,
@@ -161,7 +126,7 @@ func TestWhatParseGets(t *testing.T) {
 			`{"where": {"deviceToken": "fGx:APA91bTokenOfAnn"}, "data": {"alert": "x"}, "collapse_id": "KEY", "push_type": "alert", "priority": 5, "expiration_interval": 3600}`,
 		},
 		{
-			"a person, whose devices are not known, by FCM", with(byUser("where", map[string]any{"userId": "{{ user_id }}"}), map[string]any{"apple_by_fcm": true}),
+			"a person, whose devices are not known, by FCM", channeltest.With(byUser("where", map[string]any{"userId": "{{ user_id }}"}), map[string]any{"apple_by_fcm": true}),
 			channels.Message{Address: channels.Address{UserID: "ann"}, Urgent: true, TTL: time.Hour, Fields: map[string]any{"body": "x"}},
 			`{"where": {"userId": "ann"}, "data": {"alert": "x"}, "collapse_id": "KEY", "push_type": "alert", "priority": "10"}`,
 		},
@@ -189,7 +154,7 @@ func TestWhatParseGets(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			before := len(server.Received())
 			c.m.Key = "k"
-			r := open(t, with(config, c.config)).Send(t.Context(), []channels.Message{c.m})[0]
+			r := channeltest.Open(t, parse.Spec(), channeltest.With(config, c.config)).Send(t.Context(), []channels.Message{c.m})[0]
 			require.NoError(t, r.Err)
 			require.Regexp(t, `^[A-Za-z0-9]{10}$`, r.ProviderID)
 			require.JSONEq(t, strings.ReplaceAll(c.want, "KEY", channels.ShortHash("k")), string(server.Received()[before].Body))
@@ -237,7 +202,7 @@ func reaches(t *testing.T, config map[string]any, install func(parsed.Installati
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := channels.Message{Key: c.name, Address: c.to, TTL: time.Hour, Fields: map[string]any{"title": "Your cart", "body": "It waits"}}
-			r := open(t, with(config, c.config)).Send(t.Context(), []channels.Message{m})[0]
+			r := channeltest.Open(t, parse.Spec(), channeltest.With(config, c.config)).Send(t.Context(), []channels.Message{m})[0]
 			require.NoError(t, r.Err)
 			got(t, r.ProviderID, c.want)
 		})
@@ -277,7 +242,7 @@ func TestRefusedBeforeSending(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := channels.Message{Key: "k", Address: c.to, Fields: c.fields}
-			failure := channels.AsDelivery(open(t, with(config, c.config)).Send(t.Context(), []channels.Message{m})[0].Err)
+			failure := channels.AsDelivery(channeltest.Open(t, parse.Spec(), channeltest.With(config, c.config)).Send(t.Context(), []channels.Message{m})[0].Err)
 			require.Equal(t, c.class, failure.Class, "%v", failure)
 			require.Equal(t, c.code, failure.Code, "%v", failure)
 		})
@@ -287,7 +252,7 @@ func TestRefusedBeforeSending(t *testing.T) {
 
 func TestAServerThatCannotPush(t *testing.T) {
 	_, config := start(t, parsed.Config{NoAdapter: true})
-	channel := open(t, config)
+	channel := channeltest.Open(t, parse.Spec(), config)
 	failure := channels.AsDelivery(channel.Send(t.Context(), []channels.Message{channeltest.Message(1)})[0].Err)
 	require.Equal(t, channels.ClassCredential, failure.Class, "%v", failure)
 	require.Equal(t, "115", failure.Code)
@@ -297,7 +262,7 @@ func TestAServerThatCannotPush(t *testing.T) {
 func TestTest(t *testing.T) {
 	server, config := start(t, parsed.Config{})
 	test := func(changes map[string]any) error {
-		return open(t, with(config, changes)).(channels.Tester).Test(t.Context())
+		return channeltest.Open(t, parse.Spec(), channeltest.With(config, changes)).(channels.Tester).Test(t.Context())
 	}
 	require.NoError(t, test(nil))
 	require.NoError(t, test(map[string]any{"url": server.URL() + "/"}))
@@ -354,11 +319,7 @@ func TestConfigRefusals(t *testing.T) {
 		{"no such ca", map[string]any{"ca": "nowhere.pem"}, "ca cannot be read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			raw, err := json.Marshal(with(good, c.with))
-			require.NoError(t, err)
-			_, err = parse.Spec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
-			require.ErrorContains(t, err, c.want)
-			require.NotContains(t, err.Error(), "hunter2")
+			channeltest.Refused(t, parse.Spec(), channeltest.With(good, c.with), c.want, "hunter2")
 		})
 	}
 }
@@ -368,6 +329,6 @@ func BenchmarkSend(b *testing.B) {
 	server, config := start(b, parsed.Config{})
 	server.Keep = false
 	spec := parse.Spec()
-	channeltest.Bench(b, spec, open(b, config), channeltest.Message)
+	channeltest.Bench(b, spec, channeltest.Open(b, parse.Spec(), config), channeltest.Message)
 	require.EqualValues(b, b.N+spec.Batch, server.Accepted())
 }

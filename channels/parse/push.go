@@ -1,8 +1,6 @@
 package parse
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"regexp"
@@ -11,6 +9,7 @@ import (
 	"time"
 
 	"nudge/channels"
+	"nudge/channels/rest"
 )
 
 // maxData is the most of a push's data, in bytes. Parse Server itself has no limit and says nothing of what Apple and
@@ -54,7 +53,7 @@ func (c *channel) push(m *channels.Message) ([]byte, error) {
 	if p.Data, err = data(m); err != nil {
 		return nil, err
 	}
-	if raw, err := encode(p.Data); err != nil {
+	if raw, err := rest.JSON(p.Data); err != nil {
 		return nil, err
 	} else if len(raw) > maxData {
 		return nil, refuse(channels.ClassMessage, "too_long", "the data has %d bytes, Apple and Google take %d: shorten the texts or the data", len(raw), maxData)
@@ -86,7 +85,7 @@ func (c *channel) push(m *channels.Message) ([]byte, error) {
 	if ttl > 0 {
 		p.ExpirationInterval = max(1, int64(ttl/time.Second))
 	}
-	return encode(&p)
+	return rest.JSON(&p)
 }
 
 // audience says which installations get a message: by a query, or by the channels that they subscribed to.
@@ -161,7 +160,7 @@ func measure(m *channels.Message) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	raw, err := encode(of)
+	raw, err := rest.JSON(of)
 	return len(raw), err
 }
 
@@ -226,17 +225,6 @@ func show(m *channels.Message, out map[string]any) error {
 		out["mutable-content"] = 1
 	}
 	return nil
-}
-
-// encode writes JSON without the detours that make it safe within HTML: they would count as bytes.
-func encode(value any) ([]byte, error) {
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(value); err != nil {
-		return nil, refuse(channels.ClassMessage, "json", "encoding the push: %w", err)
-	}
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
 }
 
 // refuse is an error of this adapter's own, before anything is sent.

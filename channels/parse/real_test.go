@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"nudge/channels"
+	"nudge/channels/channeltest"
 	"nudge/channels/channeltest/parsed"
+	"nudge/channels/parse"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -46,7 +48,7 @@ func TestRealServer(t *testing.T) {
 		require.NoError(t, json.Unmarshal(answer, into))
 	}
 	test := func(changes map[string]any) error {
-		return open(t, with(config, changes)).(channels.Tester).Test(t.Context())
+		return channeltest.Open(t, parse.Spec(), channeltest.With(config, changes)).(channels.Tester).Test(t.Context())
 	}
 	require.NoError(t, test(nil))
 	checkKeys(t, test, os.Getenv("NUDGE_PARSE_READ_ONLY_KEY"))

@@ -126,7 +126,7 @@ func open(o channels.Options) (channels.Channel, error) {
 	case strings.ContainsFunc(s.Token.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }):
 		return nil, bad("access_token", "is not an access token", "copy it from the account's settings, without spaces")
 	}
-	client, err := s.Open(o, service, s.Token.Reveal())
+	client, err := s.Open(o, rest.Service{URL: service}, s.Token.Reveal())
 	if err != nil {
 		return nil, fmt.Errorf("config of pushbullet: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +43,37 @@ func Fields(service, elsewhere string) []channels.Field {
 	}
 }
 
+// Service is where a service is, and what its URL may be.
+type Service struct {
+	// URL is where it is if the config has none, "" where the config must have one.
+	URL string
+	// Example is a URL that is right, for errors; "" is URL.
+	Example string
+	// Field is the URL's in the config, for errors; "" is url.
+	Field string
+	// Root says that the URL must not have a path.
+	Root bool
+	// Plain says that the URL may do without TLS.
+	Plain bool
+}
+
+// at is the URL of the service in a config that gives this one, or "".
+func (s *Service) at(given string) (*url.URL, error) {
+	u, err := url.Parse(cmp.Or(given, s.URL))
+	if err == nil && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == "" &&
+		(u.Scheme == "https" || s.Plain && u.Scheme == "http") && (!s.Root || strings.Trim(u.Path, "/") == "") {
+		return u, nil
+	}
+	what := "is not an https URL"
+	if s.Plain {
+		what = "is not an http or https URL"
+	}
+	if s.Root {
+		what += " without a path"
+	}
+	return nil, channels.Problem{Field: cmp.Or(s.Field, "url"), Summary: what, Suggest: "for example " + cmp.Or(s.Example, s.URL)}
+}
+
 // Client makes requests of one service. It is safe for concurrent use.
 type Client struct {
 	// Host is the service's, for errors.
@@ -54,12 +86,12 @@ type Client struct {
 	now     func() time.Time
 }
 
-// Open makes a client; it does not connect. service is the URL without another in the config; no error of the client
-// ever contains one of the hidden texts. An error is a channels.Problem.
-func (s *Settings) Open(o channels.Options, service string, hidden ...string) (*Client, error) {
-	base, err := url.Parse(cmp.Or(s.URL, service))
-	if err != nil || base.Scheme != "https" || base.Host == "" || base.User != nil || base.RawQuery != "" || base.Fragment != "" {
-		return nil, channels.Problem{Field: "url", Summary: "is not an https URL", Suggest: "for example " + service}
+// Open makes a client; it does not connect. No error of the client ever contains one of the hidden texts. An error is a
+// channels.Problem.
+func (s *Settings) Open(o channels.Options, service Service, hidden ...string) (*Client, error) {
+	base, err := service.at(s.URL)
+	if err != nil {
+		return nil, err
 	}
 	if s.Connections < 1 {
 		return nil, channels.Problem{Field: "connections", Summary: "is below 1"}
@@ -70,10 +102,7 @@ func (s *Settings) Open(o channels.Options, service string, hidden ...string) (*
 	}
 	return &Client{
 		Host: base.Host, base: strings.TrimRight(base.String(), "/"), timeout: time.Duration(s.Timeout), hidden: slices.Clip(hidden), now: o.Now,
-		http: &http.Client{
-			Transport:     Transport(roots, s.Connections),
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		http: HTTP(roots, s.Connections),
 	}, nil
 }
 
@@ -130,6 +159,18 @@ func (c *Client) Refused(got Response, table []channels.Answer, service, code, t
 		failure.RetryAfter = channels.RetryAfter(got.Header.Get("Retry-After"), c.now())
 	}
 	return failure
+}
+
+// JSON is a body, without the detours that make it safe within HTML: they would count as bytes of a service's limit. An
+// error is a *channels.DeliveryError.
+func JSON(value any) (json.RawMessage, error) {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(value); err != nil {
+		return nil, &channels.DeliveryError{Class: channels.ClassMessage, Code: "json", Err: fmt.Errorf("encoding the message: %w", err)}
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
 }
 
 // Word is a service's code if it can stand in errors, metrics and reports, else "": it keeps out what an error page or

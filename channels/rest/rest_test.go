@@ -31,7 +31,7 @@ func TestClient(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(server.Close)
 	s := rest.Settings{Timeout: channels.Duration(10 * time.Second), Connections: 1, URL: server.Endpoint() + "/behind/", CA: string(server.CA.PEM)}
-	c, err := s.Open(channels.Options{Now: time.Now}, "https://api.example", "hunter2hunter2")
+	c, err := s.Open(channels.Options{Now: time.Now}, rest.Service{URL: "https://api.example"}, "hunter2hunter2")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	got, failure := c.Do(t.Context(), http.MethodPost, "/v2/x?a=1", http.Header{"Authorization": {"Bearer hunter2hunter2"}}, []byte("to ann@customer.example"), "ann@customer.example")
@@ -47,16 +47,26 @@ func TestClient(t *testing.T) {
 }
 
 func TestWrongURLs(t *testing.T) {
+	open := func(url string, service rest.Service) error {
+		s := rest.Settings{Connections: 1, URL: url}
+		service.URL = "https://api.example"
+		_, err := s.Open(channels.Options{Now: time.Now}, service)
+		return err
+	}
 	for name, url := range map[string]string{
 		"without TLS": "http://x.example", "no host": "https:///v2", "a name and a password": "https://ann:hunter2@x.example",
 		"a query": "https://x.example/?token=hunter2", "no URL": "x.example", "malformed": "https://x.example/%zz",
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := rest.Settings{Connections: 1, URL: url}
-			_, err := s.Open(channels.Options{Now: time.Now}, "https://api.example")
-			require.EqualError(t, err, "url is not an https URL: for example https://api.example")
+			require.EqualError(t, open(url, rest.Service{}), "url is not an https URL: for example https://api.example")
 		})
 	}
+	require.NoError(t, open("", rest.Service{}))
+	require.NoError(t, open("https://x.example/", rest.Service{Root: true}))
+	require.EqualError(t, open("https://x.example/v2", rest.Service{Field: "endpoint", Root: true}), "endpoint is not an https URL without a path: for example https://api.example")
+	require.ErrorContains(t, open("x", rest.Service{Example: "https://eu.example"}), "for example https://eu.example")
+	require.NoError(t, open("http://x.example/v2", rest.Service{Plain: true}))
+	require.EqualError(t, open("ftp://x.example/v2", rest.Service{Plain: true}), "url is not an http or https URL: for example https://api.example")
 }
 
 func TestWord(t *testing.T) {

@@ -2,10 +2,8 @@ package sns_test
 
 import (
 	"fmt"
-	"net/http"
 	"net/url"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -42,24 +40,13 @@ func casesOf(spec channels.Spec) []channeltest.Case {
 			cases = append(cases, channeltest.Case{Name: a.Code, Fault: provider.Fault{Status: byClass[a.Class], Code: a.Code}, Class: a.Class, Code: a.Code})
 		}
 	}
-	page := []byte("<html>no</html>")
-	for status, class := range map[int]channels.Class{
+	cases = append(cases, channeltest.Pages(map[int]channels.Class{
 		302: channels.ClassCredential, 400: channels.ClassMessage, 403: channels.ClassCredential, 404: channels.ClassCredential,
 		408: channels.ClassTemporary, 429: channels.ClassRateLimit, 500: channels.ClassTemporary, 502: channels.ClassTemporary, 503: channels.ClassTemporary,
-	} {
-		cases = append(cases, channeltest.Case{
-			Name: fmt.Sprintf("%d page", status), Fault: provider.Fault{Status: status, Body: page}, Class: class, Code: strconv.Itoa(status),
-		})
-	}
+	})...)
 	return append(cases,
-		channeltest.Case{
-			Name: "429 Throttled with Retry-After", Class: channels.ClassRateLimit, Code: "Throttled", After: 7 * time.Second,
-			Fault: provider.Fault{Status: 429, Code: "Throttled", Header: http.Header{"Retry-After": {"7"}}},
-		},
-		channeltest.Case{
-			Name: "503 with Retry-After", Class: channels.ClassTemporary, After: 7 * time.Second,
-			Fault: provider.Fault{Status: 503, Code: "ServiceUnavailable", Header: http.Header{"Retry-After": {"7"}}},
-		},
+		channeltest.Later(429, "Throttled"),
+		channeltest.Later(503, "ServiceUnavailable"),
 		channeltest.Case{Name: "a code of tomorrow", Fault: provider.Fault{Status: 400, Code: "Sunspots"}, Class: channels.ClassMessage, Code: "Sunspots"},
 	)
 }

@@ -120,8 +120,6 @@ func (s *settings) check() error {
 		return bad("api_secret", "is missing", "it is the secret of api_key")
 	case s.From == "" && s.Service == "":
 		return bad("from", "is missing", "give a sender, or a messaging_service")
-	case s.Connections < 1:
-		return bad("connections", "is below 1", "")
 	}
 	if u, err := url.Parse(s.Callback); s.Callback != "" && (err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http")) {
 		return bad("status_callback", "is not an http or https URL", "for example https://example.com/hooks/twilio")
@@ -141,14 +139,11 @@ func open(o channels.Options) (channels.Channel, error) {
 	if err := s.check(); err != nil {
 		return nil, fmt.Errorf("config of twilio: %w", err)
 	}
-	endpoint, err := url.Parse(cmp.Or(s.Endpoint, defaultEndpoint))
-	if err != nil || endpoint.Scheme != "https" || endpoint.Host == "" || strings.Trim(endpoint.Path, "/") != "" {
-		return nil, fmt.Errorf("config of twilio: %w", channels.Problem{Field: "endpoint", Summary: "is not an https URL without a path", Suggest: "for example https://api.dublin.ie1.twilio.com"})
-	}
 	user, password := cmp.Or(s.Key, s.Account), cmp.Or(s.AuthToken, s.KeySecret)
 	basic := base64.StdEncoding.EncodeToString([]byte(user + ":" + password.Reveal()))
 	connection := rest.Settings{Timeout: s.Timeout, Connections: s.Connections, URL: s.Endpoint, CA: s.CA}
-	client, err := connection.Open(o, defaultEndpoint, password.Reveal(), basic)
+	service := rest.Service{URL: defaultEndpoint, Example: "https://api.dublin.ie1.twilio.com", Field: "endpoint", Root: true}
+	client, err := connection.Open(o, service, password.Reveal(), basic)
 	if err != nil {
 		return nil, fmt.Errorf("config of twilio: %w", err)
 	}

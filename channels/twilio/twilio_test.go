@@ -1,8 +1,6 @@
 package twilio_test
 
 import (
-	"fmt"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -43,24 +41,13 @@ func TestConformance(t *testing.T) {
 		}
 		cases = append(cases, channeltest.Case{Name: a.Code, Fault: provider.Fault{Status: status, Code: a.Code}, Class: a.Class, Code: a.Code})
 	}
-	page := []byte("<html>no</html>")
-	for status, class := range map[int]channels.Class{
+	cases = append(cases, channeltest.Pages(map[int]channels.Class{
 		302: channels.ClassCredential, 400: channels.ClassMessage, 401: channels.ClassCredential, 403: channels.ClassCredential, 404: channels.ClassCredential,
 		408: channels.ClassTemporary, 429: channels.ClassRateLimit, 500: channels.ClassTemporary, 502: channels.ClassTemporary, 503: channels.ClassTemporary,
-	} {
-		cases = append(cases, channeltest.Case{
-			Name: fmt.Sprintf("%d page", status), Fault: provider.Fault{Status: status, Body: page}, Class: class, Code: strconv.Itoa(status),
-		})
-	}
+	})...)
 	cases = append(cases,
-		channeltest.Case{
-			Name: "20429 with Retry-After", Class: channels.ClassRateLimit, After: 7 * time.Second,
-			Fault: provider.Fault{Status: 429, Code: "20429", Header: http.Header{"Retry-After": {"7"}}},
-		},
-		channeltest.Case{
-			Name: "503 with Retry-After", Class: channels.ClassTemporary, After: 7 * time.Second,
-			Fault: provider.Fault{Status: 503, Code: "20503", Header: http.Header{"Retry-After": {"7"}}},
-		},
+		channeltest.Later(429, "20429"),
+		channeltest.Later(503, "20503"),
 		channeltest.Case{Name: "a code that is not in the table", Fault: provider.Fault{Status: 400, Code: "21999"}, Class: channels.ClassMessage, Code: "21999"},
 	)
 	channeltest.Kit{

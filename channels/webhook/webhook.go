@@ -147,10 +147,7 @@ func open(o channels.Options) (channels.Channel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config of webhook: %w", err)
 	}
-	c.client = &http.Client{
-		Transport:     rest.Transport(roots, s.Connections),
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	c.client = rest.HTTP(roots, s.Connections)
 	return c, nil
 }
 

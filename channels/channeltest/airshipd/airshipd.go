@@ -9,15 +9,11 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/subtle"
-	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log"
 	"mime"
 	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"strings"
 	"time"
@@ -45,42 +41,23 @@ type Config struct {
 // Server is Airship on this machine. Its Log has every push of every request for itself; the ID of one is what
 // collapses it on a device, else the user that it is to.
 type Server struct {
-	*provider.Log
-	// CA is whom clients must trust.
-	CA *provider.CA
+	*provider.HTTPS
 
 	config Config
-	http   *httptest.Server
 }
 
 // Start begins to serve.
 func Start(c Config) (*Server, error) {
-	ca, err := provider.NewCA(c.Now())
-	if err != nil {
-		return nil, err
-	}
-	cert, err := ca.Server()
-	if err != nil {
-		return nil, err
-	}
 	if c.Types == nil {
 		c.Types = []string{"ios", "android", "amazon", "web"}
 	}
-	s := &Server{Log: provider.NewLog(), CA: ca, config: c}
-	s.http = httptest.NewUnstartedServer(s)
-	s.http.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-	s.http.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that go away are expected
-	s.http.StartTLS()
+	s := &Server{config: c}
+	var err error
+	s.HTTPS, err = provider.StartHTTPS(c.Now(), s)
+	if err != nil {
+		return nil, err
+	}
 	return s, nil
-}
-
-// URL is the server's URL.
-func (s *Server) URL() string { return s.http.URL }
-
-// Close ends the server and its connections.
-func (s *Server) Close() {
-	s.http.CloseClientConnections()
-	s.http.Close()
 }
 
 // ServeHTTP implements http.Handler.

@@ -70,7 +70,7 @@ func TestDocumentedAnswers(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := server.Accepted()
-			r, err := http.NewRequestWithContext(t.Context(), c.method, server.URL()+c.path, strings.NewReader(c.body))
+			r, err := http.NewRequestWithContext(t.Context(), c.method, server.Endpoint()+c.path, strings.NewReader(c.body))
 			require.NoError(t, err)
 			r.Header.Set("Content-Type", "application/json")
 			r.Header.Set("Accept", "application/vnd.urbanairship+json; version=3;")

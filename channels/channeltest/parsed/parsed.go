@@ -8,14 +8,10 @@ package parsed
 import (
 	"crypto/rand"
 	"crypto/subtle"
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strconv"
@@ -68,12 +64,9 @@ type Push struct {
 
 // Server is a Parse Server on this machine. Its Log has every request; the ID of one is its collapse_id.
 type Server struct {
-	*provider.Log
-	// CA is whom clients must trust.
-	CA *provider.CA
+	*provider.HTTPS
 
 	config Config
-	http   *httptest.Server
 
 	mu            sync.Mutex
 	installations []Installation
@@ -82,30 +75,17 @@ type Server struct {
 
 // Start begins to serve.
 func Start(c Config) (*Server, error) {
-	ca, err := provider.NewCA(c.Now())
+	s := &Server{config: c}
+	var err error
+	s.HTTPS, err = provider.StartHTTPS(c.Now(), s)
 	if err != nil {
 		return nil, err
 	}
-	cert, err := ca.Server()
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{Log: provider.NewLog(), CA: ca, config: c}
-	s.http = httptest.NewUnstartedServer(s)
-	s.http.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-	s.http.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that go away are expected
-	s.http.StartTLS()
 	return s, nil
 }
 
 // URL is where the API is.
-func (s *Server) URL() string { return s.http.URL + Mount }
-
-// Close ends the server and its connections.
-func (s *Server) Close() {
-	s.http.CloseClientConnections()
-	s.http.Close()
-}
+func (s *Server) URL() string { return s.Endpoint() + Mount }
 
 // Install adds an installation. A token of 64 characters is Apple's, and kept small.
 func (s *Server) Install(i Installation) {
