@@ -21,7 +21,7 @@ func TestArrivalsAreJudgedAsOfWhenTheyCame(t *testing.T) {
 		"ahead, and nothing is asked": {10 * minute, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := inMemory(t, map[string]string{"hot": "on: {event: Hot}\nagain: each_time\n" + test.rule})
+			w := world(t, map[string]string{"hot": "on: {event: Hot}\nagain: each_time\n" + test.rule})
 			at := enginetest.Start() + 8
 			require.NoError(t, w.Feed(t.Context(), []events.Event{{
 				Kind: events.KindTrack, Name: "Hot", UserID: "ann", MessageID: "1", Source: "web", Time: at + test.ahead, ReceivedAt: at, Raw: []byte(`{}`),
@@ -35,7 +35,7 @@ func TestArrivalsAreJudgedAsOfWhenTheyCame(t *testing.T) {
 // TestAnotherClockMovesNobodysTime has an import say that it was received in a week: what triggers meanwhile
 // is judged as of now.
 func TestAnotherClockMovesNobodysTime(t *testing.T) {
-	w := inMemory(t, map[string]string{"hot": "on: {event: Hot}\nagain: each_time\n"})
+	w := world(t, map[string]string{"hot": "on: {event: Hot}\nagain: each_time\n"})
 	require.NoError(t, w.Feed(t.Context(), []events.Event{{
 		Kind: events.KindTrack, Name: "Hot", UserID: "ann", MessageID: "1", Source: "web", Time: enginetest.Start() - day,
 		ReceivedAt: enginetest.Start() + 7*day, Raw: []byte(`{}`), Flags: events.Imported,

@@ -34,7 +34,7 @@ func TestWhatAFailureGivesBackIsTakenAtOnce(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := inMemory(t, map[string]string{
+			w := world(t, map[string]string{
 				"first": "priority: 30\n" + each,
 				"last":  "priority: 10\n" + each + test.blocked,
 				"next":  "priority: 20\n" + each + test.blocked,

@@ -40,16 +40,6 @@ func rule(name, rest string) string {
 
 func world(t *testing.T, rules map[string]string, more ...string) *enginetest.World {
 	t.Helper()
-	return enginetest.New(t, filesOf(rules, more...))
-}
-
-// inMemory is a world for tests that need no tables.
-func inMemory(t *testing.T, rules map[string]string, more ...string) *enginetest.World {
-	t.Helper()
-	return enginetest.NewInMemory(t, filesOf(rules, more...))
-}
-
-func filesOf(rules map[string]string, more ...string) map[string]string {
 	files := map[string]string{"nudge.yaml": config}
 	for _, m := range more {
 		files["nudge.yaml"] += m
@@ -57,7 +47,7 @@ func filesOf(rules map[string]string, more ...string) map[string]string {
 	for name, rest := range rules {
 		files["rules/"+name+".yaml"] = rule(name, rest)
 	}
-	return files
+	return enginetest.New(t, files)
 }
 
 func answers(w *enginetest.World) []string {
@@ -86,7 +76,7 @@ func TestFirstLookNotesAndLaterEntriesSend(t *testing.T) {
 }
 
 func TestMissedTicksAreCaughtUpOnce(t *testing.T) {
-	w := inMemory(t, map[string]string{"digest": "schedule: \"0 * * * *\"\nwhen: event(\"Seen\").count > 0\nagain: every_tick\nbackfill: true"})
+	w := world(t, map[string]string{"digest": "schedule: \"0 * * * *\"\nwhen: event(\"Seen\").count > 0\nagain: every_tick\nbackfill: true"})
 	w.Track("ann", "Seen", nil)
 	w.To(2*hour + minute)
 	require.Len(t, w.Accepted(), 2)
@@ -98,7 +88,7 @@ func TestMissedTicksAreCaughtUpOnce(t *testing.T) {
 }
 
 func TestOnArrivalWithBy(t *testing.T) {
-	w := inMemory(t, map[string]string{"parcel": "category: transactional\non: {event: Parcel, by: id}\nagain: never\nwith: {id: trigger.properties.id}"})
+	w := world(t, map[string]string{"parcel": "category: transactional\non: {event: Parcel, by: id}\nagain: never\nwith: {id: trigger.properties.id}"})
 	w.Track("ann", "Parcel", map[string]any{"id": "p1"})
 	w.Track("ann", "Parcel", map[string]any{"id": "p1"})
 	w.Track("ann", "Parcel", map[string]any{"id": "p2"})
@@ -177,7 +167,7 @@ func TestErasedPeopleAreForgotten(t *testing.T) {
 }
 
 func TestCapsOverRulesAndRetries(t *testing.T) {
-	w := inMemory(t, map[string]string{
+	w := world(t, map[string]string{
 		"a": "priority: 10\nschedule: \"*/10 * * * *\"\nbackfill: true\nwhen: event(\"Seen\").count > 0\nagain: never",
 		"b": "priority: 20\nschedule: \"*/10 * * * *\"\nbackfill: true\nwhen: event(\"Seen\").count > 0\nagain: never",
 	}, "caps: [{name: one, max: 1, per: 1h, window: rolling, scope: all, at_cap: retry}]\n")
@@ -191,14 +181,14 @@ func TestCapsOverRulesAndRetries(t *testing.T) {
 }
 
 func TestAFailedConditionStopsNobodyElse(t *testing.T) {
-	w := inMemory(t, map[string]string{"fine": "schedule: \"*/10 * * * *\"\nbackfill: true\nwhen: event(\"Seen\").count > 0\nagain: never"})
+	w := world(t, map[string]string{"fine": "schedule: \"*/10 * * * *\"\nbackfill: true\nwhen: event(\"Seen\").count > 0\nagain: never"})
 	w.Track("ann", "Seen", nil)
 	w.To(10 * minute)
 	require.Equal(t, []string{"fine ann send"}, answers(w))
 }
 
 func TestPersonsOwnClock(t *testing.T) {
-	w := inMemory(t, map[string]string{"nine": "schedule: {cron: \"0 9 * * *\", zone: person}\nbackfill: true\nwhen: event(\"Seen\").count > 0\nagain: every_tick"})
+	w := world(t, map[string]string{"nine": "schedule: {cron: \"0 9 * * *\", zone: person}\nbackfill: true\nwhen: event(\"Seen\").count > 0\nagain: every_tick"})
 	w.Identify("berlin", "", map[string]any{"timezone": "Europe/Berlin"})
 	w.Identify("york", "", map[string]any{"timezone": "America/New_York"})
 	for _, u := range []string{"berlin", "york", "nowhere"} {
@@ -216,7 +206,7 @@ func TestPersonsOwnClock(t *testing.T) {
 }
 
 func TestAFirstLookOnPersonsOwnClockNotesEverybody(t *testing.T) {
-	w := inMemory(t, map[string]string{"nine": "schedule: {cron: \"0 9 * * *\", zone: person}\nwhen: event(\"Seen\").count > 0\nagain: never"})
+	w := world(t, map[string]string{"nine": "schedule: {cron: \"0 9 * * *\", zone: person}\nwhen: event(\"Seen\").count > 0\nagain: never"})
 	w.Identify("berlin", "", map[string]any{"timezone": "Europe/Berlin"})
 	w.Identify("york", "", map[string]any{"timezone": "America/New_York"})
 	for _, u := range []string{"berlin", "york"} {
@@ -273,7 +263,7 @@ func TestARestartChangesNothing(t *testing.T) {
 // TestASecondProcessIsFenced runs two engines on one pair of streams: whatever they do, nobody is
 // messaged twice and no cap is exceeded.
 func TestASecondProcessIsFenced(t *testing.T) {
-	w := inMemory(t, map[string]string{
+	w := world(t, map[string]string{
 		"a": "schedule: \"*/10 * * * *\"\nbackfill: true\nwhen: event(\"Seen\").count > 0\nagain: never",
 		"b": "schedule: \"*/10 * * * *\"\nbackfill: true\nwhen: event(\"Seen\").count > 0\nagain: never",
 	}, "caps: [{name: one, max: 1, per: 24h, window: rolling, scope: all, at_cap: drop}]\n")

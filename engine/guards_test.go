@@ -299,7 +299,7 @@ func TestPauseByHand(t *testing.T) {
 
 // TestPausedWhileQueued pauses a rule whose messages wait for a provider.
 func TestPausedWhileQueued(t *testing.T) {
-	w := inMemory(t, map[string]string{"hi": hi}, "caps: [{name: one, max: 1, per: 24h, scope: all, at_cap: drop}]\n")
+	w := world(t, map[string]string{"hi": hi}, "caps: [{name: one, max: 1, per: 24h, scope: all, at_cap: drop}]\n")
 	away := true
 	w.Sent.Answer = func(channels.Message, int) error {
 		if away {

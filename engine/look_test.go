@@ -138,7 +138,7 @@ func TestWhoIsAskedIsEnough(t *testing.T) {
 		"digest": "priority: 75\ncategory: transactional\nschedule: {cron: \"15 * * * *\", zone: person}\nwhen: event(\"Seen\").within(hours(4)).count > 0\nagain: every_tick",
 	}
 	play := func(t *testing.T, seed uint64, arrange func(l *looking)) []string {
-		w := inMemory(t, rules, "caps: [{name: two, max: 2, per: 3h, window: rolling, scope: all, at_cap: retry}]\nquiet_hours: [{from: \"12:00\", to: \"13:00\", zone: UTC}]\n")
+		w := world(t, rules, "caps: [{name: two, max: 2, per: 3h, window: rolling, scope: all, at_cap: retry}]\nquiet_hours: [{from: \"12:00\", to: \"13:00\", zone: UTC}]\n")
 		arrange(between(w))
 		advance := func(to int64) {
 			for tries := 0; ; tries++ {
@@ -246,7 +246,7 @@ func TestALookBeginsWhereTheLastEnded(t *testing.T) {
 
 // TestAnArrivalIsDecidedWithinATick has somebody arrive between two parts of a tick.
 func TestAnArrivalIsDecidedWithinATick(t *testing.T) {
-	w := inMemory(t, map[string]string{
+	w := world(t, map[string]string{
 		"seen": "schedule: \"*/10 * * * *\"\nbackfill: true\nwhen: event(\"Seen\").count > 0\nagain: never",
 		"ping": "on: {event: Ping}\nagain: each_time",
 	})

@@ -3,10 +3,8 @@
 package enginetest
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,8 +26,6 @@ import (
 	"nudge/events"
 	"nudge/events/clickhouse"
 	"nudge/events/clickhouse/clickhousetest"
-	"nudge/events/memory"
-	"nudge/events/queue"
 	"nudge/rules"
 )
 
@@ -49,8 +45,7 @@ type World struct {
 	App   *app.App
 	Clock *app.Clock
 	// Sent remembers what every channel was given.
-	Sent *channeltest.Recorder
-	// Store is nil of a World in memory.
+	Sent  *channeltest.Recorder
 	Store *clickhouse.Store
 	// Metrics are those of the App since it was opened.
 	Metrics *prometheus.Registry
@@ -58,7 +53,6 @@ type World struct {
 	t       testing.TB
 	dir     string
 	only    string
-	memory  *memory.Store
 	n       int
 	waiting *[]events.Event // what arrives together, nil while all arrives one by one
 	between func(engine.Planner) engine.Planner
@@ -81,17 +75,6 @@ func NewBetween(t testing.TB, files map[string]string, between func(engine.Plann
 			require.NoError(t, w.App.Close())
 		}
 	})
-	return w
-}
-
-// NewInMemory is New with histories in memory instead of tables, and the ledger in its stream alone: a tenth of the time.
-// It cannot be closed and opened again.
-func NewInMemory(t testing.TB, files map[string]string) *World {
-	t.Helper()
-	w := &World{t: t, dir: t.TempDir(), Clock: app.NewClock(Start()), Sent: &channeltest.Recorder{}, memory: &memory.Store{}}
-	w.Write(files)
-	w.open()
-	t.Cleanup(func() { require.NoError(t, w.App.Close()) })
 	return w
 }
 
@@ -126,7 +109,6 @@ func (w *World) open() {
 	w.Metrics = prometheus.NewRegistry()
 	a, err := app.Open(w.t.Context(), app.Options{
 		Workspace: ws, Now: w.Clock.Now, Registerer: w.Metrics, Store: w.Store, Routes: w.routes(ws), FlushEvery: time.Millisecond, Between: w.between, Only: w.only,
-		Memory: w.memory, Simulated: w.memory != nil,
 	})
 	require.NoError(w.t, err)
 	w.App, w.Sim = a, app.NewSim(a, w.Clock)
@@ -245,9 +227,6 @@ type Answer struct {
 // Answers flushes the ledger and lists the last row of every entry, by time and rule.
 func (w *World) Answers() []Answer {
 	w.t.Helper()
-	if w.memory != nil {
-		return w.streamed()
-	}
 	require.NoError(w.t, w.Flush(w.t.Context()))
 	rows, err := w.Store.Conn().Query(w.t.Context(), "SELECT any(d.rule) AS r, argMax(d.user_id, (attempt, seq, index)), any(d.value), argMax(d.`by`, (attempt, seq, index)), "+
 		"argMax(d.reason, (attempt, seq, index)) FROM decisions AS d GROUP BY entry ORDER BY min(d.entered), r, entry")
@@ -262,33 +241,6 @@ func (w *World) Answers() []Answer {
 		out = append(out, a)
 	}
 	require.NoError(w.t, rows.Err())
-	return out
-}
-
-// streamed is Answers of a World in memory: what stands in the stream of decisions.
-func (w *World) streamed() []Answer {
-	w.t.Helper()
-	log, err := w.App.Queue.Log(w.t.Context(), "decisions")
-	require.NoError(w.t, err)
-	last := map[string]*ledger.Decision{}
-	require.NoError(w.t, log.Replay(w.t.Context(), -1, 0, func(m queue.Record) error {
-		chunk, err := ledger.DecodeChunk(m.Data)
-		if err != nil {
-			return fmt.Errorf("message %d: %w", m.Seq, err)
-		}
-		for _, r := range chunk.Records {
-			if d := r.Decision; d != nil && (last[d.Entry] == nil || d.Attempt >= last[d.Entry].Attempt) {
-				last[d.Entry] = d
-			}
-		}
-		return nil
-	}))
-	var out []Answer
-	for _, d := range slices.SortedFunc(maps.Values(last), func(a, b *ledger.Decision) int {
-		return cmp.Or(cmp.Compare(a.Entered, b.Entered), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Entry, b.Entry))
-	}) {
-		out = append(out, Answer{Rule: d.Rule, User: d.UserID, Value: d.Value, By: d.By, Reason: d.Reason})
-	}
 	return out
 }
 
