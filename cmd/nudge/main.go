@@ -102,7 +102,7 @@ func root(s streams) *cobra.Command {
 		Use:   "nudge",
 		Short: "Decides who should hear from you, when and why, and never too often",
 		Long: `nudge takes in what people do in your apps, finds those for whom a rule is true, and messages
-them by push or through webhooks, under exact frequency caps.
+them by push, e-mail, text message, in the app or through webhooks, under exact frequency caps.
 
 A workspace is a folder with nudge.yaml, rules/, broadcasts/, segments/, fences/, events.yaml and tests/.
 Every command takes it as --dir; check, test, serve, demo and migrate also as their argument. Where
