@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
@@ -244,13 +245,25 @@ func appears(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: appears FILE")
 	}
-	const patience, again = 30 * time.Second, 20 * time.Millisecond
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(again) {
-		if info, err := os.Stat(ts.MkAbs(args[0])); err == nil && info.Size() > 0 {
+	w, err := fsnotify.NewWatcher()
+	ts.Check(err)
+	defer w.Close() //nolint:errcheck // nothing was written
+	path := ts.MkAbs(args[0])
+	ts.Check(w.Add(filepath.Dir(path)))
+	patience := time.NewTimer(time.Minute)
+	defer patience.Stop()
+	for {
+		if info, err := os.Stat(path); err == nil && info.Size() > 0 {
 			return
 		}
+		select {
+		case <-w.Events:
+		case err := <-w.Errors:
+			ts.Check(err)
+		case <-patience.C:
+			ts.Fatalf("there is nothing in %s", args[0])
+		}
 	}
-	ts.Fatalf("there is nothing in %s", args[0])
 }
 
 // steady is `steady FROM TO FIELD=VALUE…`: what is in a file, or in stdout, written to another, with other values of

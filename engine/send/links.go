@@ -29,7 +29,9 @@ func (s *Signer) finish(base string, m MessageRef, track Tracking, fields map[st
 	if track.Links {
 		fields = s.Rewrite(base, m, fields)
 	}
-	fields = withLink(fields, s.Preferences(base, m))
+	if hasLink(fields) {
+		fields = withLink(fields, s.Preferences(base, m))
+	}
 	if track.Opens {
 		fields = s.withPixel(base, m, fields)
 	}
@@ -78,9 +80,6 @@ var bodyEnd = regexp.MustCompile(`(?i)</body\s*>`)
 
 // withLink returns the fields with render.UnsubscribeLink replaced wherever it stands; those given are not changed.
 func withLink(fields map[string]any, link string) map[string]any {
-	if !hasLink(fields) {
-		return fields
-	}
 	out := make(map[string]any, len(fields))
 	for name, value := range fields {
 		out[name] = replaced(value, link)

@@ -68,7 +68,7 @@ func StartNotifier(now func() time.Time) (*Notifier, error) {
 		return nil, fmt.Errorf("making the topic's certificate: %w", err)
 	}
 	t := &Notifier{Version: "2", now: now, key: key, cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
-	if t.ca, err = provider.NewCA(time.Now()); err != nil {
+	if t.ca, err = provider.NewCA(now()); err != nil {
 		return nil, err
 	}
 	cert, err := t.ca.Server()
