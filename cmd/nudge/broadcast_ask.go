@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -154,4 +157,43 @@ func (b *broadcaster) askWhen(d *broadcast.Draft) error {
 		d.At = b.at()
 	}
 	return nil
+}
+
+// question asks a person.
+func (b *broadcaster) question(text string) (string, error) {
+	if b.in == nil {
+		b.in = bufio.NewReader(b.s.in)
+	}
+	fmt.Fprint(b.s.err, text)
+	answered := make(chan string, 1)
+	go func() { // where nobody answers it ends with the command
+		answer, err := b.in.ReadString('\n')
+		if err == nil || errors.Is(err, io.EOF) && answer != "" {
+			answered <- answer
+		}
+		close(answered)
+	}()
+	select {
+	case answer, ok := <-answered:
+		if ok {
+			return strings.TrimSpace(answer), nil
+		}
+	case <-b.stopped:
+	}
+	fmt.Fprintln(b.s.err)
+	return "", failed(errors.New("no answer; nothing was written or sent"))
+}
+
+// isTerminalIn says whether a person types.
+func isTerminalIn(r io.Reader) bool {
+	f, ok := r.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull) // a character device too
+	return err != nil || !os.SameFile(info, null)
 }
