@@ -91,6 +91,7 @@ type App struct {
 	workspace             atomic.Pointer[workspace.Workspace]
 	former                former
 	changed               atomic.Uint64 // position of the newest merge or erasure in the store
+	tail                  *plan.Tail    // what arrived last
 	acked                 ackedQueue
 	stored                chan struct{} // something new is in the store
 	failed                chan error    // a part ended that must not
@@ -131,7 +132,7 @@ func prepare(o Options) (*App, error) {
 	if o.Since == 0 {
 		o.Since = o.Now().UnixMilli()
 	}
-	a := &App{opts: o, log: o.Logger, stored: make(chan struct{}, 1), failed: make(chan error, 4), ready: make(chan struct{}), reporters: map[string]channels.Reporter{}}
+	a := &App{opts: o, log: o.Logger, tail: plan.NewTail(0), stored: make(chan struct{}, 1), failed: make(chan error, 4), ready: make(chan struct{}), reporters: map[string]channels.Reporter{}}
 	a.workspace.Store(o.Workspace)
 	return a, nil
 }
@@ -223,6 +224,7 @@ func (a *App) startWriter(ctx context.Context) error {
 	o := writer.Options{
 		Queue: a.Queue, Memory: a.opts.Memory, Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer, FlushEvery: a.opts.FlushEvery, Runnable: a.opts.Runnable,
 		OnResolved: func(batch []events.Resolved, upTo events.Position) {
+			a.tail.Add(batch, upTo)
 			<-a.ready
 			if a.Engine != nil {
 				a.Engine.Resolved(batch, upTo)
@@ -282,7 +284,7 @@ func (a *App) openEngine(ctx context.Context) (err error) {
 	o := plan.Options{
 		Memory: a.opts.Memory, Judged: a.opts.Judged, Fixes: ws.Location,
 		Fences: func() *geo.Fences { return a.Workspace().Fences }, Changed: a.people().Changed,
-		Logger: a.log.With("component", "planner"),
+		Logger: a.log.With("component", "planner"), Tail: a.tail,
 	}
 	store := ledger.Nowhere()
 	if a.Store != nil {

@@ -26,7 +26,7 @@ import (
 const (
 	// poll is how often the loops look by themselves; news wakes them sooner.
 	poll = time.Second
-	// copyEvery is how often the streams are copied to the ledger.
+	// copyEvery is how often, at most, the streams are copied to the ledger.
 	copyEvery = 500 * time.Millisecond
 	// tidyEvery is how often what nobody needs leaves the streams.
 	tidyEvery = time.Minute
@@ -96,9 +96,7 @@ func (a *App) run(ctx context.Context, endpoint func() (serve func(context.Conte
 		part("the inbox", a.Inbox.Run)
 	}
 	part("the ledger", func(ctx context.Context) error {
-		t := time.NewTicker(copyEvery)
-		defer t.Stop()
-		a.Ledger.Run(ctx, t.C)
+		a.Ledger.Run(ctx, copyEvery)
 		return nil
 	})
 	part("tidying", func(ctx context.Context) error {

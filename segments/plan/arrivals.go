@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
+	"math"
 	"slices"
 	"strings"
 
 	"nudge/events"
+	"nudge/events/memory"
 	"nudge/segments"
 )
 
@@ -37,10 +40,8 @@ type heard struct {
 
 // hearSQL writes the query for of whom something arrived that `on` conditions are judged for.
 func (l *look) hearSQL(kinds []listeners, triggers []events.Position) string {
-	maxAge := int64(0)
-	streams := map[stream]bool{}
+	maxAge, streams := int64(0), streamsOf(kinds)
 	for _, k := range kinds {
-		streams[k.stream()] = true
 		maxAge = max(maxAge, k.on.MaxAge)
 	}
 	if slices.ContainsFunc(kinds, func(k listeners) bool { return k.on.MaxAge == 0 }) {
@@ -54,11 +55,7 @@ func (l *look) hearSQL(kinds []listeners, triggers []events.Position) string {
 // hear finds of whom something arrived that `on` conditions are judged for. The rows themselves are read by
 // the person then: this one query reads the narrow order by position.
 func (l *look) hear(ctx context.Context, kinds []listeners, triggers []events.Position) (map[stream]*heard, error) {
-	streams := map[stream]bool{}
-	for _, k := range kinds {
-		streams[k.stream()] = true
-	}
-	out := map[stream]*heard{}
+	streams, out := streamsOf(kinds), map[stream]*heard{}
 	err := l.store.heard(ctx, l, kinds, triggers, func(own stream, person uint64, first, last int64) {
 		for _, s := range append(own.wider(), own) {
 			if !streams[s] {
@@ -129,6 +126,15 @@ func (k *listeners) stream() stream {
 		return stream{ofMessages, k.on.Event}
 	}
 	return stream{ofApp, k.on.Event}
+}
+
+// streamsOf are those that conditions listen to.
+func streamsOf(kinds []listeners) map[stream]bool {
+	out := map[stream]bool{}
+	for _, k := range kinds {
+		out[k.stream()] = true
+	}
+	return out
 }
 
 func (l *look) listeners(who []int) []listeners {
@@ -240,4 +246,66 @@ func (l *look) arrived(
 		return out, fn(refusals)
 	}
 	return out, nil
+}
+
+// Rows that are at hand are judged for without a query: what follows is to them what hearSQL and arrivalsSQL are to
+// the store.
+
+// arrivedNow says whether a row is one that `on` conditions with a largest age (0: none) are judged for.
+func (l *look) arrivedNow(r *row, maxAge int64, triggers []events.Position) bool {
+	pos := events.Position(r.pos)
+	switch {
+	case pos > l.UpTo:
+		return false
+	case l.Triggers != nil:
+		return slices.Contains(triggers, pos)
+	}
+	return pos > l.After && events.Flags(r.flags)&events.Imported == 0 && (maxAge <= 0 || r.of.Time > l.At-maxAge)
+}
+
+// heardAmong tells of whom rows arrived.
+func (l *look) heardAmong(rows iter.Seq[*row], triggers []events.Position, each func(s stream, person uint64, first, last int64)) {
+	for r := range rows {
+		if l.arrivedNow(r, 0, triggers) {
+			each(rowOf(events.Kind(r.kind), r.of.Event), r.person, r.of.Time, r.of.Time)
+		}
+	}
+}
+
+// triggersAmong finds the occurrences, by (time, position), that conditions with one `on` are judged for.
+func (l *look) triggersAmong(rows iter.Seq[*row], on *segments.On, asked []events.Position, people []uint64, each func(c candidate, passes bool)) {
+	m := l.moment
+	m.at = math.MaxInt64 // what is dated a little ahead is judged when it arrives
+	sees := sight{m, people}
+	cond := condition{event: on.Event, message: onSource(on).message, filter: on.Filter}
+	type found struct {
+		candidate
+		passes bool
+	}
+	var out []found
+	for r := range rows {
+		if !l.arrivedNow(r, on.MaxAge, asked) || on.Event != "*" && r.of.Event != on.Event && !cond.happened(r) {
+			continue
+		}
+		person, ok := sees.person(memory.Stamp{Person: events.PersonID(r.person), Pos: events.Position(r.pos), Time: r.of.Time}, math.MinInt64)
+		if !ok {
+			continue
+		}
+		o := r.of
+		c := candidate{person: person, trigger: &o}
+		if on.By != "" {
+			c.value = textOfLeaf(o.Leaf(on.By))
+		}
+		passes := cond.counts(r)
+		if l.Triggers == nil && (!passes || on.By != "" && c.value == "") {
+			continue
+		}
+		out = append(out, found{c, passes})
+	}
+	slices.SortStableFunc(out, func(a, b found) int {
+		return cmp.Or(cmp.Compare(a.trigger.Time, b.trigger.Time), cmp.Compare(a.trigger.Pos, b.trigger.Pos))
+	})
+	for _, f := range out {
+		each(f.candidate, f.passes)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -132,66 +133,29 @@ func streamRows(rows memory.Rows, dues []memory.Due, each func(streamRow)) {
 	}
 }
 
-// arrivedNow says whether a row is one that `on` conditions with a largest age (0: none) are judged for.
-func (l *look) arrivedNow(r *events.Resolved, maxAge int64, triggers []events.Position) bool {
-	if r.Pos > l.UpTo {
-		return false
+// eventRows are the rows of events, each valid until the next.
+func (s *inMemory) eventRows() iter.Seq[*row] {
+	rows, _ := s.Read()
+	return func(yield func(*row) bool) {
+		var r row
+		for _, e := range rows.Events {
+			r.set(uint64(e.Person), e)
+			if !yield(&r) {
+				return
+			}
+		}
 	}
-	if l.Triggers != nil {
-		return slices.Contains(triggers, r.Pos)
-	}
-	return r.Pos > l.After && r.Flags&events.Imported == 0 && (maxAge <= 0 || r.Time > l.At-maxAge)
 }
 
 func (s *inMemory) heard(_ context.Context, l *look, _ []listeners, triggers []events.Position, each func(s stream, person uint64, first, last int64)) error {
-	rows, _ := s.Read()
-	for _, r := range rows.Events {
-		if l.arrivedNow(r, 0, triggers) {
-			each(rowOf(r.Kind, r.StoredName()), uint64(r.Person), r.Time, r.Time)
-		}
-	}
+	l.heardAmong(s.eventRows(), triggers, each)
 	return nil
 }
 
 func (s *inMemory) triggers(
 	_ context.Context, l *look, on *segments.On, asked []events.Position, _ *heard, people []uint64, each func(c candidate, passes bool),
 ) error {
-	rows, _ := s.Read()
-	m := l.moment
-	m.at = math.MaxInt64 // what is dated a little ahead is judged when it arrives
-	sees := sight{m, people}
-	cond := condition{event: on.Event, message: onSource(on).message, filter: on.Filter}
-	type found struct {
-		candidate
-		passes bool
-	}
-	var out []found
-	for _, e := range rows.Events {
-		person, ok := sees.person(stampOf(e), math.MinInt64)
-		if !ok || !l.arrivedNow(e, on.MaxAge, asked) {
-			continue
-		}
-		r := &row{}
-		r.set(person, e)
-		if named := cond.happened(r) || e.StoredName() == on.Event; !named && on.Event != "*" {
-			continue
-		}
-		c := candidate{person: person, trigger: &r.of}
-		if on.By != "" {
-			c.value = textOfLeaf(r.of.Leaf(on.By))
-		}
-		passes := cond.counts(r)
-		if l.Triggers == nil && (!passes || on.By != "" && c.value == "") {
-			continue
-		}
-		out = append(out, found{c, passes})
-	}
-	slices.SortStableFunc(out, func(a, b found) int {
-		return cmp.Or(cmp.Compare(a.trigger.Time, b.trigger.Time), cmp.Compare(a.trigger.Pos, b.trigger.Pos))
-	})
-	for _, f := range out {
-		each(f.candidate, f.passes)
-	}
+	l.triggersAmong(s.eventRows(), on, asked, people, each)
 	return nil
 }
 

@@ -53,6 +53,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Judged, where it is set, is told whom conditions are judged for. It may be called concurrently.
 	Judged func(who *segments.Who, at int64, of *segments.Candidate)
+	// Tail has what arrived last, if it is set.
+	Tail *Tail
 	// Changed is a position up to which people may have been merged or erased, and after which nobody
 	// was, as far as the store goes; nil: nobody knows, and the store is asked for every look.
 	Changed func() events.Position
@@ -62,6 +64,7 @@ type Options struct {
 type Planner struct {
 	conn       driver.Conn
 	store      store
+	tail       *Tail
 	database   string
 	elsewhere  map[string]string
 	fences     func() *geo.Fences
@@ -86,7 +89,7 @@ type Planner struct {
 
 // New makes a planner. It asks nothing of the store yet.
 func New(o Options) *Planner {
-	p := &Planner{conn: o.Conn, elsewhere: o.Elsewhere, fences: o.Fences, fixes: o.Fixes, judged: o.Judged, chunk: o.Chunk, part: o.Part, atOnce: readAtOnce, apartFrom: apartFrom, recent: o.Recent, recentFrom: o.RecentFrom}
+	p := &Planner{conn: o.Conn, tail: o.Tail, elsewhere: o.Elsewhere, fences: o.Fences, fixes: o.Fixes, judged: o.Judged, chunk: o.Chunk, part: o.Part, atOnce: readAtOnce, apartFrom: apartFrom, recent: o.Recent, recentFrom: o.RecentFrom}
 	p.people.changed = o.Changed
 	p.store = &tables{p}
 	if o.Memory != nil {

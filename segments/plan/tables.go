@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"math"
 	"strings"
 	"time"
@@ -122,6 +123,10 @@ func (a *tables) crossed(ctx context.Context, m moment, ask []needed, each func(
 }
 
 func (a *tables) heard(ctx context.Context, l *look, kinds []listeners, triggers []events.Position, each func(s stream, person uint64, first, last int64)) error {
+	if rows := a.atHand(l, kinds); rows != nil {
+		l.heardAmong(rows, triggers, each)
+		return nil
+	}
 	return a.since(ctx, l.hearSQL(kinds, triggers), func(scan func(...any) error) error {
 		var kind uint8
 		var name string
@@ -135,9 +140,31 @@ func (a *tables) heard(ctx context.Context, l *look, kinds []listeners, triggers
 	})
 }
 
+// atHand are the rows of streams that arrived for a look, where they are at hand; else nil.
+func (a *tables) atHand(l *look, kinds []listeners) iter.Seq[*row] {
+	if l.Triggers != nil {
+		return nil
+	}
+	rows, all := a.p.tail.arrived(streamsOf(kinds), uint64(l.After), uint64(l.UpTo))
+	if !all {
+		return nil
+	}
+	return func(yield func(*row) bool) {
+		for i := range rows {
+			if !yield(&rows[i]) {
+				return
+			}
+		}
+	}
+}
+
 func (a *tables) triggers(
 	ctx context.Context, l *look, on *segments.On, asked []events.Position, h *heard, people []uint64, each func(c candidate, passes bool),
 ) error {
+	if rows := a.atHand(l, []listeners{{on: on}}); rows != nil {
+		l.triggersAmong(rows, on, asked, people, each)
+		return nil
+	}
 	return a.few(ctx, l.arrivalsSQL(on, asked, h, people), func(scan func(...any) error) error {
 		o := &segments.Occurrence{}
 		c := candidate{trigger: o}
