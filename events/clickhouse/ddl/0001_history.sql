@@ -219,9 +219,10 @@ ORDER BY (received_at, pos, `index`)
 {{ttl "received_at"}}
 SETTINGS {{settings}}
 ;
+-- Keys are looked up one by one, and each costs a granule in each part, so granules are short.
 CREATE TABLE IF NOT EXISTS dedup{{onCluster}}
 (
-    hash  UInt64 COMMENT 'of source and message id' CODEC(NONE),
+    hash  UInt64 COMMENT 'of source and message id' CODEC(NONE) {{small}},
     check UInt64 DEFAULT 0 COMMENT 'a second, independent hash, where the writer keeps one' CODEC(ZSTD(1)),
     pos   UInt64 CODEC(ZSTD(1)),
     day   Date COMMENT 'of arrival, UTC'
@@ -230,7 +231,7 @@ ENGINE = {{everywhere "dedup"}}
 PARTITION BY day
 ORDER BY (hash, pos)
 TTL day + INTERVAL 8 DAY
-SETTINGS {{settings}}
+SETTINGS {{settings}}, index_granularity = 1024
 ;
 CREATE TABLE IF NOT EXISTS checkpoints{{onCluster}}
 (

@@ -216,7 +216,7 @@ SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_aft
 
 CREATE TABLE IF NOT EXISTS dedup ON CLUSTER `nudge`
 (
-    hash  UInt64 COMMENT 'of source and message id' CODEC(NONE),
+    hash  UInt64 COMMENT 'of source and message id' CODEC(NONE) SETTINGS (min_compress_block_size = 4096),
     check UInt64 DEFAULT 0 COMMENT 'a second, independent hash, where the writer keeps one' CODEC(ZSTD(1)),
     pos   UInt64 CODEC(ZSTD(1)),
     day   Date COMMENT 'of arrival, UTC'
@@ -225,7 +225,7 @@ ENGINE = ReplicatedMergeTree('/clickhouse/tables/all/{database}/dedup', '{shard}
 PARTITION BY day
 ORDER BY (hash, pos)
 TTL day + INTERVAL 8 DAY
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1;
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 134217728, ttl_only_drop_parts = 1, index_granularity = 1024;
 
 CREATE TABLE IF NOT EXISTS checkpoints ON CLUSTER `nudge`
 (
