@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"nudge/channels"
 	"nudge/engine"
 	"nudge/engine/ledger"
@@ -69,8 +71,8 @@ func newSending(ctx context.Context, s *session) (_ *sending, err error) {
 
 func (p *sending) close() { p.queue.Close() }
 
-// open makes the sender, with a channel for each target, of its name.
-func (p *sending) open(opened map[string]channels.Channel, all []target) (err error) {
+// open makes the sender, with a channel for each target, of its name. metrics may be nil.
+func (p *sending) open(opened map[string]channels.Channel, all []target, metrics prometheus.Registerer) (err error) {
 	shards := make([]int, engine.Shards)
 	for i := range shards {
 		shards[i] = i
@@ -81,7 +83,7 @@ func (p *sending) open(opened map[string]channels.Channel, all []target) (err er
 	}
 	p.sender, err = send.New(send.Options{
 		Decisions: p.decisions, Deliveries: p.deliveries, Events: p.queue, Notes: p.queue, Shards: shards, Render: p.render, Signer: p.signer,
-		Now: time.Now, Routes: routes,
+		Now: time.Now, Routes: routes, Registerer: metrics,
 	})
 	return err
 }
