@@ -199,12 +199,7 @@ func (t *target) message(i int) channels.Message {
 	return m
 }
 
-func (o *sendOptions) run(ctx context.Context, s *session) (_ []*table, err error) {
-	providers, err := startServicesChild(ctx, s)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, providers.stop()) }()
+func (o *sendOptions) run(ctx context.Context, s *session) ([]*table, error) {
 	t := &table{
 		Key: "send", Title: "Sending: to local providers in a process of their own",
 		Columns: []column{
@@ -231,8 +226,8 @@ func (o *sendOptions) run(ctx context.Context, s *session) (_ []*table, err erro
 		slow = o.slowTable()
 		tables = append(tables, slow)
 	}
-	for _, g := range targets(providers.ready, o.only) {
-		if err := o.measure(ctx, s, providers, &g, t, slow); err != nil {
+	for _, g := range targets(servicesReady{}, o.only) {
+		if err := o.measure(ctx, s, &g, t, slow); err != nil {
 			return tables, fmt.Errorf("%s: %w", g.title, err)
 		}
 	}
@@ -257,7 +252,7 @@ func (o *sendOptions) slowTable() *table {
 }
 
 // measure makes all rows of one provider.
-func (o *sendOptions) measure(ctx context.Context, s *session, providers *services, g *target, t, slow *table) error {
+func (o *sendOptions) measure(ctx context.Context, s *session, g *target, t, slow *table) error {
 	kinds := []rowKind{rowLibrary, rowAdapter, rowSender, rowPaced}
 	late := o.delay.String()
 	for _, kind := range kinds {
@@ -265,24 +260,23 @@ func (o *sendOptions) measure(ctx context.Context, s *session, providers *servic
 		if kind == rowPaced {
 			spec.Messages, spec.Rate = max(int(o.rate*o.paced.Seconds()), 1), o.rate
 		}
-		r, err := runRow(ctx, s, providers, spec)
+		r, err := runRow(ctx, s, spec)
 		if err != nil {
 			return err
 		}
 		r.add(t, g.title)
 	}
 	if o.gorush != "" && (g.name == "apns" || g.name == "fcm") {
-		if err := providers.order(ctx, g.name, late); err != nil {
-			return err
-		}
-		if err := (&gorush{program: o.gorush, s: s, services: providers, target: g, messages: o.messages}).rows(ctx, t); err != nil {
-			return fmt.Errorf("gorush: %w", err)
+		for _, way := range gorushWays(g.name) {
+			if err := o.gorushRow(ctx, s, g.name, way, t); err != nil {
+				return fmt.Errorf("%s: %w", way.name, err)
+			}
 		}
 	}
 	if slow == nil {
 		return nil
 	}
-	r, err := runRow(ctx, s, providers, rowSpec{Kind: rowSlow, Target: g.name, Messages: o.waiting, For: o.slow, Late: "slow"})
+	r, err := runRow(ctx, s, rowSpec{Kind: rowSlow, Target: g.name, Messages: o.waiting, For: o.slow, Late: "slow"})
 	if err != nil {
 		return err
 	}

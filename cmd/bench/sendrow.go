@@ -67,9 +67,15 @@ func (r *rowResult) add(t *table, title string) {
 	t.row(title+", "+r.Name, float64(r.Sends)/r.Took.Seconds(), p50, p99, per(r.Sending, int64(r.Sends)), per(r.Server, int64(r.Sends)), r.PeakMB, float64(r.Sends), r.Load)
 }
 
-// runRow measures one row in a process of its own, so that its memory is its own.
-func runRow(ctx context.Context, s *session, p *services, spec rowSpec) (_ rowResult, err error) {
+// runRow measures one row in a process of its own, so that its memory is its own, against providers of its own: Apple
+// refuses a key that signs anew all the time, and so does ours.
+func runRow(ctx context.Context, s *session, spec rowSpec) (_ rowResult, err error) {
 	s.say("%s: %s, %d messages …", spec.Target, spec.Kind, spec.Messages)
+	p, err := startServicesChild(ctx, s)
+	if err != nil {
+		return rowResult{}, err
+	}
+	defer func() { err = errors.Join(err, p.stop()) }()
 	if err := p.order(ctx, spec.Target, spec.Late); err != nil {
 		return rowResult{}, err
 	}
