@@ -33,6 +33,7 @@ const sendWithin = time.Hour
 type sending struct {
 	queue                 *queue.Queue
 	rule                  *workspace.Rule
+	location              func(name string) (*time.Location, error)
 	signer                *send.Signer
 	decisions, deliveries *queue.Log
 	sender                *send.Sender
@@ -50,7 +51,7 @@ func newSending(ctx context.Context, s *session) (_ *sending, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &sending{rule: ws.Rules[0]}
+	p := &sending{rule: ws.Rules[0], location: ws.Policy.Location}
 	if p.signer, err = send.NewSigner(ws.Signing); err != nil {
 		return nil, err
 	}
@@ -216,7 +217,7 @@ func (p *sending) render(d *ledger.Decision, channel string) (send.Rendered, err
 	if err != nil {
 		return send.Rendered{}, err
 	}
-	fields, err := render.Fields(p.rule.Rule, render.Message{Variant: d.Variant, Channel: channel, Value: d.Value, At: d.At, With: d.With, Profile: profile, Zone: time.UTC, Location: time.LoadLocation})
+	fields, err := render.Fields(p.rule.Rule, render.Message{Variant: d.Variant, Channel: channel, Value: d.Value, At: d.At, With: d.With, Profile: profile, Zone: time.UTC, Location: p.location})
 	if err != nil {
 		return send.Rendered{}, err
 	}
