@@ -48,8 +48,8 @@ func gorushWays(target string) []gorushWay {
 	}
 	return []gorushWay{
 		{name: fmt.Sprintf("gorush as it comes, a text for %d", many), tokens: many, posts: 8, pushes: 100},
-		{name: fmt.Sprintf("gorush allowed 4,000 at once, a text for %d", many), tokens: many, posts: 8, workers: 64, pushes: 4000},
-		{name: "gorush allowed 4,000 at once, a text each", tokens: 1, posts: 60, workers: 4000, pushes: 4000},
+		{name: fmt.Sprintf("gorush allowed 1,000 at once, a text for %d", many), tokens: many, posts: 8, workers: 64, pushes: 1000},
+		{name: "gorush allowed 1,000 at once, a text each", tokens: 1, posts: 10, workers: 1000, pushes: 1000},
 	}
 }
 
