@@ -48,7 +48,7 @@ func Spec() channels.Spec {
 			{Name: "credentials", Type: "string", Required: true, Secret: true, About: "the service account's JSON key file"},
 			{Name: "project", Type: "string", Example: "shop-1234", About: "the Firebase project; by default the service account's"},
 			{Name: "timeout", Type: "duration", Default: "30s", Example: "10s", About: "for each push"},
-			{Name: "connections", Type: "int", Default: "10", Example: "2", About: "the most connections; one is used until it is busy. Google allows 100 messages under way on each"},
+			{Name: "connections", Type: "int", Default: "20", Example: "2", About: "the most connections; one is used until it is busy. Google allows 100 messages under way on each"},
 			{Name: "endpoint", Type: "string", Example: "https://127.0.0.1:8443", About: "instead of https://fcm.googleapis.com, for a local server"},
 			{Name: "token_url", Type: "string", Example: "https://127.0.0.1:8444/token", About: "instead of the credentials' token_uri, for a local server"},
 			{Name: "ca", Type: "string", Example: "certs/ca.pem", About: "a PEM file with certificate authorities to trust beside the system's"},

@@ -110,7 +110,7 @@ func (o *chaosOptions) run(ctx context.Context, s *session) (_ []*table, err err
 		}
 		opened[t.name] = c
 	}
-	if err := r.sending.open(opened, r.targets); err != nil {
+	if err := r.sending.open(opened, r.targets, nil); err != nil {
 		return nil, err
 	}
 	over := make(chan struct{})

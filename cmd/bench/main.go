@@ -82,7 +82,7 @@ own whose CPU is counted one by one, on a temporary folder that is removed at th
 
   bench ingest     events a second from HTTP to durable ack and to queryable, beside a bare insert
   bench judge      people judged a second: prefilter in ClickHouse, then the VM
-  bench send       messages a second to local providers: the adapter alone, and the whole sender
+  bench send       messages a second to local providers: plain libraries, the adapter alone, the whole sender
   bench chaos      each provider in turn slow, refusing, resetting, talking garbage: what is lost, doubled, delayed
   bench arrivals   how long a rule with on: takes from an event's arrival to its decision
   bench ticks      what a tick of twenty rules costs: who can have changed, against everybody
@@ -115,7 +115,7 @@ Exit codes: 0 fine, 2 wrong usage, 3 could not run, or an answer was wrong (even
 			return f.measure(cmd, ingest.run, judge.run, send.run)
 		},
 	}
-	cmd.AddCommand(ingestCommand(&f), judgeCommand(&f), sendCommand(&f), chaosCommand(&f), arrivalsCommand(&f), ticksCommand(&f), all, nodeCommand(in, out, errOut), servicesCommand(in, out))
+	cmd.AddCommand(ingestCommand(&f), judgeCommand(&f), sendCommand(&f), chaosCommand(&f), arrivalsCommand(&f), ticksCommand(&f), all, nodeCommand(in, out, errOut), servicesCommand(in, out), sendRowCommand(in, out, errOut))
 	return cmd
 }
 

@@ -40,6 +40,8 @@ func TestUsage(t *testing.T) {
 		"no repeats":           {[]string{"judge", "--repeats", "0"}, "--repeats is at least 1"},
 		"no messages":          {[]string{"send", "--messages", "0"}, "--messages is at least 1"},
 		"no such provider":     {[]string{"chaos", "--only", "fmc"}, `--only knows [apns fcm webpush email webhook], not "fmc"`},
+		"no such gorush":       {[]string{"send", "--gorush", "/nowhere/gorush"}, "go install github.com/appleboy/gorush@latest"},
+		"answers before":       {[]string{"send", "--delay", "-1s"}, "--delay and --waiting cannot be negative"},
 		"no rate":              {[]string{"send", "--rate", "0"}, "--rate and --paced must be more than nothing"},
 		"too little history":   {[]string{"ticks", "--events", "900"}, "--events is at least 10,000"},
 		"broken message":       {[]string{"ticks", "--arrivals", "250"}, "--arrivals is at least 100, in hundreds"},
@@ -133,10 +135,29 @@ func TestSmokeJudge(t *testing.T) {
 }
 
 func TestSmokeSend(t *testing.T) {
-	tables := smoke(t, "send", "--messages", "700", "--rate", "500", "--paced", "1s")
-	require.Len(t, tables["send"], 3*len(serviceNames()))
+	tables := smoke(t, "send", "--messages", "700", "--rate", "500", "--paced", "1s", "--waiting", "1500", "--slow", "1s")
+	require.Len(t, tables["send"], 4*len(serviceNames()))
 	for _, row := range tables["send"] {
 		require.Positive(t, row["sends_per_s"], row)
+		require.Positive(t, row["peak_mb"], row)
+	}
+	require.Len(t, tables["slow"], len(serviceNames()))
+	for _, row := range tables["slow"] {
+		require.Positive(t, row["held"], row)
+		require.Less(t, row["held"], 1501.0, row)
+		require.GreaterOrEqual(t, row["peak_mb"], row["before_mb"], row)
+	}
+}
+
+// TestSendLate has the servers answer late, and says what a library sends then.
+func TestSendLate(t *testing.T) {
+	tables := smoke(t, "send", "--only", "apns", "--messages", "600", "--rate", "200", "--paced", "1s", "--delay", "50ms", "--waiting", "0")
+	require.Len(t, tables["send"], 4)
+	require.NotContains(t, tables, "slow")
+	for _, row := range tables["send"] {
+		if row["run"] != "APNs, sender" {
+			require.Greater(t, row["p50_ms"], 49.0, row)
+		}
 	}
 }
 

@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
+	"os/exec"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,27 +28,40 @@ type sendOptions struct {
 	rate     float64
 	paced    time.Duration
 	only     []string
+	delay    time.Duration
+	waiting  int
+	slow     time.Duration
+	gorush   string
 }
 
 func sendDefaults() *sendOptions {
-	return &sendOptions{messages: 100_000, rate: 2000, paced: 5 * time.Second}
+	return &sendOptions{messages: 100_000, rate: 2000, paced: 5 * time.Second, waiting: 100_000, slow: 10 * time.Second}
 }
 
 func sendCommand(f *common) *cobra.Command {
 	o := sendDefaults()
 	cmd := &cobra.Command{
 		Use:   "send",
-		Short: "Messages a second to local providers: the adapter alone, and the whole sender",
+		Short: "Messages a second to local providers: plain libraries, the adapter alone, and the whole sender",
 		Long: `Starts local providers in a process of their own (APNs, FCM, a push service for browsers, an SMTP server, a webhook's
-endpoint; all over TLS, checking what they get as the real ones document it), and sends to them:
+endpoint; all over TLS, checking what they get as the real ones document it), and sends to them, each run in a process of
+its own:
 
+  library        the client library in a loop, as its README has it
   adapter        batches through the adapter alone
   sender         decisions wait in the decision stream; the sender reads them, renders their Liquid
                  templates, writes intents, sends, writes outcomes and events, all of it synced
   sender, paced  decisions come at --rate: how long one takes from its commit to its outcome
+  gorush         with --gorush, for apns and fcm: the push server of that name, posted to over HTTP
+  slow           the whole sender with --waiting decisions and a provider that takes two seconds for
+                 each answer: its memory, over --slow
 
-At the end the servers must have accepted as many as were sent.`,
-		Example: "  bench send --messages 500000\n  bench send --only apns,fcm",
+--delay has the servers answer that much later, as real ones do. Memory is the most that was resident while it sent.
+But for slow, the servers must have accepted as many as were sent.
+
+gorush knows Apple's and Google's hosts alone; it is led to the local servers by a proxy in its config, and by
+SSL_CERT_FILE. Nothing of it is changed.`,
+		Example: "  bench send --messages 500000\n  bench send --only apns,fcm --delay 50ms\n  bench send --only apns,fcm --gorush /tmp/gorush/gorush",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(); err != nil {
@@ -63,6 +74,10 @@ At the end the servers must have accepted as many as were sent.`,
 	cmd.Flags().Float64Var(&o.rate, "rate", o.rate, "decisions a second of the paced run")
 	cmd.Flags().StringSliceVar(&o.only, "only", nil, "these adapters alone: apns, fcm, webpush, email, webhook")
 	cmd.Flags().DurationVar(&o.paced, "paced", o.paced, "how long the paced run takes")
+	cmd.Flags().DurationVar(&o.delay, "delay", o.delay, "the servers answer after it")
+	cmd.Flags().IntVar(&o.waiting, "waiting", o.waiting, "decisions that wait for the slow provider; 0 leaves the run out")
+	cmd.Flags().DurationVar(&o.slow, "slow", o.slow, "how long the slow provider is sent to")
+	cmd.Flags().StringVar(&o.gorush, "gorush", o.gorush, "program of gorush to compare with")
 	return cmd
 }
 
@@ -72,6 +87,13 @@ func (o *sendOptions) check() error {
 		return fmt.Errorf("--messages is at least 1, not %d", o.messages)
 	case o.rate <= 0 || o.paced <= 0:
 		return errors.New("--rate and --paced must be more than nothing")
+	case o.delay < 0 || o.waiting < 0 || o.slow <= 0:
+		return errors.New("--delay and --waiting cannot be negative, and --slow must be more than nothing")
+	}
+	if o.gorush != "" {
+		if _, err := exec.LookPath(o.gorush); err != nil {
+			return fmt.Errorf("--gorush: %w; build it with `GOBIN=DIR go install github.com/appleboy/gorush@latest`", err)
+		}
 	}
 	for _, name := range o.only {
 		if !slices.Contains(serviceNames(), name) {
@@ -177,12 +199,7 @@ func (t *target) message(i int) channels.Message {
 	return m
 }
 
-func (o *sendOptions) run(ctx context.Context, s *session) (_ []*table, err error) {
-	providers, err := startServicesChild(ctx, s)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, providers.stop()) }()
+func (o *sendOptions) run(ctx context.Context, s *session) ([]*table, error) {
 	t := &table{
 		Key: "send", Title: "Sending: to local providers in a process of their own",
 		Columns: []column{
@@ -190,165 +207,79 @@ func (o *sendOptions) run(ctx context.Context, s *session) (_ []*table, err erro
 			{"sends_per_s", "sends/s", 0},
 			{"p50_ms", "p50 ms", 1},
 			{"p99_ms", "p99 ms", 1},
-			{"us_nudge", "nudge µs", 1},
+			{"us_sending", "sending µs", 1},
 			{"us_server", "server µs", 1},
+			{"peak_mb", "peak MB", 0},
 			{"sends", "sends", 0},
 			{"load", "load", 2},
 		},
 	}
+	if o.delay > 0 {
+		t.Title += fmt.Sprintf(" that answer after %s", o.delay)
+	}
+	t.note("Sending µs is the CPU of the process that sends, for each message; peak is the most of its memory that was resident meanwhile.")
+	t.note("Library and adapter alone: p50 and p99 are of a call: with one message, and with a batch of them (the adapter, and SendEach of Firebase). Sender at once: none, all wait from the start. Paced: from a decision's commit to its outcome, synced.")
+	t.note("Checked: the providers accepted what was sent, no more and no less.")
 	tables := []*table{t}
-	for _, g := range targets(providers.ready, o.only) {
-		r := &sendRig{o: o, s: s, services: providers, target: g, table: t}
-		if err := r.run(ctx); err != nil {
+	var slow *table
+	if o.waiting > 0 {
+		slow = o.slowTable()
+		tables = append(tables, slow)
+	}
+	for _, g := range targets(servicesReady{}, o.only) {
+		if err := o.measure(ctx, s, &g, t, slow); err != nil {
 			return tables, fmt.Errorf("%s: %w", g.title, err)
 		}
 	}
-	t.note("Adapter alone: p50 and p99 are of a call with a batch of messages. Sender at once: none, all wait from the start. Paced: from a decision's commit to its outcome, synced.")
-	t.note("Checked: the providers accepted what was sent, no more and no less.")
 	return tables, nil
 }
 
-// sendRig measures one service.
-type sendRig struct {
-	o        *sendOptions
-	s        *session
-	services *services
-	target   target
-	table    *table
+func (o *sendOptions) slowTable() *table {
+	t := &table{
+		Key: "slow", Title: fmt.Sprintf("The whole sender with a provider that takes 2 s for each answer, for %s", o.slow),
+		Columns: []column{
+			{"run", "provider", 0},
+			{"waiting", "waiting", 0},
+			{"sends", "accepted", 0},
+			{"held", "most in memory", 0},
+			{"before_mb", "MB before", 0},
+			{"peak_mb", "peak MB", 0},
+			{"load", "load", 2},
+		},
+	}
+	t.note("Before: of the same process, with the queue and its streams open and all decisions written. In memory: messages, of those waiting.")
+	return t
 }
 
-func (r *sendRig) run(ctx context.Context) error {
-	channel, err := r.target.spec.New(channels.Options{Config: r.target.config, Now: time.Now})
-	if err != nil {
-		return err
-	}
-	if c, ok := channel.(channels.Closer); ok {
-		defer c.Close() //nolint:errcheck // connections of this run
-	}
-	r.s.say("%s: the adapter alone, %d messages …", r.target.title, r.o.messages)
-	if err := r.adapter(ctx, channel); err != nil {
-		return err
-	}
-	r.s.say("%s: the whole sender, %d messages …", r.target.title, r.o.messages)
-	if err := r.sender(ctx, channel, r.o.messages, 0); err != nil {
-		return err
-	}
-	paced := max(int(r.o.rate*r.o.paced.Seconds()), 1)
-	r.s.say("%s: the whole sender at %.0f a second, %d messages …", r.target.title, r.o.rate, paced)
-	return r.sender(ctx, channel, paced, r.o.rate)
-}
-
-// counted runs something that sends n messages, and notes what it took.
-func (r *sendRig) counted(ctx context.Context, name string, n int, l *latencies, do func() error) error {
-	before, err := r.services.accepted(ctx)
-	if err != nil {
-		return err
-	}
-	m, err := startMeter(process{"nudge", os.Getpid()}, r.services.process())
-	if err != nil {
-		return err
-	}
-	profiled, err := r.s.profileSelf("send-" + r.target.name + "-" + name)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(do(), profiled()); err != nil {
-		return err
-	}
-	took := time.Since(m.start)
-	used, err := m.used()
-	if err != nil {
-		return err
-	}
-	after, err := r.services.accepted(ctx)
-	if err != nil {
-		return err
-	}
-	if got := after[r.target.name].Accepted - before[r.target.name].Accepted; got != int64(n) {
-		return fmt.Errorf("%s: %d messages were sent, the server accepted %d", name, n, got)
-	}
-	var p50, p99 any
-	if l.n > 0 {
-		p50, p99 = ms(l.quantile(0.5)), ms(l.quantile(0.99))
-	}
-	r.table.row(r.target.title+", "+name, float64(n)/took.Seconds(), p50, p99, per(used["nudge"], int64(n)), per(used["services"], int64(n)), float64(n), loadNumber())
-	return nil
-}
-
-func (r *sendRig) adapter(ctx context.Context, channel channels.Channel) error {
-	batch := make([]channels.Message, r.target.spec.Batch)
-	for i := range batch {
-		batch[i] = r.target.message(i)
-	}
-	for _, res := range channel.Send(ctx, batch) { // connections stand
-		if res.Err != nil {
-			return res.Err
+// measure makes all rows of one provider.
+func (o *sendOptions) measure(ctx context.Context, s *session, g *target, t, slow *table) error {
+	kinds := []rowKind{rowLibrary, rowAdapter, rowSender, rowPaced}
+	late := o.delay.String()
+	for _, kind := range kinds {
+		spec := rowSpec{Kind: kind, Target: g.name, Messages: o.messages, Late: late}
+		if kind == rowPaced {
+			spec.Messages, spec.Rate = max(int(o.rate*o.paced.Seconds()), 1), o.rate
 		}
-	}
-	var l latencies
-	return r.counted(ctx, "adapter", r.o.messages, &l, func() error {
-		ctx, stop := context.WithCancelCause(ctx)
-		defer stop(nil)
-		var left atomic.Int64
-		left.Store(int64(r.o.messages))
-		var group sync.WaitGroup
-		for range r.target.spec.Concurrency {
-			group.Go(func() {
-				for ctx.Err() == nil {
-					size := int64(len(batch))
-					n := min(left.Add(-size)+size, size)
-					if n <= 0 {
-						return
-					}
-					start := time.Now()
-					for _, res := range channel.Send(ctx, batch[:n]) {
-						if res.Err != nil {
-							stop(res.Err)
-							return
-						}
-					}
-					l.add(time.Since(start))
-				}
-			})
-		}
-		group.Wait()
-		return context.Cause(ctx)
-	})
-}
-
-// sender sends n decisions through the whole sender: all at once, or at a rate.
-func (r *sendRig) sender(ctx context.Context, channel channels.Channel, n int, rate float64) error {
-	name := "sender"
-	if rate > 0 {
-		name = "sender, paced"
-	}
-	l, err := newSending(ctx, r.s)
-	if err != nil {
-		return err
-	}
-	defer l.close()
-	if err := l.open(map[string]channels.Channel{r.target.name: channel}, []target{r.target}); err != nil {
-		return err
-	}
-	if rate == 0 {
-		if err := l.decide(ctx, &r.target, 0, n); err != nil {
+		r, err := runRow(ctx, s, spec)
+		if err != nil {
 			return err
 		}
+		r.add(t, g.title)
 	}
-	var took latencies
-	left := n
-	return r.counted(ctx, name, n, &took, func() error {
-		return l.run(ctx, func(life context.Context) error {
-			if rate == 0 {
-				return nil
+	if o.gorush != "" && (g.name == "apns" || g.name == "fcm") {
+		for _, way := range gorushWays(g.name) {
+			if err := o.gorushRow(ctx, s, g.name, way, t); err != nil {
+				return fmt.Errorf("%s: %w", way.name, err)
 			}
-			return l.pace(life, &r.target, 0, n, rate)
-		}, func(_ string, at time.Duration) bool {
-			if rate > 0 {
-				took.add(at)
-			}
-			left--
-			return left <= 0
-		})
-	})
+		}
+	}
+	if slow == nil {
+		return nil
+	}
+	r, err := runRow(ctx, s, rowSpec{Kind: rowSlow, Target: g.name, Messages: o.waiting, For: o.slow, Late: "slow"})
+	if err != nil {
+		return err
+	}
+	slow.row(g.title, float64(o.waiting), float64(r.Sends), float64(r.Held), r.BeforeMB, r.PeakMB, r.Load)
+	return nil
 }

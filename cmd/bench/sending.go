@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"nudge/channels"
 	"nudge/engine"
 	"nudge/engine/ledger"
@@ -31,6 +33,7 @@ const sendWithin = time.Hour
 type sending struct {
 	queue                 *queue.Queue
 	rule                  *workspace.Rule
+	location              func(name string) (*time.Location, error)
 	signer                *send.Signer
 	decisions, deliveries *queue.Log
 	sender                *send.Sender
@@ -48,7 +51,7 @@ func newSending(ctx context.Context, s *session) (_ *sending, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &sending{rule: ws.Rules[0]}
+	p := &sending{rule: ws.Rules[0], location: ws.Policy.Location}
 	if p.signer, err = send.NewSigner(ws.Signing); err != nil {
 		return nil, err
 	}
@@ -69,8 +72,8 @@ func newSending(ctx context.Context, s *session) (_ *sending, err error) {
 
 func (p *sending) close() { p.queue.Close() }
 
-// open makes the sender, with a channel for each target, of its name.
-func (p *sending) open(opened map[string]channels.Channel, all []target) (err error) {
+// open makes the sender, with a channel for each target, of its name. metrics may be nil.
+func (p *sending) open(opened map[string]channels.Channel, all []target, metrics prometheus.Registerer) (err error) {
 	shards := make([]int, engine.Shards)
 	for i := range shards {
 		shards[i] = i
@@ -81,7 +84,7 @@ func (p *sending) open(opened map[string]channels.Channel, all []target) (err er
 	}
 	p.sender, err = send.New(send.Options{
 		Decisions: p.decisions, Deliveries: p.deliveries, Events: p.queue, Notes: p.queue, Shards: shards, Render: p.render, Signer: p.signer,
-		Now: time.Now, Routes: routes,
+		Now: time.Now, Routes: routes, Registerer: metrics,
 	})
 	return err
 }
@@ -214,7 +217,7 @@ func (p *sending) render(d *ledger.Decision, channel string) (send.Rendered, err
 	if err != nil {
 		return send.Rendered{}, err
 	}
-	fields, err := render.Fields(p.rule.Rule, render.Message{Variant: d.Variant, Channel: channel, Value: d.Value, At: d.At, With: d.With, Profile: profile, Zone: time.UTC, Location: time.LoadLocation})
+	fields, err := render.Fields(p.rule.Rule, render.Message{Variant: d.Variant, Channel: channel, Value: d.Value, At: d.At, With: d.With, Profile: profile, Zone: time.UTC, Location: p.location})
 	if err != nil {
 		return send.Rendered{}, err
 	}

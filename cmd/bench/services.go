@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,6 +32,7 @@ type servicesReady struct {
 	Config  map[string]json.RawMessage `json:"config"`  // by the adapter's name
 	Push    string                     `json:"push"`    // host and port of the push service for browsers
 	Control string                     `json:"control"` // URL: GET /accepted, POST /fault?service=&kind=
+	Proxy   string                     `json:"proxy"`   // URL of a proxy to which these are Apple and Google
 }
 
 // tally is what a provider has taken.
@@ -43,6 +45,8 @@ type tally struct {
 type service struct {
 	name   string
 	config map[string]any
+	real   string // host and port of the service that it stands for, "" for none
+	addr   string // its own
 	log    *provider.Log
 	// fault orders a fault for every message; the zero one ends it.
 	fault func(provider.Fault)
@@ -93,14 +97,16 @@ func startServices() (all []*service, push string, err error) {
 	if err != nil {
 		return all, "", err
 	}
-	add("apns", a.Log, a.Close, map[string]any{
+	apple := add("apns", a.Log, a.Close, map[string]any{
 		"topic": "example.shop", "key": string(a.KeyPEM), "key_id": a.KeyID, "team_id": a.TeamID, "host": a.Host(), "ca": string(a.CA.PEM),
 	})
+	apple.real, apple.addr = apnsd.Domain+":443", strings.TrimPrefix(a.Host(), "https://")
 	f, err := fcmd.Start(fcmd.Config{Now: time.Now})
 	if err != nil {
 		return all, "", err
 	}
-	add("fcm", f.Log, f.Close, map[string]any{"credentials": string(f.Credentials), "endpoint": f.Endpoint(), "ca": string(f.CA.PEM)})
+	google := add("fcm", f.Log, f.Close, map[string]any{"credentials": string(f.Credentials), "endpoint": f.Endpoint(), "ca": string(f.CA.PEM)})
+	google.real, google.addr = fcmd.Domain+":443", strings.TrimPrefix(f.Endpoint(), "https://")
 	vapid, err := ecdh.P256().GenerateKey(rand.Reader)
 	if err != nil {
 		return all, "", fmt.Errorf("make a VAPID key: %w", err)
@@ -133,6 +139,15 @@ func startServices() (all []*service, push string, err error) {
 	return all, w.Addr(), nil
 }
 
+// faultOf is the fault that a word orders: one of faults, or how late every answer is ("50ms").
+func faultOf(word string) (provider.Fault, bool) {
+	if f, ok := faults()[word]; ok {
+		return f, true
+	}
+	delay, err := time.ParseDuration(word)
+	return provider.Fault{Delay: delay}, err == nil && delay >= 0
+}
+
 // faults by the word that orders them, "" for none.
 func faults() map[string]provider.Fault {
 	return map[string]provider.Fault{
@@ -154,7 +169,12 @@ func serveServices(ctx context.Context, out io.Writer, count bool) error {
 	if err != nil {
 		return err
 	}
-	ready := servicesReady{Config: map[string]json.RawMessage{}, Push: push}
+	proxy, err := startProxy(ctx, all)
+	if err != nil {
+		return err
+	}
+	defer proxy.close()
+	ready := servicesReady{Config: map[string]json.RawMessage{}, Push: push, Proxy: proxy.url()}
 	for _, s := range all {
 		if count {
 			s.log.OnReceived = s.received
@@ -200,7 +220,7 @@ func control(all []*service) http.Handler {
 		_ = json.NewEncoder(w).Encode(out)
 	})
 	mux.HandleFunc("POST /fault", func(w http.ResponseWriter, r *http.Request) {
-		fault, ok := faults()[r.FormValue("kind")]
+		fault, ok := faultOf(r.FormValue("kind"))
 		for _, s := range all {
 			if ok && s.name == r.FormValue("service") {
 				s.fault(fault)

@@ -178,15 +178,3 @@ func EncodeChunk(records []Record) ([]byte, error) {
 	}
 	return data, nil
 }
-
-// DecodeChunk decodes one message.
-func DecodeChunk(data []byte) (Chunk, error) {
-	var c Chunk
-	if err := json.Unmarshal(data, &c); err != nil {
-		return Chunk{}, fmt.Errorf("decode ledger chunk: %w", err)
-	}
-	if c.V != 1 {
-		return Chunk{}, fmt.Errorf("decode ledger chunk: version %d is not known to this build", c.V)
-	}
-	return c, nil
-}

@@ -85,7 +85,7 @@ func Profile(raw json.RawMessage) (*segments.Profile, error) {
 		return nil, nil
 	}
 	var p segments.Profile
-	if err := json.Unmarshal(raw, &p); err != nil {
+	if err := ledger.Unmarshal(raw, &p); err != nil {
 		return nil, fmt.Errorf("read the decision's profile: %w", err)
 	}
 	return &p, nil

@@ -123,6 +123,83 @@ func TestAFullLineIsReadAgainFromTheStream(t *testing.T) {
 	require.Len(t, b.final(), 2*chunks*each)
 }
 
+// TestDecisionsThatComeWhileALineCatchesUp has lines fall behind and catch up all the time, between decisions that come.
+func TestDecisionsThatComeWhileALineCatchesUp(t *testing.T) {
+	hook, mail := &channeltest.Recorder{}, &channeltest.Recorder{}
+	b := newBench(t, map[string]send.Route{"webhook": one("hook", hook), "email": one("mail", mail)})
+	b.opts.Hold = 3
+	b.opts.Now = func() time.Time { return time.UnixMilli(t0) }
+	b.start()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- b.sender.Run(ctx) }()
+	const chunks, each = 150, 4
+	var want []string
+	for c := range chunks {
+		ds := make([]ledger.Decision, each)
+		for i := range ds {
+			ds[i] = decision(fmt.Sprintf("e%d", c*each+i), "webhook")
+			if i%3 == 0 {
+				ds[i].Channels = []string{"webhook", "email"}
+			}
+			want = append(want, ds[i].Entry)
+		}
+		b.decide(c%2, ds...)
+	}
+	require.Eventually(t, func() bool { return len(hook.Accepted()) >= chunks*each && len(mail.Accepted()) >= chunks*2 }, time.Minute, 5*time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+	got := titles(hook.Accepted())
+	slices.Sort(got)
+	slices.Sort(want)
+	require.Equal(t, want, got, "each once")
+	require.Len(t, mail.Accepted(), chunks*2)
+}
+
+// TestALineHoldsWhatItsProviderCanDoWith bounds what is in memory of a provider that hangs: twice what it may have under
+// way, where that is more than a line's own share.
+func TestALineHoldsWhatItsProviderCanDoWith(t *testing.T) {
+	for name, c := range map[string]struct{ batch, concurrency, held int }{
+		"a narrow provider": {10, 2, 1024},
+		"a wide provider":   {200, 4, 1600},
+	} {
+		t.Run(name, func(t *testing.T) {
+			route := one("hook", &channeltest.Recorder{Gate: make(chan struct{})})
+			route.Providers[0].Spec.Batch, route.Providers[0].Spec.Concurrency = c.batch, c.concurrency
+			b := newBench(t, map[string]send.Route{"webhook": route})
+			b.opts.Now = func() time.Time { return time.UnixMilli(t0) }
+			reg := prometheus.NewRegistry()
+			b.opts.Registerer = reg
+			b.opts.Decisions, b.opts.Deliveries, b.opts.Events, b.opts.Notes = b.decisions, b.deliveries, b.q, b.q
+			sender, err := send.New(b.opts)
+			require.NoError(t, err)
+			for n := range 10 {
+				ds := make([]ledger.Decision, 200)
+				for i := range ds {
+					ds[i] = decision(fmt.Sprintf("e%d-%d", n, i), "webhook")
+				}
+				b.decide(n%2, ds...)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- sender.Run(ctx) }()
+			want := fmt.Sprintf(`
+# HELP nudge_send_behind Lines of messages that were left in the stream for want of room.
+# TYPE nudge_send_behind gauge
+nudge_send_behind 1
+# HELP nudge_send_held Messages (entry and channel) in memory.
+# TYPE nudge_send_held gauge
+nudge_send_held %d
+`, c.held)
+			require.EventuallyWithT(t, func(t *assert.CollectT) {
+				require.NoError(t, testutil.GatherAndCompare(reg, strings.NewReader(want), "nudge_send_behind", "nudge_send_held"))
+			}, time.Minute, 5*time.Millisecond)
+			cancel()
+			require.ErrorIs(t, <-done, context.Canceled)
+		})
+	}
+}
+
 func TestADeadChannelDelaysNoOther(t *testing.T) {
 	gate := make(chan struct{}) // never opened: the provider hangs
 	hook, mail := &channeltest.Recorder{Gate: gate}, &channeltest.Recorder{}

@@ -12,7 +12,6 @@ import (
 	"nudge/engine/ledger"
 	"nudge/events"
 	"nudge/events/queue"
-	"nudge/segments"
 )
 
 // eventSource is the source of the events that the sender writes.
@@ -156,8 +155,8 @@ func ids(d *ledger.Decision) (user, anonymous string) {
 	if d.UserID != "" {
 		return d.UserID, ""
 	}
-	var p segments.Profile
-	if len(d.Profile) > 0 && json.Unmarshal(d.Profile, &p) == nil {
+	var p struct{ UserID, Anonymous string } // of segments.Profile
+	if len(d.Profile) > 0 && ledger.Unmarshal(d.Profile, &p) == nil {
 		return p.UserID, p.Anonymous
 	}
 	return "", ""

@@ -29,6 +29,7 @@ type provider struct {
 	slots  chan struct{} // one for each Send call at once
 	normal chan struct{} // the part of slots that is not kept for transactional messages
 
+	held     int     // units in memory whose first provider it is
 	lanes    [2]fair // transactional, the rest
 	waiting  waiting
 	inFlight [2]int

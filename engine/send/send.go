@@ -12,9 +12,10 @@
 //
 // # Memory
 //
-// At most Options.Hold (entry, channel)s of one rule, channel, lane and set of providers are in
-// memory; what follows stays in the stream and is read again from there when there is room. So a
-// provider that is slow or dead holds up its own messages and nobody else's.
+// At most 1,024 (entry, channel)s of one rule, channel, lane and set of providers are in memory, or more
+// of them while those of their provider are less than twice what it may have under way; what follows
+// stays in the stream and is read again from there when there is room. So a provider that is slow or
+// dead holds up its own messages and nobody else's, and one that is quick does not wait for the stream.
 package send
 
 import (
@@ -139,8 +140,10 @@ type Options struct {
 	Now        func() time.Time
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
-	// Hold is the bound of what is in memory (see the package's comment); 0 is 1,024.
+	// Hold is the bound of what is in memory of one line (see the package's comment); 0 sizes it by itself.
 	Hold int
+	// exact: Hold was given.
+	exact bool
 	// Timeout of one call of an adapter; 0 is one minute.
 	Timeout time.Duration
 	// Patience is how long the exit check may take about a message before that is put aside; 0 is 2 s.
@@ -162,7 +165,7 @@ func (o *Options) setDefaults() {
 	if o.Registerer == nil {
 		o.Registerer = prometheus.NewRegistry()
 	}
-	if o.Hold <= 0 {
+	if o.exact = o.Hold > 0; !o.exact {
 		o.Hold = 1024
 	}
 	if o.Timeout <= 0 {

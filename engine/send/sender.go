@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -102,8 +103,20 @@ type lineKey struct {
 
 // line bounds the units of one key in memory. What does not fit is read again from the stream.
 type line struct {
+	lead   *provider // the first of its providers
 	held   int
 	behind map[int]cursor // by shard: the first unit that was left in the stream
+}
+
+// full says that the line takes no more into memory: it has its own share, and its provider as much as it can do with.
+// Sender.mu is held.
+func (s *Sender) full(l *line) bool {
+	return l.held >= s.opts.Hold && (s.opts.exact || l.lead.held >= 2*l.lead.window())
+}
+
+// low says that it is time to read on for a line. Sender.mu is held.
+func (s *Sender) low(l *line) bool {
+	return l.held <= s.opts.Hold/2 || !s.opts.exact && l.lead.held <= l.lead.window()
 }
 
 type cursor struct {
@@ -112,19 +125,18 @@ type cursor struct {
 }
 
 func (s *Sender) lineOf(u *unit) *line {
-	key := lineKey{u.channel, u.decision.Rule, u.providers(), u.urgent()}
+	key := u.lineKey()
 	l := s.lines[key]
 	if l == nil {
-		l = &line{behind: map[int]cursor{}}
+		l = &line{lead: u.jobs[0].provider, behind: map[int]cursor{}}
 		s.lines[key] = l
 	}
 	return l
 }
 
-// unitsOf plans every unit of a record that sends.
-func (s *Sender) unitsOf(r *ledger.Record, shard int, seq uint64) []*unit {
-	d := r.Decision
-	if d == nil || d.Reason != ledger.Send {
+// unitsOf plans every unit of a decision that sends.
+func (s *Sender) unitsOf(d *ledger.Decision, shard int, seq uint64) []*unit {
+	if d.Reason != ledger.Send {
 		return nil
 	}
 	units := make([]*unit, 0, len(d.Channels))
@@ -134,29 +146,103 @@ func (s *Sender) unitsOf(r *ledger.Record, shard int, seq uint64) []*unit {
 	return units
 }
 
+// message is one message of the decision stream, decoded as far as somebody has asked.
+type message struct {
+	s     *Sender
+	shard int
+	seq   uint64
+	raw   []ledger.RawDecision
+}
+
+func (s *Sender) open(rec queue.Record) (*message, error) {
+	raw, err := ledger.DecodeRaw(rec.Data)
+	if err != nil {
+		return nil, fmt.Errorf("read message %d of the decision stream: %w", rec.Seq, err)
+	}
+	return &message{s, rec.Shard, rec.Seq, raw}, nil
+}
+
+// units plans the units of the decision with an index.
+func (m *message) units(i int) ([]*unit, error) {
+	d, err := m.raw[i].Decode()
+	if err != nil {
+		return nil, fmt.Errorf("read message %d of the decision stream: %w", m.seq, err)
+	}
+	return m.s.unitsOf(d, m.shard, m.seq), nil
+}
+
+// left are the lines of the decision with an index if `closed` says of all of them that they take nothing: then there is no
+// need to decode more of it. A line that is not known yet takes something.
+func (m *message) left(i int, closed func(*line) bool) (lines []*line, all bool, err error) {
+	h, err := m.raw[i].Head()
+	if err != nil {
+		return nil, false, fmt.Errorf("read message %d of the decision stream: %w", m.seq, err)
+	}
+	if h.Reason != ledger.Send {
+		return nil, true, nil
+	}
+	keys := make([]lineKey, len(h.Channels))
+	for n, channel := range h.Channels {
+		keys[n] = lineKey{channel, h.Rule, names(m.s.places(channel, h.Devices)), h.Category == transactional}
+	}
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	for _, key := range keys {
+		l := m.s.lines[key]
+		if l == nil || !closed(l) {
+			return nil, false, nil
+		}
+		lines = append(lines, l)
+	}
+	return lines, true, nil
+}
+
 // take takes in one message of the decision stream.
 func (s *Sender) take(ctx context.Context, rec queue.Record) error {
 	s.mu.Lock()
 	sh := s.shards[rec.Shard]
 	skip := sh == nil || rec.Seq <= sh.mark.Decisions
+	behind := false
+	for _, l := range s.lines {
+		_, here := l.behind[rec.Shard]
+		behind = behind || here
+	}
 	s.mu.Unlock()
 	var units [][]*unit
+	var left [][]*line
 	if !skip {
-		chunk, err := ledger.DecodeChunk(rec.Data)
+		m, err := s.open(rec)
 		if err != nil {
-			return fmt.Errorf("read message %d of the decision stream: %w", rec.Seq, err)
+			return err
 		}
-		units = make([][]*unit, len(chunk.Records))
-		for i := range chunk.Records {
-			units[i] = s.unitsOf(&chunk.Records[i], rec.Shard, rec.Seq)
+		units, left = make([][]*unit, len(m.raw)), make([][]*line, len(m.raw))
+		for i, raw := range m.raw {
+			if raw == nil {
+				continue
+			}
+			all := false
+			if behind {
+				left[i], all, err = m.left(i, func(l *line) bool { _, here := l.behind[rec.Shard]; return here })
+			}
+			if err == nil && !all {
+				units[i], err = m.units(i)
+			}
+			if err != nil {
+				return err
+			}
 		}
 	}
 	var again []events.Event
 	s.mu.Lock()
 	for i, us := range units {
+		for _, l := range left[i] {
+			if _, here := l.behind[rec.Shard]; !here { // it has caught up since
+				l.behind[rec.Shard] = cursor{rec.Seq, i}
+				s.wantMore()
+			}
+		}
 		for _, u := range us {
-			l := s.lineOf(u)
-			again = append(again, s.admit(u, l, i)...)
+			again = append(again, s.admit(u, s.lineOf(u), i)...)
 		}
 	}
 	s.pos = rec.Seq
@@ -169,6 +255,14 @@ func (s *Sender) take(ctx context.Context, rec queue.Record) error {
 		return s.teller.add(ctx, again)
 	}
 	return nil
+}
+
+// wantMore has lines read on that have room.
+func (s *Sender) wantMore() {
+	select {
+	case s.refilled <- struct{}{}:
+	default:
+	}
 }
 
 // forgetPast drops what is known from before the start once nothing can ask for it any more.
@@ -209,12 +303,13 @@ func (s *Sender) admit(u *unit, l *line, index int) []events.Event {
 			u.open = 1
 		}
 	}
-	if l.held >= s.opts.Hold {
+	if s.full(l) {
 		l.behind[u.shard] = cursor{u.seq, index}
 		return again
 	}
 	delete(s.pasts, u.key())
 	l.held++
+	l.lead.held++
 	u.line, u.left = l, u.open
 	s.units[u.key()] = u
 	for _, j := range u.jobs {
@@ -240,11 +335,9 @@ func (s *Sender) queue(j *job) {
 func (s *Sender) release(u *unit) {
 	delete(s.units, u.key())
 	u.line.held--
-	if len(u.line.behind) > 0 && u.line.held <= s.opts.Hold/2 {
-		select {
-		case s.refilled <- struct{}{}:
-		default:
-		}
+	u.line.lead.held--
+	if len(u.line.behind) > 0 && s.low(u.line) {
+		s.wantMore()
 	}
 }
 
@@ -261,13 +354,13 @@ func (s *Sender) refill(ctx context.Context) (took bool, err error) {
 	return took, nil
 }
 
-// gaps are the shards that hold units for lines which are at least half empty, oldest units first.
+// gaps are the shards that hold units for lines which are low, oldest units first.
 func (s *Sender) gaps() []int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	oldest := map[int]uint64{}
 	for _, l := range s.lines {
-		if l.held > s.opts.Hold/2 {
+		if !s.low(l) {
 			continue
 		}
 		for shard, c := range l.behind {
@@ -288,8 +381,14 @@ func (s *Sender) readOn(ctx context.Context, shard int) (took bool, err error) {
 		s.mu.Lock()
 		target, from := s.pos, uint64(0)
 		open := map[*line]bool{}
+		others := false
 		for _, l := range s.lines {
-			if c, behind := l.behind[shard]; behind && l.held < s.opts.Hold {
+			c, behind := l.behind[shard]
+			switch {
+			case !behind:
+			case s.full(l):
+				others = true
+			default:
 				open[l] = true
 				if from == 0 || c.seq < from {
 					from = c.seq
@@ -304,7 +403,7 @@ func (s *Sender) readOn(ctx context.Context, shard int) (took bool, err error) {
 			if rec.Seq > target {
 				return errFull
 			}
-			n, err := s.readOnMessage(ctx, open, rec)
+			n, err := s.readOnMessage(ctx, open, others, rec)
 			took = took || n > 0
 			return err
 		})
@@ -333,33 +432,46 @@ func (s *Sender) caughtUp(shard int, open map[*line]bool, target uint64) bool {
 	return len(open) == 0 || s.pos == target
 }
 
-// readOnMessage takes in the units of one message that lines had left; lines that are full again
-// leave `open`.
-func (s *Sender) readOnMessage(ctx context.Context, open map[*line]bool, rec queue.Record) (n int, err error) {
-	chunk, err := ledger.DecodeChunk(rec.Data)
+// readAtOnce is how many decisions of a message are decoded before it is seen whether there is room for more.
+const readAtOnce = 64
+
+// readOnMessage takes in the units of one message that lines had left; lines that are full again leave `open`. others
+// says that the stream has more for lines which are not open.
+func (s *Sender) readOnMessage(ctx context.Context, open map[*line]bool, others bool, rec queue.Record) (n int, err error) {
+	m, err := s.open(rec)
 	if err != nil {
-		return 0, fmt.Errorf("read message %d of the decision stream: %w", rec.Seq, err)
+		return 0, err
 	}
 	var again []events.Event
-	s.mu.Lock()
-	for i := range chunk.Records {
-		for _, u := range s.unitsOf(&chunk.Records[i], rec.Shard, rec.Seq) {
-			l := s.lineOf(u)
-			if c := l.behind[rec.Shard]; !open[l] || rec.Seq < c.seq || rec.Seq == c.seq && i < c.index {
+	for i := s.firstLeft(open, rec); i < len(m.raw) && len(open) > 0; i += readAtOnce {
+		units := make([][]*unit, min(readAtOnce, len(m.raw)-i))
+		for k := range units {
+			if m.raw[i+k] == nil {
 				continue
 			}
-			delete(l.behind, rec.Shard) // admit puts it back when the line is full
-			before := l.held
-			again = append(again, s.admit(u, l, i)...)
-			n += l.held - before
-			if _, full := l.behind[rec.Shard]; full {
-				delete(open, l)
-			} else {
-				l.behind[rec.Shard] = cursor{rec.Seq, i + 1}
+			all := false
+			if others {
+				_, all, err = m.left(i+k, func(l *line) bool { return !open[l] })
+			}
+			if err == nil && !all {
+				units[k], err = m.units(i + k)
+			}
+			if err != nil {
+				return n, err
 			}
 		}
+		s.mu.Lock()
+		for k, us := range units {
+			for _, u := range us {
+				took, evs := s.readOnUnit(open, u, i+k)
+				again = append(again, evs...)
+				if took {
+					n++
+				}
+			}
+		}
+		s.mu.Unlock()
 	}
-	s.mu.Unlock()
 	if len(again) > 0 {
 		if err := s.teller.add(ctx, again); err != nil {
 			return n, err
@@ -369,6 +481,44 @@ func (s *Sender) readOnMessage(ctx context.Context, open map[*line]bool, rec que
 		return n, errFull
 	}
 	return n, nil
+}
+
+// firstLeft is the index of the first record of a message that an open line has left.
+func (s *Sender) firstLeft(open map[*line]bool, rec queue.Record) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := -1
+	for l := range open {
+		c := l.behind[rec.Shard]
+		switch {
+		case c.seq > rec.Seq:
+		case c.seq < rec.Seq:
+			return 0
+		case first < 0 || c.index < first:
+			first = c.index
+		}
+	}
+	if first < 0 {
+		return math.MaxInt / 2
+	}
+	return first
+}
+
+// readOnUnit takes in a unit if its line is open and had left it. Sender.mu is held.
+func (s *Sender) readOnUnit(open map[*line]bool, u *unit, index int) (took bool, again []events.Event) {
+	l := s.lineOf(u)
+	if c := l.behind[u.shard]; !open[l] || u.seq < c.seq || u.seq == c.seq && index < c.index {
+		return false, nil
+	}
+	delete(l.behind, u.shard) // admit puts it back when the line is full
+	before := l.held
+	again = s.admit(u, l, index)
+	if _, full := l.behind[u.shard]; full {
+		delete(open, l)
+	} else {
+		l.behind[u.shard] = cursor{u.seq, index + 1}
+	}
+	return l.held > before, again
 }
 
 // Next is the earliest instant (Unix ms) at which something can be sent, tried again or expires

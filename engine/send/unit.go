@@ -81,24 +81,43 @@ func (s *Sender) plan(d *ledger.Decision, channel string, shard int, seq uint64)
 	if u.route == nil {
 		u.route = s.nowhere
 	}
-	if !u.route.tokens {
-		u.add(u.route.providers[0], segments.Device{})
-	} else {
-		for _, raw := range d.Devices {
-			var dev segments.Device
-			if json.Unmarshal(raw, &dev) != nil || dev.Token == "" {
-				continue
-			}
-			if p := u.route.serving(dev); p != nil {
-				u.add(p, dev)
-			}
-		}
-		if len(u.jobs) == 0 {
-			u.add(s.nowhere.providers[0], segments.Device{})
-		}
+	for _, to := range s.places(channel, d.Devices) {
+		u.add(to.provider, to.device)
 	}
 	u.open = len(u.jobs)
 	return u
+}
+
+// place is where a message goes.
+type place struct {
+	provider *provider
+	device   segments.Device
+}
+
+// places are where a decision with these devices goes on a channel: at least one.
+func (s *Sender) places(channel string, devices []json.RawMessage) []place {
+	r := s.routes[channel]
+	switch {
+	case r == nil:
+		r = s.nowhere
+		fallthrough
+	case !r.tokens:
+		return []place{{provider: r.providers[0]}}
+	}
+	var out []place
+	for _, raw := range devices {
+		var dev segments.Device
+		if ledger.Unmarshal(raw, &dev) != nil || dev.Token == "" {
+			continue
+		}
+		if p := r.serving(dev); p != nil {
+			out = append(out, place{p, dev})
+		}
+	}
+	if len(out) == 0 {
+		return []place{{provider: s.nowhere.providers[0]}}
+	}
+	return out
 }
 
 func (u *unit) add(p *provider, to segments.Device) {
@@ -119,9 +138,15 @@ func (j *job) address() channels.Address {
 	to := channels.Address{
 		UserID: d.UserID, Token: j.to.Token, Platform: j.to.Platform, App: j.to.App, Environment: j.to.Environment,
 	}
-	var p segments.Profile
-	if len(d.Profile) > 0 && json.Unmarshal(d.Profile, &p) == nil {
-		to.Email, to.Phone = text(p.Traits["email"]), text(p.Traits["phone"])
+	var p struct { // of segments.Profile, what an address needs
+		UserID string
+		Traits struct {
+			Email json.RawMessage `json:"email"`
+			Phone json.RawMessage `json:"phone"`
+		}
+	}
+	if len(d.Profile) > 0 && ledger.Unmarshal(d.Profile, &p) == nil {
+		to.Email, to.Phone = text(p.Traits.Email), text(p.Traits.Phone)
 		if to.UserID == "" {
 			to.UserID = p.UserID
 		}
@@ -137,16 +162,28 @@ func text(raw json.RawMessage) string {
 	return s
 }
 
-// providers lists the unit's providers; units with the same ones wait together.
-func (u *unit) providers() string {
-	names := make([]string, 0, 2)
-	for _, j := range u.jobs {
-		if !slices.Contains(names, j.provider.name) {
-			names = append(names, j.provider.name)
+// lineKey is the key of the line in which the unit waits.
+func (u *unit) lineKey() lineKey {
+	to := make([]place, len(u.jobs))
+	for i, j := range u.jobs {
+		to[i].provider = j.provider
+	}
+	return lineKey{u.channel, u.decision.Rule, names(to), u.urgent()}
+}
+
+// names lists the providers of places; units with the same ones wait together.
+func names(to []place) string {
+	if len(to) == 1 {
+		return to[0].provider.name
+	}
+	var all []string
+	for _, p := range to {
+		if !slices.Contains(all, p.provider.name) {
+			all = append(all, p.provider.name)
 		}
 	}
-	slices.Sort(names)
-	return strings.Join(names, "+")
+	slices.Sort(all)
+	return strings.Join(all, "+")
 }
 
 // render renders once a unit, however many devices it has; again only what could not be rendered yet.

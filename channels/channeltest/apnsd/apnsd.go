@@ -39,6 +39,9 @@ const (
 	tokenRefresh   = 20 * time.Minute
 )
 
+// Domain is the host that the server stands for.
+const Domain = "api.push.apple.com"
+
 // Config sets a server up.
 type Config struct {
 	// Topics are the bundle ids that the provider may push to; nil is every one.
@@ -95,7 +98,7 @@ func Start(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	cert, err := ca.Server()
+	cert, err := ca.Server(Domain)
 	if err != nil {
 		return nil, err
 	}

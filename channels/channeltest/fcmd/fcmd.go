@@ -31,6 +31,9 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
+// Domain is the host that the server stands for.
+const Domain = "fcm.googleapis.com"
+
 // Config sets a server up.
 type Config struct {
 	Project string // "" is "shop-1234"
@@ -88,7 +91,7 @@ func Start(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	cert, err := ca.Server()
+	cert, err := ca.Server(Domain)
 	if err != nil {
 		return nil, err
 	}

@@ -47,11 +47,12 @@ func NewCA(now time.Time) (*CA, error) {
 	return &CA{PEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), cert: cert, key: key}, nil
 }
 
-// Server makes a certificate for servers on this machine.
-func (ca *CA) Server() (tls.Certificate, error) {
+// Server makes a certificate for servers on this machine, and for the names of those that they stand for: a client that
+// cannot be told another host comes through a proxy, and asks for them.
+func (ca *CA) Server(names ...string) (tls.Certificate, error) {
 	return ca.issue(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: "localhost"},
-		DNSNames:    []string{"localhost"},
+		DNSNames:    append([]string{"localhost"}, names...),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	})
