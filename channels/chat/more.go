@@ -433,7 +433,7 @@ func larkAnswers() []channels.Answer {
 		{Code: "19022", Class: channels.ClassCredential, About: "Lark: this machine's address is not allowed"},
 		{Code: "19024", Class: channels.ClassMessage, About: "Lark: the message has none of the bot's keywords"},
 		{Code: "19002", Class: channels.ClassMessage, About: "Lark: the message is malformed"},
-		{Code: "9499", Class: channels.ClassMessage, About: "Lark: the request is malformed"},
+		{Status: 400, Code: "9499", Class: channels.ClassMessage, About: "Lark: the request is malformed"},
 		{Code: "11232", Class: channels.ClassRateLimit, About: "Lark: above 5 messages a second or 100 a minute"},
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,6 +33,8 @@ type Process struct {
 	turn  chan struct{} // holds a token while nobody talks to the child
 	child *child        // nil for none; whoever has the token's
 
+	pid atomic.Int64
+
 	mu    sync.Mutex
 	users int
 }
@@ -42,6 +45,9 @@ func NewProcess() *Process {
 	p.turn <- struct{}{}
 	return p
 }
+
+// PID is the child's process id, 0 while there is none.
+func (p *Process) PID() int { return int(p.pid.Load()) }
 
 // Use adds a user, who calls Release at the end.
 func (p *Process) Use() {
@@ -105,6 +111,7 @@ func (p *Process) exchange(line []byte) (Step, error) {
 		if p.child, err = start(); err != nil {
 			return Step{}, err
 		}
+		p.pid.Store(int64(p.child.cmd.Process.Pid))
 		patience = startTime
 	}
 	c := p.child
@@ -120,6 +127,7 @@ func (p *Process) exchange(line []byte) (Step, error) {
 // end ends the child, if there is one, and waits for it.
 func (p *Process) end() {
 	if p.child != nil {
+		p.pid.Store(0)
 		p.child.stop()
 		p.child = nil
 	}
