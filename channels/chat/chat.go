@@ -37,9 +37,11 @@ func Spec() channels.Spec {
 		About: "Posts to a chat of your team: " + allNames() + ". For alerts and for telling the team; it needs no address of the person. " +
 			"Title, body, further fields as lines and the link become one post; names like @everyone in it call nobody. A channel of nudge.yaml is one chat: for two, write two. " +
 			"The services take about one message a second, so give the channel a `rate_limit`; and `track_links: false`, or the team's clicks count as the person's. " +
-			"Longest post: Discord 2000 characters, Telegram 4096, Mattermost 16383, Slack 40000, ntfy 4096 bytes, Teams 28 KB; " + longest() + ". It can stand in for any other channel.\n\n" +
-			"Slack, Discord, Telegram, Teams, ntfy, Gotify and Mattermost are served by requests of our own, in which we use what the library shoutrrr leaves out: formatting that can call nobody, cards, ids of messages, a check of credentials that posts nothing. " +
-			"The others' requests are written by shoutrrr, in a process of its own that is started with the first post and never reaches the network; nudge sends them, as it sends all others: with timeouts, Retry-After, bounds on answers, and no redirect.",
+			"Longest post: Discord 2000 characters, Telegram 4096, Mattermost 16383, Slack 40000, ntfy 4096 bytes, Teams 28 KB. It can stand in for any other channel.\n\n" +
+			"Slack, Discord, Telegram, Teams, ntfy, Gotify and Mattermost are served by requests of our own, without the library shoutrrr: " +
+			"its Discord splits posts and repeats them by itself, its Teams knows only the connectors that Microsoft has retired, in its Slack, Discord and Mattermost a text can call everybody, and for none of them it can check credentials without a post.\n\n" +
+			"The others' requests are written by shoutrrr, in a process of its own that starts with the first post and never reaches the network; nudge sends them, as it sends all others: with the timeout, Retry-After, bounds on answers, and no redirect. " +
+			"These are they, with the form of the `url` and the longest post:\n\n" + moreForms(),
 		Config: []channels.Field{
 			{Name: "url", Type: "string", Required: true, Secret: true, Example: "{env: CHAT_URL}", About: "where to post; " + urlForms()},
 			{Name: "timeout", Type: "duration", Default: "15s", Example: "5s", About: "for each post"},

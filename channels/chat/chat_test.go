@@ -356,7 +356,7 @@ func TestURLs(t *testing.T) {
 		{"matrix without a room", "matrix://:madeUpSecret-17@chat.shop.example/", "url does not name a room of Matrix"},
 		{"several rooms", "matrix://:madeUpSecret-17@chat.shop.example/?rooms=a,b", "url names several rooms"},
 		{"two lists of rooms", "matrix://:madeUpSecret-17@chat.shop.example/?rooms=a&rooms=b", "url has a parameter twice"},
-		{"an unknown parameter of matrix", "matrix://:madeUpSecret-17@chat.shop.example/?rooms=a&madeUpSecret=b", "url is not one that shoutrrr takes for Matrix (not a valid config key): matrix://"},
+		{"an unknown parameter of matrix", "matrix://:madeUpSecret-17@chat.shop.example/?rooms=a&madeUpSecret=b", "url is not one that shoutrrr takes for Matrix (not a valid config key): write matrix://"},
 		{"zulip on a port", "zulip://bot:madeUpSecret-17@chat.shop.example:8443?stream=a", "url does not have a host that shoutrrr takes for Zulip"},
 		{"zulip without a key", "zulip://madeUpSecret-17@chat.shop.example?stream=a", "url is not one that shoutrrr takes for Zulip (API key missing from config URL)"},
 		{"an unknown parameter of zulip", "zulip://a:b@chat.shop.example?stream=a&madeUpSecret-17", "url has other parameters than stream, topic"},

@@ -45,12 +45,12 @@ type more struct {
 func mores() []*more {
 	return []*more{
 		{
-			scheme: "googlechat", name: "Google Chat", form: "googlechat://chat.googleapis.com/v1/spaces/SPACE/messages?key=KEY&token=TOKEN, or the webhook's own URL",
+			scheme: "googlechat", name: "Google Chat", form: "`googlechat://chat.googleapis.com/v1/spaces/SPACE/messages?key=KEY&token=TOKEN`, or the webhook's own URL",
 			known: []string{"key", "token", "threadKey", "messageReplyOption"}, check: checkGoogleChat,
 			limit: 4096, unit: characters, answers: googleChatAnswers, read: readGoogleChat, compose: marked("*", "<users/", "<\u200busers/"),
 		},
 		{
-			scheme: "rocketchat", name: "Rocket.Chat", form: "rocketchat://HOST/TOKEN-A/TOKEN-B/CHANNEL",
+			scheme: "rocketchat", name: "Rocket.Chat", form: "`rocketchat://HOST/TOKEN-A/TOKEN-B/CHANNEL`",
 			known: []string{}, check: checkRocketChat,
 			limit: 5000, unit: characters, answers: rocketChatAnswers, read: readRocketChat,
 			compose: func(_ *url.URL, p *post) (string, map[string]string) {
@@ -58,7 +58,7 @@ func mores() []*more {
 			},
 		},
 		{
-			scheme: "matrix", name: "Matrix", form: "matrix://:ACCESS-TOKEN@HOST/?rooms=ROOM (an id with its !, or an alias without its #)",
+			scheme: "matrix", name: "Matrix", form: "`matrix://:ACCESS-TOKEN@HOST/?rooms=ROOM` (an id with its !, or an alias without its #)",
 			check: checkMatrix, requests: 2, limit: 60000, unit: bytesUnit, answers: matrixAnswers, read: readMatrix, compose: marked("", "@room", "@\u200broom"),
 			probe: func(u, base *url.URL, s *service) {
 				token, _ := u.User.Password()
@@ -67,7 +67,7 @@ func mores() []*more {
 			},
 		},
 		{
-			scheme: "zulip", name: "Zulip", form: "zulip://BOT-MAIL:KEY@HOST/?stream=STREAM&topic=TOPIC (the @ of the mail as %40)",
+			scheme: "zulip", name: "Zulip", form: "`zulip://BOT-MAIL:KEY@HOST/?stream=STREAM&topic=TOPIC` (the @ of the mail as %40)",
 			known: []string{"stream", "topic"}, check: checkZulip,
 			limit: 10000, unit: bytesUnit, answers: zulipAnswers, read: readZulip, compose: marked("**", "@*", "@\u200b*"),
 			probe: func(u, base *url.URL, s *service) {
@@ -79,7 +79,7 @@ func mores() []*more {
 			},
 		},
 		{
-			scheme: "lark", name: "Lark", form: "lark://open.larksuite.com/TOKEN?secret=SECRET (or open.feishu.cn), or the bot's own URL",
+			scheme: "lark", name: "Lark", form: "`lark://open.larksuite.com/TOKEN?secret=SECRET` (or open.feishu.cn), or the bot's own URL",
 			limit: 4096, unit: bytesUnit, answers: larkAnswers, read: readLark,
 			compose: func(_ *url.URL, p *post) (string, map[string]string) {
 				harmless := strings.NewReplacer("<at ", "<\u200bat ")
@@ -91,15 +91,15 @@ func mores() []*more {
 			},
 		},
 		{
-			scheme: "wecom", name: "WeCom", form: "wecom://KEY, or the robot's own URL", host: "qyapi.weixin.qq.com",
+			scheme: "wecom", name: "WeCom", form: "`wecom://KEY`, or the robot's own URL", host: "qyapi.weixin.qq.com",
 			limit: 2048, unit: bytesUnit, answers: weComAnswers, read: readWeCom, compose: marked("", "<@", "<\u200b@"),
 		},
 		{
-			scheme: "signal", name: "Signal", form: "signal://USER:PASSWORD@HOST:PORT/NUMBER/RECIPIENT (a server of signal-cli-rest-api; ?token=TOKEN, ?disabletls=yes)", port: "8080",
+			scheme: "signal", name: "Signal", form: "`signal://USER:PASSWORD@HOST:PORT/NUMBER/RECIPIENT` (a server of signal-cli-rest-api; `?token=TOKEN`, `?disabletls=yes`)", port: "8080",
 			limit: 2000, unit: characters, answers: func() []channels.Answer { return nil }, read: readSignal, compose: marked("", "", ""),
 		},
 		{
-			scheme: "pushover", name: "Pushover", form: "pushover://:TOKEN@USER/?devices=DEVICE", host: "api.pushover.net",
+			scheme: "pushover", name: "Pushover", form: "`pushover://:TOKEN@USER/?devices=DEVICE`", host: "api.pushover.net",
 			limit: 1024, unit: characters, answers: pushoverAnswers, read: readPushover,
 			compose: func(_ *url.URL, p *post) (string, map[string]string) {
 				text, params := titled(p)
@@ -110,7 +110,7 @@ func mores() []*more {
 			},
 		},
 		{
-			scheme: "bark", name: "Bark", form: "bark://:DEVICE-KEY@HOST/ (?scheme=http for a server without TLS)",
+			scheme: "bark", name: "Bark", form: "`bark://:DEVICE-KEY@HOST/` (`?scheme=http` for a server without TLS)",
 			limit: 3500, unit: bytesUnit, answers: barkAnswers, read: readBark,
 			compose: func(_ *url.URL, p *post) (string, map[string]string) {
 				title, text := p.notification()
@@ -122,12 +122,12 @@ func mores() []*more {
 			},
 		},
 		{
-			scheme: "join", name: "Join", form: "join://:KEY@join/?devices=DEVICE", host: "joinjoaomgcd.appspot.com",
+			scheme: "join", name: "Join", form: "`join://:KEY@join/?devices=DEVICE`", host: "joinjoaomgcd.appspot.com",
 			limit: 3500, unit: bytesUnit, answers: func() []channels.Answer { return nil }, read: readJoin,
 			compose: func(_ *url.URL, p *post) (string, map[string]string) { return titled(p) },
 		},
 		{
-			scheme: "ifttt", name: "IFTTT", form: "ifttt://KEY/?events=EVENT (Value1 is the title, Value2 the text, Value3 the link)", host: "maker.ifttt.com",
+			scheme: "ifttt", name: "IFTTT", form: "`ifttt://KEY/?events=EVENT` (Value1 is the title, Value2 the text, Value3 the link)", host: "maker.ifttt.com",
 			check: checkIFTTT, limit: 10000, unit: bytesUnit, answers: func() []channels.Answer { return nil }, read: readIFTTT,
 			compose: func(u *url.URL, p *post) (string, map[string]string) {
 				for _, name := range []string{"value1", "value2", "value3", "messagevalue"} {
@@ -140,7 +140,7 @@ func mores() []*more {
 			},
 		},
 		{
-			scheme: "opsgenie", name: "Opsgenie", form: "opsgenie://api.opsgenie.com/KEY (or api.eu.opsgenie.com)",
+			scheme: "opsgenie", name: "Opsgenie", form: "`opsgenie://api.opsgenie.com/KEY` (or api.eu.opsgenie.com)",
 			limit: 15000, unit: characters, answers: func() []channels.Answer { return nil }, read: readOpsgenie,
 			compose: func(_ *url.URL, p *post) (string, map[string]string) {
 				title := p.title
@@ -155,7 +155,7 @@ func mores() []*more {
 			},
 		},
 		{
-			scheme: "pagerduty", name: "PagerDuty", form: "pagerduty://events.pagerduty.com/KEY?source=SOURCE (or events.eu.pagerduty.com)",
+			scheme: "pagerduty", name: "PagerDuty", form: "`pagerduty://events.pagerduty.com/KEY?source=SOURCE` (or events.eu.pagerduty.com)",
 			limit: 1024, unit: characters, answers: func() []channels.Answer { return nil }, read: readPagerDuty,
 			compose: func(_ *url.URL, p *post) (string, map[string]string) {
 				params := map[string]string{}
@@ -166,7 +166,7 @@ func mores() []*more {
 			},
 		},
 		{
-			scheme: "notifiarr", name: "Notifiarr", form: "notifiarr://KEY?channel=CHANNEL", host: "notifiarr.com",
+			scheme: "notifiarr", name: "Notifiarr", form: "`notifiarr://KEY?channel=CHANNEL`", host: "notifiarr.com",
 			known: []string{"name", "channel", "thumbnail", "image", "color"}, check: checkNotifiarr,
 			limit: 4096, unit: characters, answers: func() []channels.Answer { return nil }, read: readNotifiarr,
 			compose: func(_ *url.URL, p *post) (string, map[string]string) {
@@ -205,13 +205,22 @@ func cut(text string, n int) string {
 	return string([]rune(text)[:n-1]) + "…"
 }
 
-// moreForms are the forms of URLs, for people.
+// moreForms are the forms of URLs and the limits, a line each, for people.
 func moreForms() string {
 	var all []string
 	for _, m := range mores() {
-		all = append(all, m.form)
+		all = append(all, fmt.Sprintf("- %s, %d %s: %s", m.name, m.limit, m.unit, m.form))
 	}
-	return strings.Join(all, "; ")
+	return strings.Join(all, "\n")
+}
+
+// moreSchemes are the schemes of URLs, for people.
+func moreSchemes() string {
+	var all []string
+	for _, m := range mores() {
+		all = append(all, m.scheme)
+	}
+	return strings.Join(all, ", ")
 }
 
 // allNames are the names of all services, for people.
@@ -221,15 +230,6 @@ func allNames() string {
 		names = append(names, m.name)
 	}
 	return strings.Join(names, ", ")
-}
-
-// longest are the limits, for people.
-func longest() string {
-	var all []string
-	for _, m := range mores() {
-		all = append(all, fmt.Sprintf("%s %d %s", m.name, m.limit, m.unit))
-	}
-	return strings.Join(all, ", ")
 }
 
 // moreAnswers are the answers of all.

@@ -27,14 +27,14 @@ func makers() map[string]maker {
 func urlForms() string {
 	return "a webhook's URL as Slack (https://hooks.slack.com/services/…), Discord (https://discord.com/api/webhooks/…) and the Teams app Workflows give it, or a service URL as in shoutrrr: " +
 		"slack://hook:A-B-C@webhook, slack://xoxb:TOKEN@CHANNEL, discord://TOKEN@ID, telegram://TOKEN@telegram?chats=CHAT, teams+https://HOST/…, ntfy://USER:PASSWORD@HOST/TOPIC (with an access token ntfy://:TOKEN@HOST/TOPIC), " +
-		"gotify://HOST/TOKEN, mattermost://HOST/TOKEN/CHANNEL; the last three take ?disabletls=yes; " + moreForms()
+		"gotify://HOST/TOKEN, mattermost://HOST/TOKEN/CHANNEL; the last three take ?disabletls=yes. Or one of shoutrrr's services: " + moreSchemes() + " (their forms: `nudge channels chat`)"
 }
 
 // formOf is the form of the URLs of a scheme; of those that are not shoutrrr's alone it is all forms.
 func formOf(scheme string) string {
 	for _, m := range mores() {
 		if m.scheme == scheme {
-			return m.form
+			return "write " + strings.ReplaceAll(m.form, "`", "")
 		}
 	}
 	return urlForms()
