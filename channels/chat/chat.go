@@ -260,7 +260,8 @@ func (c *channel) ask(ctx context.Context, r shout.Request, hidden ...string) (r
 		return reply{}, shout.Answer{}, channels.Transport(ctx, err, hidden...)
 	}
 	said, failure := c.judge(response, raw, hidden)
-	return said, shout.Answer{Status: response.StatusCode, Header: response.Header, Body: raw}, failure
+	kind := http.Header{"Content-Type": response.Header["Content-Type"]}
+	return said, shout.Answer{Status: response.StatusCode, Header: kind, Body: raw}, failure
 }
 
 // judge says what an answer means.

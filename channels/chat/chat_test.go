@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -263,6 +264,7 @@ func TestMessages(t *testing.T) {
 		{"1025 characters for PagerDuty", "pagerduty", map[string]any{"body": strings.Repeat("ä", 1025)}, false, "", "too_long"},
 		{"2049 bytes for WeCom", "wecom", map[string]any{"body": strings.Repeat("ä", 1025)}, false, "", "too_long"},
 		{"10001 bytes for Zulip", "zulip", map[string]any{"body": strings.Repeat("x", 10001)}, false, "", "too_long"},
+		{"a title of 251 characters", "pushover", map[string]any{"title": strings.Repeat("ä", 251), "body": "Hi"}, false, "", "too_long"},
 		{"28 KB", "teams", map[string]any{"body": strings.Repeat("x", 28<<10)}, false, "", "too_long"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -528,4 +530,44 @@ func TestAJoinThatIsNone(t *testing.T) {
 			require.Zero(t, c.handler.posts.Load(), "nothing is posted, and no redirect followed")
 		})
 	}
+}
+
+func TestChannelsOfOneSpecShareAProcess(t *testing.T) {
+	server, config := start(t, "zulip", time.Now)
+	raw, err := json.Marshal(config)
+	require.NoError(t, err)
+	spec := chat.Spec()
+	children := func() int {
+		lists, err := filepath.Glob("/proc/self/task/*/children")
+		require.NoError(t, err)
+		if len(lists) == 0 {
+			t.Skip("there is no list of children here")
+		}
+		n := 0
+		for _, path := range lists {
+			list, err := os.ReadFile(path)
+			if err == nil { // else the thread has ended since
+				n += len(strings.Fields(string(list)))
+			}
+		}
+		return n
+	}
+	before := children()
+	var opened []channels.Channel
+	for range 3 {
+		channel, err := spec.New(channels.Options{Config: raw, Now: time.Now})
+		require.NoError(t, err)
+		opened = append(opened, channel)
+	}
+	require.Equal(t, before, children(), "a process is started for the first post")
+	for _, channel := range opened {
+		require.NoError(t, channel.Send(t.Context(), []channels.Message{message(1), message(2), message(3)})[0].Err)
+	}
+	require.EqualValues(t, 9, server.Accepted())
+	require.Equal(t, before+1, children())
+	for _, channel := range opened {
+		require.NoError(t, channel.(channels.Closer).Close())
+		require.NoError(t, channel.(channels.Closer).Close(), "twice is once")
+	}
+	require.Equal(t, before, children())
 }

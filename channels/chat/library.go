@@ -14,6 +14,10 @@ import (
 	"nudge/channels/chat/shout"
 )
 
+// maxTitle is the longest title for services that have one beside the text, in characters: it is Pushover's limit, and no
+// title is longer in good sense.
+const maxTitle = 250
+
 // library is how shoutrrr posts to one chat.
 type library struct {
 	url      string // in its form
@@ -33,6 +37,12 @@ func (c *channel) relay(ctx context.Context, p *post) (reply, *channels.Delivery
 	}
 	if err := c.service.fits(size); err != nil {
 		return reply{}, channels.AsDelivery(err)
+	}
+	if n := runes(params["title"]); n > maxTitle {
+		return reply{}, &channels.DeliveryError{
+			Class: channels.ClassMessage, Code: "too_long",
+			Err: fmt.Errorf("the title has %d characters, and at most %d are sent", n, maxTitle),
+		}
 	}
 	var answers []shout.Answer
 	for {

@@ -284,7 +284,7 @@ var zulipHost = regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])
 func checkZulip(u *url.URL) string {
 	switch {
 	case !zulipHost.MatchString(u.Hostname()) || u.Port() != "":
-		return "does not have a host that shoutrrr takes for Zulip: a name with a dot in it, and no port"
+		return "does not have a host that shoutrrr takes for Zulip: a name with a dot in it, and no port; where the server has one, give the field host"
 	case param(u, "stream") == "":
 		return "does not name a stream of Zulip"
 	case runes(param(u, "topic")) > 60:
