@@ -27,9 +27,23 @@ import (
 	"pgregory.net/rapid"
 )
 
+// spec is the adapter of all tests, and so they have one process of shoutrrr: under the race detector each takes a
+// second to end.
+var spec = chat.Spec()
+
 func TestMain(m *testing.M) {
 	shout.MaybeRunChild()
-	os.Exit(m.Run())
+	os.Exit(withUser(m.Run))
+}
+
+// withUser keeps the process of shoutrrr while the tests run.
+func withUser(run func() int) int {
+	channel, err := spec.New(channels.Options{Config: []byte(`{"url":"slack://T1/B1/x1"}`), Now: time.Now})
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = channel.(channels.Closer).Close() }()
+	return run()
 }
 
 // start begins a local service and returns a config for it.
@@ -45,7 +59,7 @@ func open(t testing.TB, config map[string]any) channels.Channel {
 	t.Helper()
 	raw, err := json.Marshal(config)
 	require.NoError(t, err)
-	channel, err := chat.Spec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
+	channel, err := spec.New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, channel.(channels.Closer).Close()) })
 	return channel
@@ -69,7 +83,7 @@ var labels = map[string]string{
 // answersOf are the lines of the table that a service gives, those of every service among them.
 func answersOf(service string) []channels.Answer {
 	var out []channels.Answer
-	for _, a := range chat.Spec().Answers {
+	for _, a := range spec.Answers {
 		of, _, named := strings.Cut(a.About, ": ")
 		for _, label := range labels {
 			if named && of == label && label != labels[service] {
@@ -118,10 +132,10 @@ func TestConformance(t *testing.T) {
 			page := one(404, "", channels.ClassCredential)
 			page.Name, page.Code, page.Fault.Body = "404 page", "404", []byte("<html>Not here</html>")
 			cases = append(cases, later, page)
-			spec := chat.Spec()
-			spec.Answers = answersOf(service)
+			own := spec
+			own.Answers = answersOf(service)
 			channeltest.Kit{
-				Spec: spec,
+				Spec: own,
 				Start: func(t *testing.T, now func() time.Time) channeltest.Provider {
 					server, config := start(t, service, now)
 					return channeltest.Provider{Config: config, Log: server.Log, Stop: server.Close}
@@ -137,7 +151,7 @@ func TestConformance(t *testing.T) {
 
 func TestAnswersNameTheirService(t *testing.T) {
 	seen := map[string]bool{}
-	for _, a := range chat.Spec().Answers {
+	for _, a := range spec.Answers {
 		of, _, named := strings.Cut(a.About, ": ")
 		if a.Code != "" {
 			require.True(t, named && slices.Contains(slices.Collect(maps.Values(labels)), of), "%d %s", a.Status, a.Code)
@@ -398,13 +412,14 @@ func TestURLs(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			raw, err := json.Marshal(map[string]any{"url": c.url, "timeout": "1ns"})
 			require.NoError(t, err)
-			channel, err := chat.Spec().New(channels.Options{Config: raw, Now: time.Now})
+			channel, err := spec.New(channels.Options{Config: raw, Now: time.Now})
 			if strings.HasPrefix(c.want, "url ") {
 				require.ErrorContains(t, err, c.want)
 				require.NotContains(t, err.Error(), "madeUpSecret")
 				return
 			}
 			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, channel.(channels.Closer).Close()) })
 			// The timeout lets nothing leave this machine.
 			err = channel.Send(t.Context(), []channels.Message{message(1)})[0].Err
 			require.ErrorContains(t, err, "posting to "+c.want+": ")
@@ -422,7 +437,7 @@ func TestConfigRefusals(t *testing.T) {
 		{"no such ca", `{"url":"slack://T1/B1/x1","ca":"nowhere.pem"}`, "ca cannot be read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := chat.Spec().New(channels.Options{Config: []byte(c.config), Now: time.Now, Dir: t.TempDir()})
+			_, err := spec.New(channels.Options{Config: []byte(c.config), Now: time.Now, Dir: t.TempDir()})
 			require.ErrorContains(t, err, c.want)
 		})
 	}
