@@ -28,7 +28,8 @@ const inFlight = 2
 // maxAnswer is how much of an answer is read, in bytes. Discord sends the whole message back.
 const maxAnswer = 64 << 10
 
-// Spec describes the adapter. The channels that are made by one Spec share one process of shoutrrr.
+// Spec describes the adapter. The channels that are made by one Spec share one process of shoutrrr: a program that opens
+// them calls shout.MaybeRunChild first thing in main.
 func Spec() channels.Spec {
 	process := shout.NewProcess()
 	return channels.Spec{
