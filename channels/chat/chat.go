@@ -1,5 +1,5 @@
-// Package chat posts messages to a team's chat: Slack, Discord, Telegram, Microsoft Teams, ntfy, Gotify
-// and Mattermost.
+// Package chat posts messages to a team's chat: to Slack, Discord, Telegram, Microsoft Teams, ntfy, Gotify
+// and Mattermost by requests of its own, to more by those of shoutrrr (package shout).
 package chat
 
 import (
@@ -13,9 +13,11 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"nudge/channels"
+	"nudge/channels/chat/shout"
 	"nudge/channels/rest"
 )
 
@@ -26,14 +28,21 @@ const inFlight = 2
 // maxAnswer is how much of an answer is read, in bytes. Discord sends the whole message back.
 const maxAnswer = 64 << 10
 
-// Spec describes the adapter.
+// Spec describes the adapter. The channels that are made by one Spec share one process of shoutrrr: a program that opens
+// them calls shout.MaybeRunChild first thing in main.
 func Spec() channels.Spec {
+	process := shout.NewProcess()
 	return channels.Spec{
 		Name: "chat",
 		Kind: "chat",
-		About: "Posts to a chat of your team: Slack, Discord, Telegram, Microsoft Teams, ntfy, Gotify, Mattermost. For alerts and for telling the team; it needs no address of the person. " +
+		About: "Posts to a chat of your team: " + allNames() + ". For alerts and for telling the team; it needs no address of the person. " +
 			"Title, body, further fields as lines and the link become one post; names like @everyone in it call nobody. A channel of nudge.yaml is one chat: for two, write two. " +
-			"The services take about one message a second, so give the channel a `rate_limit`; and `track_links: false`, or the team's clicks count as the person's. Longest post: Discord 2000 characters, Telegram 4096, Mattermost 16383, Slack 40000, ntfy 4096 bytes, Teams 28 KB. It can stand in for any other channel.",
+			"The services take about one message a second, so give the channel a `rate_limit`; and `track_links: false`, or the team's clicks count as the person's. " +
+			"Longest post: Discord 2000 characters, Telegram 4096, Mattermost 16383, Slack 40000, ntfy 4096 bytes, Teams 28 KB. It can stand in for any other channel.\n\n" +
+			"Slack, Discord, Telegram, Teams, ntfy, Gotify and Mattermost are served by requests of our own, without the library shoutrrr: " +
+			"its Discord splits posts and repeats them by itself, its Teams knows only the connectors that Microsoft has retired, in its Slack, Discord and Mattermost a text can call everybody, and for none of them it can check credentials without a post.\n\n" +
+			"The others' requests are written by shoutrrr, in a process of its own that starts with the first post and never reaches the network; nudge sends them, as it sends all others: with the timeout, Retry-After, bounds on answers, and no redirect. " +
+			"These are they, with the form of the `url` and the longest post:\n\n" + moreForms(),
 		Config: []channels.Field{
 			{Name: "url", Type: "string", Required: true, Secret: true, Example: "{env: CHAT_URL}", About: "where to post; " + urlForms()},
 			{Name: "timeout", Type: "duration", Default: "15s", Example: "5s", About: "for each post"},
@@ -46,10 +55,10 @@ func Spec() channels.Spec {
 		Repeat:      channels.RepeatDoubles,
 		Any:         true,
 		Answers: slices.Concat(general(), slackAnswers(), discordAnswers(), telegramAnswers(), teamsAnswers(),
-			ntfyAnswers(), gotifyAnswers(), mattermostAnswers()),
+			ntfyAnswers(), gotifyAnswers(), mattermostAnswers(), moreAnswers()),
 		Tried: "Tried against a local server that follows the services' documentation (forms of the requests, limits, errors, rate limits). Not tried against any of the services themselves. " +
-			"The check of credentials posts nothing: Slack's webhooks and Gotify are asked with an empty message, which they refuse, Discord, Telegram, Slack's bots and ntfy by a request that only reads; of Teams and Mattermost it only finds out whether the host answers.",
-		New: open,
+			"The check of credentials posts nothing: Slack's webhooks and Gotify are asked with an empty message, which they refuse, Discord, Telegram, Slack's bots and ntfy, and Matrix and Zulip, by a request that only reads; of all others it only finds out whether the host answers.",
+		New: func(o channels.Options) (channels.Channel, error) { return open(o, process) },
 	}
 }
 
@@ -85,6 +94,8 @@ type service struct {
 	encode func(p *post) (body any, size int)
 	// read takes from an answer what the service says in it.
 	read func(body []byte) reply
+	// by is how shoutrrr posts, for services that have no encode; post is then only what the host is taken from.
+	by *library
 }
 
 // probe is a request that shows whether posts would be taken, and posts nothing.
@@ -118,6 +129,8 @@ type settings struct {
 // channel posts.
 type channel struct {
 	service *service
+	process *shout.Process
+	closed  sync.Once
 	where   string // for errors: "Slack (hooks.slack.com)"
 	timeout time.Duration
 	client  *http.Client
@@ -125,7 +138,7 @@ type channel struct {
 }
 
 // open makes a channel; it does not connect.
-func open(o channels.Options) (channels.Channel, error) {
+func open(o channels.Options, process *shout.Process) (channels.Channel, error) {
 	var s settings
 	if err := Spec().Decode(o.Config, &s); err != nil {
 		return nil, err
@@ -145,8 +158,9 @@ func open(o channels.Options) (channels.Channel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config of chat: %w", err)
 	}
+	process.Use()
 	return &channel{
-		service: svc, where: fmt.Sprintf("%s (%s)", svc.name, host), timeout: time.Duration(s.Timeout), now: o.Now,
+		service: svc, process: process, where: fmt.Sprintf("%s (%s)", svc.name, host), timeout: time.Duration(s.Timeout), now: o.Now,
 		client: rest.HTTP(roots, inFlight),
 	}, nil
 }
@@ -159,16 +173,27 @@ func (c *channel) Send(ctx context.Context, batch []channels.Message) []channels
 // Close implements channels.Closer.
 func (c *channel) Close() error {
 	c.client.CloseIdleConnections()
+	c.closed.Do(c.process.Release)
 	return nil
 }
 
 // send posts one message.
 func (c *channel) send(ctx context.Context, m *channels.Message) channels.Result {
-	body, err := c.service.render(m)
+	p, err := newPost(m)
 	if err != nil {
 		return channels.Result{Err: channels.AsDelivery(err)}
 	}
-	answer, failure := c.ask(ctx, http.MethodPost, c.service.post, body)
+	var answer reply
+	var failure *channels.DeliveryError
+	if c.service.by != nil {
+		answer, failure = c.relay(ctx, p)
+	} else {
+		var body []byte
+		if body, err = c.service.render(p); err != nil {
+			return channels.Result{Err: channels.AsDelivery(err)}
+		}
+		answer, _, failure = c.ask(ctx, c.service.request(http.MethodPost, c.service.post, body))
+	}
 	if failure != nil {
 		failure.Err = fmt.Errorf("posting to %s: %w", c.where, failure.Err)
 		return channels.Result{Err: failure}
@@ -179,12 +204,17 @@ func (c *channel) send(ctx context.Context, m *channels.Message) channels.Result
 // Test implements channels.Tester: it asks the service about itself, or to take an empty message, which
 // it refuses.
 func (c *channel) Test(ctx context.Context) error {
+	if c.service.by != nil {
+		if failure := c.rehearse(ctx); failure != nil {
+			return fmt.Errorf("preparing a post to %s: %w", c.where, failure)
+		}
+	}
 	p := c.service.probe
 	var body []byte
 	if p.body != "" {
 		body = []byte(p.body)
 	}
-	_, failure := c.ask(ctx, p.method, p.url, body)
+	_, _, failure := c.ask(ctx, c.service.request(p.method, p.url, body))
 	switch {
 	case failure == nil:
 		return nil
@@ -196,35 +226,49 @@ func (c *channel) Test(ctx context.Context) error {
 	return fmt.Errorf("asking %s: %w", c.where, failure)
 }
 
-// ask makes one request and reads the answer. A failure is one of the network or of the service.
-func (c *channel) ask(ctx context.Context, method, url string, body []byte) (reply, *channels.DeliveryError) {
+// request is one of ours.
+func (s *service) request(method, url string, body []byte) shout.Request {
+	header := maps.Clone(s.header)
+	if header == nil {
+		header = http.Header{}
+	}
+	if body != nil {
+		header.Set("Content-Type", "application/json; charset=utf-8")
+	}
+	return shout.Request{Method: method, URL: url, Header: header, Body: body}
+}
+
+// ask makes one request and reads the answer. A failure is one of the network or of the service. No error has a text
+// in it that the service hides, nor the further ones.
+func (c *channel) ask(ctx context.Context, r shout.Request, hidden ...string) (reply, shout.Answer, *channels.DeliveryError) {
 	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(limited, method, url, bytes.NewReader(body))
+	hidden = slices.Concat(hidden, c.service.hidden)
+	slices.SortStableFunc(hidden, longestFirst)
+	request, err := http.NewRequestWithContext(limited, r.Method, r.URL, bytes.NewReader(r.Body))
 	if err != nil {
-		return reply{}, &channels.DeliveryError{Class: channels.ClassCredential, Code: "url", Err: errors.New("the URL cannot be requested")}
+		return reply{}, shout.Answer{}, &channels.DeliveryError{Class: channels.ClassCredential, Code: "url", Err: errors.New("the URL cannot be requested")}
 	}
-	maps.Copy(request.Header, c.service.header)
-	if body != nil {
-		request.Header.Set("Content-Type", "application/json; charset=utf-8")
-	}
+	request.Header = r.Header
 	request.Header.Set("User-Agent", "nudge")
 	response, err := c.client.Do(request)
 	if err != nil {
-		return reply{}, channels.Transport(ctx, err, c.service.hidden...)
+		return reply{}, shout.Answer{}, channels.Transport(ctx, err, hidden...)
 	}
 	defer response.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil && len(raw) == 0 && response.StatusCode > 299 {
-		return reply{}, channels.Transport(ctx, err, c.service.hidden...)
+		return reply{}, shout.Answer{}, channels.Transport(ctx, err, hidden...)
 	}
-	return c.judge(response, raw)
+	said, failure := c.judge(response, raw, hidden)
+	kind := http.Header{"Content-Type": response.Header["Content-Type"]}
+	return said, shout.Answer{Status: response.StatusCode, Header: kind, Body: raw}, failure
 }
 
 // judge says what an answer means.
-func (c *channel) judge(response *http.Response, raw []byte) (reply, *channels.DeliveryError) {
+func (c *channel) judge(response *http.Response, raw []byte, hidden []string) (reply, *channels.DeliveryError) {
 	said := c.service.read(raw)
-	if !goodCode(said.code) || channels.Redact(said.code, c.service.hidden...) != said.code {
+	if !goodCode(said.code) || channels.Redact(said.code, hidden...) != said.code {
 		said.code = ""
 	}
 	class := channels.Classify(slices.Concat(general(), c.service.answers), response.StatusCode, said.code)
@@ -241,7 +285,7 @@ func (c *channel) judge(response *http.Response, raw []byte) (reply, *channels.D
 	failure := &channels.DeliveryError{
 		Class: class,
 		Code:  said.code,
-		Err:   fmt.Errorf("it answered %d %s", response.StatusCode, channels.Excerpt([]byte(text), c.service.hidden...)),
+		Err:   fmt.Errorf("it answered %d %s", response.StatusCode, channels.Excerpt([]byte(text), hidden...)),
 	}
 	if failure.Code == "" {
 		failure.Code = strconv.Itoa(response.StatusCode)
@@ -263,7 +307,7 @@ func goodCode(code string) bool {
 	}
 	for _, r := range code {
 		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '_', r == '.', r == ' ', r == '\'':
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '_', r == '-', r == '.', r == ' ', r == '\'':
 		default:
 			return false
 		}
@@ -271,12 +315,8 @@ func goodCode(code string) bool {
 	return true
 }
 
-// render makes the JSON of a message, and refuses what the service would refuse or cut.
-func (s *service) render(m *channels.Message) ([]byte, error) {
-	p, err := newPost(m)
-	if err != nil {
-		return nil, err
-	}
+// render makes the JSON of a post, and refuses what the service would refuse or cut.
+func (s *service) render(p *post) ([]byte, error) {
 	content, size := s.encode(p)
 	body, err := json.Marshal(content)
 	if err != nil {
@@ -285,11 +325,19 @@ func (s *service) render(m *channels.Message) ([]byte, error) {
 	if size == 0 {
 		size = len(body)
 	}
-	if s.limit > 0 && size > s.limit {
-		return nil, &channels.DeliveryError{
-			Class: channels.ClassMessage, Code: "too_long",
-			Err: fmt.Errorf("the message has %d %s, and %s takes %d", size, s.unit, s.name, s.limit),
-		}
+	if err := s.fits(size); err != nil {
+		return nil, err
 	}
 	return body, nil
+}
+
+// fits refuses a post of more than the service takes.
+func (s *service) fits(size int) error {
+	if s.limit == 0 || size <= s.limit {
+		return nil
+	}
+	return &channels.DeliveryError{
+		Class: channels.ClassMessage, Code: "too_long",
+		Err: fmt.Errorf("the message has %d %s, and %s takes %d", size, s.unit, s.name, s.limit),
+	}
 }

@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,10 +21,30 @@ import (
 	"nudge/channels/channeltest/chatd"
 	"nudge/channels/channeltest/provider"
 	"nudge/channels/chat"
+	"nudge/channels/chat/shout"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
+
+// spec is the adapter of all tests, and so they have one process of shoutrrr: under the race detector each takes a
+// second to end.
+var spec = chat.Spec()
+
+func TestMain(m *testing.M) {
+	shout.MaybeRunChild()
+	os.Exit(withUser(m.Run))
+}
+
+// withUser keeps the process of shoutrrr while the tests run.
+func withUser(run func() int) int {
+	channel, err := spec.New(channels.Options{Config: []byte(`{"url":"slack://T1/B1/x1"}`), Now: time.Now})
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = channel.(channels.Closer).Close() }()
+	return run()
+}
 
 // start begins a local service and returns a config for it.
 func start(t testing.TB, service string, now func() time.Time) (*chatd.Server, map[string]any) {
@@ -35,7 +59,7 @@ func open(t testing.TB, config map[string]any) channels.Channel {
 	t.Helper()
 	raw, err := json.Marshal(config)
 	require.NoError(t, err)
-	channel, err := chat.Spec().New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
+	channel, err := spec.New(channels.Options{Config: raw, Now: time.Now, Dir: t.TempDir()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, channel.(channels.Closer).Close()) })
 	return channel
@@ -52,12 +76,14 @@ func message(i int) channels.Message {
 var labels = map[string]string{
 	"discord": "Discord", "gotify": "Gotify", "mattermost": "Mattermost", "ntfy": "ntfy",
 	"slack": "Slack", "slack-bot": "Slack", "teams": "Teams", "telegram": "Telegram",
+	"googlechat": "Google Chat", "rocketchat": "Rocket.Chat", "matrix": "Matrix", "zulip": "Zulip", "lark": "Lark", "wecom": "WeCom", "signal": "Signal",
+	"pushover": "Pushover", "bark": "Bark", "join": "Join", "ifttt": "IFTTT", "opsgenie": "Opsgenie", "pagerduty": "PagerDuty", "notifiarr": "Notifiarr",
 }
 
 // answersOf are the lines of the table that a service gives, those of every service among them.
 func answersOf(service string) []channels.Answer {
 	var out []channels.Answer
-	for _, a := range chat.Spec().Answers {
+	for _, a := range spec.Answers {
 		of, _, named := strings.Cut(a.About, ": ")
 		for _, label := range labels {
 			if named && of == label && label != labels[service] {
@@ -86,11 +112,11 @@ func TestConformance(t *testing.T) {
 			for _, a := range answersOf(service) {
 				c := one(a.Status, a.Code, a.Class)
 				c.Code = a.Code
-				if a.Status == 0 { // Slack's words: a bot gets them with 200, a webhook with one or another status
+				if a.Status == 0 { // codes that come with 200, but at Slack's webhooks with one or another status
+					body, says := chatd.Refusal(service, http.StatusOK, a.Code)
 					c.Fault.Status = http.StatusForbidden
-					if service == "slack-bot" {
-						c.Fault.Status = http.StatusOK
-						c.Fault.Body = fmt.Appendf(nil, `{"ok":false,"error":%q}`, a.Code)
+					if says {
+						c.Fault.Status, c.Fault.Body = http.StatusOK, body
 					}
 				}
 				cases = append(cases, c)
@@ -106,10 +132,10 @@ func TestConformance(t *testing.T) {
 			page := one(404, "", channels.ClassCredential)
 			page.Name, page.Code, page.Fault.Body = "404 page", "404", []byte("<html>Not here</html>")
 			cases = append(cases, later, page)
-			spec := chat.Spec()
-			spec.Answers = answersOf(service)
+			own := spec
+			own.Answers = answersOf(service)
 			channeltest.Kit{
-				Spec: spec,
+				Spec: own,
 				Start: func(t *testing.T, now func() time.Time) channeltest.Provider {
 					server, config := start(t, service, now)
 					return channeltest.Provider{Config: config, Log: server.Log, Stop: server.Close}
@@ -125,7 +151,7 @@ func TestConformance(t *testing.T) {
 
 func TestAnswersNameTheirService(t *testing.T) {
 	seen := map[string]bool{}
-	for _, a := range chat.Spec().Answers {
+	for _, a := range spec.Answers {
 		of, _, named := strings.Cut(a.About, ": ")
 		if a.Code != "" {
 			require.True(t, named && slices.Contains(slices.Collect(maps.Values(labels)), of), "%d %s", a.Status, a.Code)
@@ -160,6 +186,21 @@ func TestPosts(t *testing.T) {
 		"ntfy": `{"topic":"team-alerts","title":"Ann <b> & Bo have @everyone 😀","message":"Line 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3","click":"https://crm.shop.example/?a=1&b=2","priority":5}`,
 		"gotify": `{"title":"Ann <b> & Bo have @everyone 😀","message":"Line 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3","priority":10,
 			"extras":{"client::notification":{"click":{"url":"https://crm.shop.example/?a=1&b=2"}}}}`,
+		"googlechat": `{"text":"*Ann <b> & Bo have @everyone 😀*\nLine 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3\nhttps://crm.shop.example/?a=1&b=2"}`,
+		"rocketchat": `{"channel":"#alerts","username":"nudge","text":"*Ann <b> & Bo have @everyone 😀*\nLine 1 <!channel>\nLine 2 @` + "\u200b" + `all\ncart: 17\nplan: pro\nseats: 3\nhttps://crm.shop.example/?a=1&b=2"}`,
+		"matrix":     `{"msgtype":"m.text","body":"Ann <b> & Bo have @everyone 😀\nLine 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3\nhttps://crm.shop.example/?a=1&b=2"}`,
+		"lark": `{"msg_type":"post","content":{"post":{"en_us":{"title":"Ann <b> & Bo have @everyone 😀","content":[[{"tag":"text","text":"Line 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3"}],
+			[{"tag":"a","text":"More Info","href":"https://crm.shop.example/?a=1&b=2"}]]}}}}`,
+		"wecom":  `{"msgtype":"text","text":{"content":"Ann <b> & Bo have @everyone 😀\nLine 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3\nhttps://crm.shop.example/?a=1&b=2"}}`,
+		"signal": `{"number":"+4915100000000","recipients":["+4915100000001","group.madeUpGroup0000="],"message":"Ann <b> & Bo have @everyone 😀\nLine 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3\nhttps://crm.shop.example/?a=1&b=2"}`,
+		"bark":   `{"device_key":"madeUpBarkKey000000000","title":"Ann <b> & Bo have @everyone 😀","body":"Line 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3","url":"https://crm.shop.example/?a=1&b=2","badge":0}`,
+		"ifttt":  `{"value1":"Ann <b> & Bo have @everyone 😀","value2":"Line 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3","value3":"https://crm.shop.example/?a=1&b=2"}`,
+		"opsgenie": `{"message":"Ann <b> & Bo have @everyone 😀","priority":"P1",
+			"description":"Ann <b> & Bo have @everyone 😀\nLine 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3\nhttps://crm.shop.example/?a=1&b=2"}`,
+		"pagerduty": `{"routing_key":"00000000000000000000000000badeef","event_action":"trigger","payload":{"severity":"critical","source":"nudge",
+			"summary":"Ann <b> & Bo have @everyone 😀\nLine 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3\nhttps://crm.shop.example/?a=1&b=2"}}`,
+		"notifiarr": `{"notification":{"name":"Shoutrrr"},"discord":{"ids":{"channel":123456789012345678},
+			"text":{"title":"Ann <b> & Bo have @everyone 😀","description":"Line 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3\nhttps://crm.shop.example/?a=1&b=2"}}}`,
 		"mattermost": `{"channel":"alerts","username":"nudge","priority":{"priority":"urgent"},
 			"text":"**Ann <b> & Bo have @everyone 😀**\nLine 1 <!channel>\nLine 2 @` + "\u200b" + `all\ncart: 17\nplan: pro\nseats: 3\nhttps://crm.shop.example/?a=1&b=2"}`,
 	} {
@@ -171,9 +212,27 @@ func TestPosts(t *testing.T) {
 	}
 }
 
+func TestPostsAsForms(t *testing.T) {
+	const text = "Line 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3\nhttps://crm.shop.example/?a=1&b=2"
+	for service, want := range map[string]url.Values{
+		"zulip":    {"type": {"stream"}, "to": {"alerts"}, "topic": {"nudge"}, "content": {"**Ann <b> & Bo have @everyone 😀**\n" + text}},
+		"pushover": {"token": {"madeUpPushoverToken00000000000"}, "user": {"madeUpPushoverUser000000000000"}, "device": {"desk"}, "priority": {"1"}, "title": {"Ann <b> & Bo have @everyone 😀"}, "message": {text}},
+	} {
+		t.Run(service, func(t *testing.T) {
+			server, config := start(t, service, time.Now)
+			require.NoError(t, open(t, config).Send(t.Context(), []channels.Message{full()})[0].Err)
+			got, err := url.ParseQuery(string(server.Received()[0].Body))
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+		})
+	}
+}
+
 func TestProviderIDs(t *testing.T) {
 	for service, want := range map[string]string{
 		"slack": "", "slack-bot": "1503435956.000247", "discord": "1234567890123456789", "telegram": "365", "teams": "", "ntfy": "sPs71M8A2T", "gotify": "25", "mattermost": "",
+		"googlechat": "spaces/AAAATEST/messages/m1.m1", "rocketchat": "", "matrix": "$event1", "zulip": "42", "lark": "", "wecom": "", "signal": "1700000000000",
+		"pushover": "00000000-0000-4000-8000-000000000002", "bark": "", "join": "", "ifttt": "", "opsgenie": "r1", "pagerduty": "d1", "notifiarr": "",
 	} {
 		_, config := start(t, service, time.Now)
 		require.Equal(t, channels.Result{ProviderID: want}, open(t, config).Send(t.Context(), []channels.Message{full()})[0], service)
@@ -207,6 +266,19 @@ func TestMessages(t *testing.T) {
 		{"4098 bytes", "ntfy", map[string]any{"body": strings.Repeat("ä", 2049)}, false, "", "too_long"},
 		{"16384 characters", "mattermost", map[string]any{"body": strings.Repeat("x", 16384)}, false, "", "too_long"},
 		{"40001 characters", "slack", map[string]any{"body": strings.Repeat("x", 40001)}, false, "", "too_long"},
+		{"an urgent rule is an alert of the first rank but one", "opsgenie", map[string]any{"body": "Hi"}, true, `{"message":"Hi","description":"Hi","priority":"P2"}`, ""},
+		{"what a service has by its URL stays", "pagerduty", map[string]any{"body": "Hi"}, false, `{"routing_key":"00000000000000000000000000badeef","event_action":"trigger","payload":{"severity":"error","source":"nudge","summary":"Hi"}}`, ""},
+		{"a title alone for shoutrrr", "bark", map[string]any{"title": "Hi"}, false, `{"device_key":"madeUpBarkKey000000000","title":"","body":"Hi","badge":0}`, ""},
+		{"a text without a title", "lark", map[string]any{"body": "Hi", "link": "https://x.example"}, false, `{"msg_type":"text","content":{"text":"Hi\nhttps://x.example"}}`, ""},
+		{"a long first line", "opsgenie", map[string]any{"body": strings.Repeat("ä", 200)}, false, `{"message":"` + strings.Repeat("ä", 129) + `…","description":"` + strings.Repeat("ä", 200) + `"}`, ""},
+		{"nobody is called by Notifiarr", "notifiarr", map[string]any{"body": "Hi <@123>"}, false, `{"notification":{"name":"Shoutrrr"},"discord":{"ids":{"channel":123456789012345678},"text":{"description":"Hi <` + "\u200b" + `@123>"}}}`, ""},
+		{"nobody is called by Google", "googlechat", map[string]any{"body": "Hi <users/all>"}, false, `{"text":"Hi <` + "\u200b" + `users/all>"}`, ""},
+		{"nobody is called by Lark", "lark", map[string]any{"body": "Hi <at user_id=\"all\">"}, false, `{"msg_type":"text","content":{"text":"Hi <` + "\u200b" + `at user_id=\"all\">"}}`, ""},
+		{"4097 characters for Google", "googlechat", map[string]any{"body": strings.Repeat("ä", 4097)}, false, "", "too_long"},
+		{"1025 characters for PagerDuty", "pagerduty", map[string]any{"body": strings.Repeat("ä", 1025)}, false, "", "too_long"},
+		{"2049 bytes for WeCom", "wecom", map[string]any{"body": strings.Repeat("ä", 1025)}, false, "", "too_long"},
+		{"10001 bytes for Zulip", "zulip", map[string]any{"body": strings.Repeat("x", 10001)}, false, "", "too_long"},
+		{"a title of 251 characters", "pushover", map[string]any{"title": strings.Repeat("ä", 251), "body": "Hi"}, false, "", "too_long"},
 		{"28 KB", "teams", map[string]any{"body": strings.Repeat("x", 28<<10)}, false, "", "too_long"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -229,6 +301,7 @@ func TestNoTextCallsAnybody(t *testing.T) {
 	for service, calls := range map[string]*regexp.Regexp{
 		"slack":      regexp.MustCompile(`<[^h]`), // <!channel>, <@U123>, <#C123>
 		"mattermost": regexp.MustCompile(`(?i)@(all|channel|here)\b`),
+		"rocketchat": regexp.MustCompile(`(?i)@(all|channel|here)\b`),
 	} {
 		t.Run(service, func(t *testing.T) {
 			server, config := start(t, service, time.Now)
@@ -273,9 +346,49 @@ func TestURLs(t *testing.T) {
 		{"gotify", "gotify://push.shop.example/sub/" + token, "Gotify (push.shop.example)"},
 		{"mattermost", "mattermost://chat.shop.example/" + token, "Mattermost (chat.shop.example)"},
 
+		{"google chat's own", "https://chat.googleapis.com/v1/spaces/A/messages?key=madeUpSecret&token=" + token, "Google Chat (chat.googleapis.com)"},
+		{"google chat", "googlechat://chat.googleapis.com/v1/spaces/A/messages?key=madeUpSecret&token=" + token, "Google Chat (chat.googleapis.com)"},
+		{"rocket.chat", "rocketchat://bot@chat.shop.example:3000/A/" + token + "/@ann", "Rocket.Chat (chat.shop.example:3000)"},
+		{"matrix", "matrix://:" + token + "@chat.shop.example/?room=!id:shop.example", "Matrix (chat.shop.example)"},
+		{"zulip", "zulip://bot%40shop.example:" + token + "@chat.shop.example?stream=a", "Zulip (chat.shop.example)"},
+		{"lark's own", "https://open.feishu.cn/open-apis/bot/v2/hook/" + token, "Lark (open.feishu.cn)"},
+		{"lark", "lark://open.larksuite.com/" + token + "?secret=madeUpSecret", "Lark (open.larksuite.com)"},
+		{"wecom's own", "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=" + token, "WeCom (qyapi.weixin.qq.com)"},
+		{"signal", "signal://127.0.0.1/+491510/+491511?disabletls=yes&token=" + token, "Signal (127.0.0.1:8080)"},
+		{"pushover", "pushover://shoutrrr:" + token + "@madeUpSecret", "Pushover (api.pushover.net)"},
+		{"bark", "bark://:" + token + "@push.shop.example/sub", "Bark (push.shop.example)"},
+		{"join", "join://shoutrrr:" + token + "@join/?devices=a,b", "Join (joinjoaomgcd.appspot.com)"},
+		{"ifttt", "ifttt://" + token + "/?events=a", "IFTTT (maker.ifttt.com)"},
+		{"opsgenie", "opsgenie://api.eu.opsgenie.com/" + token, "Opsgenie (api.eu.opsgenie.com)"},
+		{"pagerduty", "pagerduty://events.pagerduty.com/00000000000000000000000000badeef", "PagerDuty (events.pagerduty.com)"},
+		{"notifiarr", "notifiarr://" + token, "Notifiarr (notifiarr.com)"},
+
 		{"nothing", "madeUpSecret-17", "url is of no service that this adapter knows"},
+		{"half of google chat", "https://chat.googleapis.com/v1/spaces/A/messages?key=madeUpSecret-17", "url is not the whole URL of a webhook of Google Chat"},
+		{"another host than google chat's", "googlechat://chat.example/v1/spaces/A/messages?key=a&token=madeUpSecret-17", "url is not the whole URL of a webhook of Google Chat"},
+		{"a thread of google chat", "googlechat://chat.googleapis.com/v1/spaces/A/messages?key=a&token=madeUpSecret-17&threadKey=b", "url names a thread, and shoutrrr cannot post to one"},
+		{"half of rocket.chat", "rocketchat://chat.shop.example/madeUpSecret-17", "url does not have the host and the two tokens"},
+		{"matrix with a password", "matrix://ann:madeUpSecret-17@chat.shop.example/?rooms=a", "url has a user of Matrix"},
+		{"matrix without a room", "matrix://:madeUpSecret-17@chat.shop.example/", "url does not name a room of Matrix"},
+		{"several rooms", "matrix://:madeUpSecret-17@chat.shop.example/?rooms=a,b", "url names several rooms"},
+		{"two lists of rooms", "matrix://:madeUpSecret-17@chat.shop.example/?rooms=a&rooms=b", "url has a parameter twice"},
+		{"an unknown parameter of matrix", "matrix://:madeUpSecret-17@chat.shop.example/?rooms=a&madeUpSecret=b", "url is not one that shoutrrr takes for Matrix (not a valid config key): write matrix://"},
+		{"zulip on a port", "zulip://bot:madeUpSecret-17@chat.shop.example:8443?stream=a", "url does not have a host that shoutrrr takes for Zulip"},
+		{"zulip without a key", "zulip://madeUpSecret-17@chat.shop.example?stream=a", "url is not one that shoutrrr takes for Zulip (API key missing from config URL)"},
+		{"an unknown parameter of zulip", "zulip://a:b@chat.shop.example?stream=a&madeUpSecret-17", "url has other parameters than stream, topic"},
+		{"lark elsewhere", "lark://madeUpSecret-17.example/token", "url is not one that shoutrrr takes for Lark (invalid host, use"},
+		{"wecom without a key", "wecom://", "url is not one that shoutrrr takes for WeCom (WeCom webhook key cannot be empty)"},
+		{"signal to nobody", "signal://127.0.0.1/madeUpSecret-17", "url is not one that shoutrrr takes for Signal"},
+		{"pushover without a token", "pushover://madeUpSecret-17", "url is not one that shoutrrr takes for Pushover (token missing from config URL)"},
+		{"a priority of pushover", "pushover://:a@b?priority=madeUpSecret-17", "url is not one that shoutrrr takes for Pushover"},
+		{"join without a device", "join://:madeUpSecret-17@join/", "url is not one that shoutrrr takes for Join (devices missing from config URL)"},
+		{"several events", "ifttt://madeUpSecret-17/?events=a,b", "url names several events"},
+		{"no event", "ifttt://madeUpSecret-17/", "url is not one that shoutrrr takes for IFTTT (events missing from config URL)"},
+		{"no key of pagerduty", "pagerduty://events.pagerduty.com/madeUpSecret-17", "url is not one that shoutrrr takes for PagerDuty"},
+		{"no channel of notifiarr", "notifiarr://madeUpSecret-17?channel=general", "url has a channel of Discord that is none"},
+		{"shoutrrr's other services", "logger://", "url is of no service that this adapter knows"},
 		{"no URL", "slack://madeUpSecret-17%zz", "url is not a URL"},
-		{"another service", "pushover://shoutrrr:madeUpSecret-17@user", "url is of no service that this adapter knows"},
+		{"another service", "smtp://shoutrrr:madeUpSecret-17@user", "url is of no service that this adapter knows"},
 		{"another host", "https://chat.shop.example/hooks/madeUpSecret-17", "url is of no service that this adapter knows"},
 		{"a host that only ends alike", "https://evildiscord.com/api/webhooks/123456/madeUpSecret-17", "url is of no service that this adapter knows"},
 		{"slack's workflow", "https://hooks.slack.com/triggers/T1/1/madeUpSecret-17", "url is not the URL of an incoming webhook of Slack"},
@@ -299,13 +412,14 @@ func TestURLs(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			raw, err := json.Marshal(map[string]any{"url": c.url, "timeout": "1ns"})
 			require.NoError(t, err)
-			channel, err := chat.Spec().New(channels.Options{Config: raw, Now: time.Now})
+			channel, err := spec.New(channels.Options{Config: raw, Now: time.Now})
 			if strings.HasPrefix(c.want, "url ") {
 				require.ErrorContains(t, err, c.want)
 				require.NotContains(t, err.Error(), "madeUpSecret")
 				return
 			}
 			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, channel.(channels.Closer).Close()) })
 			// The timeout lets nothing leave this machine.
 			err = channel.Send(t.Context(), []channels.Message{message(1)})[0].Err
 			require.ErrorContains(t, err, "posting to "+c.want+": ")
@@ -323,7 +437,7 @@ func TestConfigRefusals(t *testing.T) {
 		{"no such ca", `{"url":"slack://T1/B1/x1","ca":"nowhere.pem"}`, "ca cannot be read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := chat.Spec().New(channels.Options{Config: []byte(c.config), Now: time.Now, Dir: t.TempDir()})
+			_, err := spec.New(channels.Options{Config: []byte(c.config), Now: time.Now, Dir: t.TempDir()})
 			require.ErrorContains(t, err, c.want)
 		})
 	}
@@ -341,7 +455,7 @@ func TestTest(t *testing.T) {
 			wrong := maps.Clone(config)
 			wrong["url"] = strings.ReplaceAll(wrong["url"].(string), "madeUp", "wrongUp")
 			err := open(t, wrong).(channels.Tester).Test(t.Context())
-			if service == "teams" || service == "mattermost" {
+			if !slices.Contains([]string{"discord", "gotify", "matrix", "ntfy", "slack", "slack-bot", "telegram", "zulip"}, service) {
 				require.NoError(t, err, "nothing but the host can be asked")
 			} else {
 				require.ErrorContains(t, err, "asking "+labels[service])
@@ -370,4 +484,105 @@ func TestAServiceThatQuotesItsSecret(t *testing.T) {
 	})
 	err := open(t, config).Send(t.Context(), []channels.Message{message(1)})[0].Err
 	require.EqualError(t, err, "credentials (403): posting to Slack ("+strings.TrimPrefix(config["host"].(string), "https://")+"): it answered 403 ***")
+}
+
+func TestJoiningIsPartOfAPost(t *testing.T) {
+	for _, c := range []struct {
+		name, from, to string
+		class          channels.Class
+		code           string
+	}{
+		{"no such room", "alerts:madeup.example", "others:madeup.example", channels.ClassCredential, "M_NOT_FOUND"},
+		{"a wrong token", "madeUpMatrix", "wrongUpMatrix", channels.ClassCredential, "M_UNKNOWN_TOKEN"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			server, config := start(t, "matrix", time.Now)
+			config["url"] = strings.ReplaceAll(config["url"].(string), c.from, c.to)
+			failure := channels.AsDelivery(open(t, config).Send(t.Context(), []channels.Message{message(1)})[0].Err)
+			require.Equal(t, c.class, failure.Class)
+			require.Equal(t, c.code, failure.Code)
+			require.NotContains(t, failure.Error(), "UpMatrix")
+			require.Zero(t, server.Requests(), "nothing is posted")
+		})
+	}
+}
+
+// elsewhere answers as no Matrix does.
+type elsewhere struct {
+	status int
+	to     string
+	posts  atomic.Int64
+}
+
+func (e *elsewhere) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !strings.Contains(r.URL.Path, "/join/") {
+		e.posts.Add(1)
+	}
+	if e.to != "" {
+		w.Header().Set("Location", e.to)
+	}
+	w.WriteHeader(e.status)
+	_, _ = w.Write([]byte("<html>Welcome</html>"))
+}
+
+func TestAJoinThatIsNone(t *testing.T) {
+	for name, c := range map[string]struct {
+		handler *elsewhere
+		class   channels.Class
+		code    string
+	}{
+		"a page":     {&elsewhere{status: 200}, channels.ClassTemporary, "answer"},
+		"a redirect": {&elsewhere{status: 307, to: "/elsewhere"}, channels.ClassCredential, "307"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, err := provider.StartHTTPS(time.Now(), c.handler)
+			require.NoError(t, err)
+			t.Cleanup(server.Close)
+			config := map[string]any{"url": "matrix://:madeUpToken@" + strings.TrimPrefix(server.Endpoint(), "https://") + "/?rooms=a:b.example", "ca": string(server.CA.PEM)}
+			failure := channels.AsDelivery(open(t, config).Send(t.Context(), []channels.Message{message(1)})[0].Err)
+			require.Equal(t, c.class, failure.Class, "%v", failure)
+			require.Equal(t, c.code, failure.Code)
+			require.Zero(t, c.handler.posts.Load(), "nothing is posted, and no redirect followed")
+		})
+	}
+}
+
+func TestChannelsOfOneSpecShareAProcess(t *testing.T) {
+	server, config := start(t, "zulip", time.Now)
+	raw, err := json.Marshal(config)
+	require.NoError(t, err)
+	spec := chat.Spec()
+	children := func() int {
+		lists, err := filepath.Glob("/proc/self/task/*/children")
+		require.NoError(t, err)
+		if len(lists) == 0 {
+			t.Skip("there is no list of children here")
+		}
+		n := 0
+		for _, path := range lists {
+			list, err := os.ReadFile(path)
+			if err == nil { // else the thread has ended since
+				n += len(strings.Fields(string(list)))
+			}
+		}
+		return n
+	}
+	before := children()
+	var opened []channels.Channel
+	for range 3 {
+		channel, err := spec.New(channels.Options{Config: raw, Now: time.Now})
+		require.NoError(t, err)
+		opened = append(opened, channel)
+	}
+	require.Equal(t, before, children(), "a process is started for the first post")
+	for _, channel := range opened {
+		require.NoError(t, channel.Send(t.Context(), []channels.Message{message(1), message(2), message(3)})[0].Err)
+	}
+	require.EqualValues(t, 9, server.Accepted())
+	require.Equal(t, before+1, children())
+	for _, channel := range opened {
+		require.NoError(t, channel.(channels.Closer).Close())
+		require.NoError(t, channel.(channels.Closer).Close(), "twice is once")
+	}
+	require.Equal(t, before, children())
 }

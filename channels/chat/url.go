@@ -13,29 +13,48 @@ type maker func(u *url.URL) (s *service, problem string)
 
 // makers are the services by the scheme of their URLs, which are those of shoutrrr.
 func makers() map[string]maker {
-	return map[string]maker{
+	all := map[string]maker{
 		"slack": slackURL, "discord": discordURL, "telegram": telegramURL, "teams": retiredTeams, "teams+https": teamsURL, "teams+http": teamsURL,
 		"ntfy": ntfyURL, "gotify": gotifyURL, "mattermost": mattermostURL,
 	}
+	for _, m := range mores() {
+		all[m.scheme] = m.byLibrary
+	}
+	return all
 }
 
 // urlForms are the forms of URLs, for people.
 func urlForms() string {
 	return "a webhook's URL as Slack (https://hooks.slack.com/services/…), Discord (https://discord.com/api/webhooks/…) and the Teams app Workflows give it, or a service URL as in shoutrrr: " +
 		"slack://hook:A-B-C@webhook, slack://xoxb:TOKEN@CHANNEL, discord://TOKEN@ID, telegram://TOKEN@telegram?chats=CHAT, teams+https://HOST/…, ntfy://USER:PASSWORD@HOST/TOPIC (with an access token ntfy://:TOKEN@HOST/TOPIC), " +
-		"gotify://HOST/TOKEN, mattermost://HOST/TOKEN/CHANNEL; the last three take ?disabletls=yes"
+		"gotify://HOST/TOKEN, mattermost://HOST/TOKEN/CHANNEL; the last three take ?disabletls=yes. Or one of shoutrrr's services: " + moreSchemes() + " (their forms: `nudge channels chat`)"
+}
+
+// formOf is the form of the URLs of a scheme; of those that are not shoutrrr's alone it is all forms.
+func formOf(scheme string) string {
+	for _, m := range mores() {
+		if m.scheme == scheme {
+			return "write " + strings.ReplaceAll(m.form, "`", "")
+		}
+	}
+	return urlForms()
 }
 
 // parse makes a service of the URL of the config. No problem quotes the URL: it is a secret.
 func parse(text string) (*service, error) {
+	scheme := ""
 	bad := func(summary string) error {
-		return channels.Problem{Field: "url", Summary: summary, Suggest: urlForms()}
+		return channels.Problem{Field: "url", Summary: summary, Suggest: formOf(scheme)}
 	}
 	u, err := url.Parse(strings.TrimSpace(text))
 	if err != nil {
 		return nil, bad("is not a URL")
 	}
-	build := makers()[strings.ToLower(u.Scheme)]
+	if own := pastedMore(u); own != nil {
+		u = own
+	}
+	scheme = u.Scheme
+	build := makers()[scheme]
 	if u.Scheme == "https" {
 		build = pasted(u)
 	}
@@ -55,8 +74,7 @@ func parse(text string) (*service, error) {
 			s.hide(of, p.RequestURI(), p.Path)
 		}
 	}
-	// The longest first: else what is left of a URL after its token has been masked would stay.
-	slices.SortStableFunc(s.hidden, func(a, b string) int { return len(b) - len(a) })
+	slices.SortStableFunc(s.hidden, longestFirst)
 	s.hidden = slices.Clip(slices.Compact(s.hidden))
 	return s, nil
 }
@@ -82,6 +100,23 @@ func pasted(u *url.URL) maker {
 	return nil
 }
 
+// pastedMore is the URL for shoutrrr of a webhook's own URL, nil for any other.
+func pastedMore(u *url.URL) *url.URL {
+	at, segments := *u, parts(u.Path)
+	switch {
+	case u.Scheme != "https":
+	case u.Host == "chat.googleapis.com":
+		at.Scheme = "googlechat"
+		return &at
+	case (u.Host == "open.larksuite.com" || u.Host == "open.feishu.cn") && len(segments) > 1:
+		at.Scheme, at.Path = "lark", "/"+segments[len(segments)-1]
+		return &at
+	case u.Host == "qyapi.weixin.qq.com":
+		return &url.URL{Scheme: "wecom", Host: u.Query().Get("key")}
+	}
+	return nil
+}
+
 // moveTo puts another scheme and host before the paths, for a proxy or a local server, and returns the
 // host that is posted to.
 func (s *service) moveTo(host string) (string, error) {
@@ -99,6 +134,9 @@ func (s *service) moveTo(host string) (string, error) {
 		}
 		*of = u.String()
 	}
+	if s.by != nil && host != "" {
+		s.by.to = to
+	}
 	u, err := url.Parse(s.post)
 	if err != nil {
 		return "", channels.Problem{Field: "url", Summary: "is not a URL"}
@@ -109,12 +147,21 @@ func (s *service) moveTo(host string) (string, error) {
 // hide keeps texts out of errors, as they are and as URLs write them.
 func (s *service) hide(texts ...string) {
 	for _, text := range texts {
-		for _, form := range []string{text, url.PathEscape(text), url.QueryEscape(text)} {
-			if len(form) > 3 && !slices.Contains(s.hidden, form) {
+		for _, form := range forms(text) {
+			if !slices.Contains(s.hidden, form) {
 				s.hidden = append(s.hidden, form)
 			}
 		}
 	}
+}
+
+// longestFirst is the order in which texts are masked: else what is left of a URL after its token has been would stay.
+func longestFirst(a, b string) int { return len(b) - len(a) }
+
+// forms are a text as it is and as URLs write it, if it is long enough to be a secret.
+func forms(text string) []string {
+	all := []string{text, url.PathEscape(text), url.QueryEscape(text)}
+	return slices.DeleteFunc(slices.Compact(all), func(form string) bool { return len(form) < 4 })
 }
 
 // parts are the segments of a path.
@@ -139,7 +186,7 @@ func onlyQuery(u *url.URL, names ...string) string {
 
 // own begins the URL of a server of one's own: https, unless disabletls is yes or scheme is http.
 func own(u *url.URL) *url.URL {
-	plain := slices.Contains([]string{"yes", "true", "1"}, strings.ToLower(u.Query().Get("disabletls"))) || u.Query().Get("scheme") == "http"
+	plain := yes(u.Query().Get("disabletls")) || u.Query().Get("scheme") == "http"
 	scheme := "https"
 	if plain {
 		scheme = "http"

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"nudge/channels/chat/shout"
 	"nudge/events/clickhouse/embedded"
 )
 
@@ -25,8 +26,9 @@ const (
 )
 
 func main() {
-	// The embedded ClickHouse is this same program, started as a child.
+	// The embedded ClickHouse, and the library that writes posts for chats, are this same program, started as a child.
 	embedded.MaybeRunChild()
+	shout.MaybeRunChild()
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

@@ -24,12 +24,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
+	"nudge/channels/chat/shout"
 	"nudge/engine/schema"
 	"nudge/events/clickhouse/embedded"
 )
 
 func TestMain(m *testing.M) {
-	embedded.MaybeRunChild() // a test binary that stands in for nudge is its engine, too
+	embedded.MaybeRunChild() // a test binary that stands in for nudge is its children, too
+	shout.MaybeRunChild()
 	quickExit()
 	testscript.Main(m, map[string]func(){"nudge": checkedMain})
 }
@@ -40,6 +42,7 @@ const exitUndocumented = 98
 // checkedMain is main, and holds what is printed as JSON to the schemas.
 func checkedMain() {
 	embedded.MaybeRunChild()
+	shout.MaybeRunChild()
 	var out bytes.Buffer
 	code := run(os.Args[1:], os.Stdin, io.MultiWriter(os.Stdout, &out), os.Stderr)
 	if err := printsAsSaid(os.Args[1:], out.Bytes()); err != nil {

@@ -1,12 +1,14 @@
-// Package chatd is a local server that answers as Slack, Discord, Telegram, Teams, ntfy, Gotify and
-// Mattermost document it.
+// Package chatd is a local server that answers as Slack, Discord, Telegram, Teams, ntfy, Gotify, Mattermost and other
+// services document it.
 package chatd
 
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +38,13 @@ type service struct {
 	own bool
 	// path is where posts go.
 	path string
-	// post judges a post, whose body is JSON.
+	// before answers requests that lead up to a post; the Log has none of them.
+	before func(r *http.Request) (provider.Answer, bool)
+	// fields reads a post; nil is one whose body is JSON.
+	fields func(r *http.Request, raw []byte) (map[string]any, bool)
+	// says means that it refuses with 200 and a code.
+	says bool
+	// post judges a post.
 	post func(r *http.Request, body map[string]any) provider.Answer
 	// ask judges every other request.
 	ask func(r *http.Request) provider.Answer
@@ -46,7 +54,7 @@ type service struct {
 
 // Services are the names of the services, sorted.
 func Services() []string {
-	return []string{"discord", "gotify", "mattermost", "ntfy", "slack", "slack-bot", "teams", "telegram"}
+	return slices.Sorted(maps.Keys(services()))
 }
 
 // services are the services by name.
@@ -54,6 +62,8 @@ func services() map[string]service {
 	return map[string]service{
 		"discord": discord(), "gotify": gotify(), "mattermost": mattermost(), "ntfy": ntfy(),
 		"slack": slack(), "slack-bot": slackBot(), "teams": teams(), "telegram": telegram(),
+		"googlechat": googleChat(), "rocketchat": rocketChat(), "matrix": matrix(), "zulip": zulip(), "lark": lark(), "wecom": weCom(), "signal": signal(),
+		"pushover": pushover(), "bark": bark(), "join": join(), "ifttt": ifttt(), "opsgenie": opsgenie(), "pagerduty": pagerDuty(), "notifiarr": notifiarr(),
 	}
 }
 
@@ -85,13 +95,22 @@ func (s *Server) Settings() map[string]any {
 func (s *Server) address() string { return strings.TrimPrefix(s.Endpoint(), "https://") }
 
 // word is how a message is known.
-var word = regexp.MustCompile(`#([^\s"\\*]+)`)
+var word = regexp.MustCompile(`#([^\s"\\*&]+)`)
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.service.before != nil {
+		if a, ok := s.service.before(r); ok {
+			w.WriteHeader(a.Status)
+			if _, err := w.Write(a.Body); err != nil {
+				return // the client went away
+			}
+			return
+		}
+	}
 	id := func(body []byte) string {
-		if found := word.FindSubmatch(body); found != nil {
-			return string(found[1])
+		if found := word.FindStringSubmatch(s.decoded(r, body)); found != nil {
+			return found[1]
 		}
 		return ""
 	}
@@ -104,11 +123,20 @@ func (s *Server) judge(r *http.Request, raw []byte) provider.Answer {
 	if r.Method != http.MethodPost || r.URL.Path != s.service.path {
 		return s.service.ask(r)
 	}
-	var body map[string]any
-	if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") || json.Unmarshal(raw, &body) != nil {
+	fields := s.service.fields
+	if fields == nil {
+		fields = object
+	}
+	body, ok := fields(r, raw)
+	if !ok {
 		return s.service.refuse(http.StatusBadRequest, "")
 	}
 	return s.service.post(r, body)
+}
+
+// object are the fields of a body that is JSON.
+func object(r *http.Request, raw []byte) (body map[string]any, ok bool) {
+	return body, strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") && json.Unmarshal(raw, &body) == nil
 }
 
 // answer is one with a JSON body.

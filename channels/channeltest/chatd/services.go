@@ -29,6 +29,10 @@ func PatienceOf(service string) int {
 		return 1337
 	case "telegram":
 		return 5000
+	case "matrix":
+		return 2000
+	case "zulip":
+		return 1500
 	}
 	return 0
 }
@@ -63,6 +67,7 @@ func slackBot() service {
 	}
 	known := func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer xoxb-"+slackToken }
 	return service{
+		says:   true,
 		url:    func(*Server) string { return "slack://xoxb:" + slackToken + "@C0000TEST" },
 		path:   "/api/chat.postMessage",
 		refuse: refuse,

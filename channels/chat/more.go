@@ -1,0 +1,627 @@
+package chat
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"nudge/channels"
+)
+
+// characters and bytesUnit are what limits count.
+const (
+	characters = "characters"
+	bytesUnit  = "bytes"
+)
+
+// more is a service whose requests shoutrrr writes.
+type more struct {
+	scheme, name string
+	form         string // of its URL, for people
+	// host is where its requests go; "" is the URL's own, and port the one that it has if it says none.
+	host, port string
+	// known are the parameters of the URL, where shoutrrr passes over others; nil leaves it to shoutrrr.
+	known   []string
+	check   func(u *url.URL) (problem string)
+	limit   int
+	unit    string
+	answers func() []channels.Answer
+	read    func(body []byte) reply
+	compose func(u *url.URL, p *post) (text string, params map[string]string)
+	// requests is how many make up a post; 0 is one.
+	requests int
+	// probe sets how the service is asked about itself; nil asks only whether the host answers.
+	probe func(u, base *url.URL, s *service)
+}
+
+// mores are the services whose requests shoutrrr writes, in the order of the docs.
+func mores() []*more {
+	return []*more{
+		{
+			scheme: "googlechat", name: "Google Chat", form: "`googlechat://chat.googleapis.com/v1/spaces/SPACE/messages?key=KEY&token=TOKEN`, or the webhook's own URL",
+			known: []string{"key", "token", "threadKey", "messageReplyOption"}, check: checkGoogleChat,
+			limit: 4096, unit: characters, answers: googleChatAnswers, read: readGoogleChat, compose: marked("*", "<users/", "<\u200busers/"),
+		},
+		{
+			scheme: "rocketchat", name: "Rocket.Chat", form: "`rocketchat://HOST/TOKEN-A/TOKEN-B/CHANNEL`",
+			known: []string{}, check: checkRocketChat,
+			limit: 5000, unit: characters, answers: rocketChatAnswers, read: readRocketChat,
+			compose: func(_ *url.URL, p *post) (string, map[string]string) {
+				return callsMany.ReplaceAllString(p.whole(bold("*", p.title), p.link), "@\u200b$1"), nil
+			},
+		},
+		{
+			scheme: "matrix", name: "Matrix", form: "`matrix://:ACCESS-TOKEN@HOST/?rooms=ROOM` (an id with its !, or an alias without its #)",
+			check: checkMatrix, requests: 2, limit: 60000, unit: bytesUnit, answers: matrixAnswers, read: readMatrix, compose: marked("", "@room", "@\u200broom"),
+			probe: func(u, base *url.URL, s *service) {
+				token, _ := u.User.Password()
+				s.header = http.Header{"Authorization": {"Bearer " + token}}
+				s.probe = probe{method: http.MethodGet, url: base.JoinPath("_matrix", "client", "r0", "account", "whoami").String()}
+			},
+		},
+		{
+			scheme: "zulip", name: "Zulip", form: "`zulip://BOT-MAIL:KEY@HOST/?stream=STREAM&topic=TOPIC` (the @ of the mail as %40)",
+			known: []string{"stream", "topic"}, check: checkZulip,
+			limit: 10000, unit: bytesUnit, answers: zulipAnswers, read: readZulip, compose: marked("**", "@*", "@\u200b*"),
+			probe: func(u, base *url.URL, s *service) {
+				key, _ := u.User.Password()
+				pair := base64.StdEncoding.EncodeToString([]byte(u.User.Username() + ":" + key))
+				s.header = http.Header{"Authorization": {"Basic " + pair}}
+				s.hide(pair)
+				s.probe = probe{method: http.MethodGet, url: base.JoinPath("api", "v1", "users", "me").String()}
+			},
+		},
+		{
+			scheme: "lark", name: "Lark", form: "`lark://open.larksuite.com/TOKEN?secret=SECRET` (or open.feishu.cn), or the bot's own URL",
+			limit: 4096, unit: bytesUnit, answers: larkAnswers, read: readLark,
+			compose: func(_ *url.URL, p *post) (string, map[string]string) {
+				harmless := strings.NewReplacer("<at ", "<\u200bat ")
+				if p.title == "" {
+					return harmless.Replace(p.whole("", p.link)), nil
+				}
+				_, text := p.notification()
+				return harmless.Replace(text), map[string]string{"title": p.title, "link": p.link}
+			},
+		},
+		{
+			scheme: "wecom", name: "WeCom", form: "`wecom://KEY`, or the robot's own URL", host: "qyapi.weixin.qq.com",
+			limit: 2048, unit: bytesUnit, answers: weComAnswers, read: readWeCom, compose: marked("", "<@", "<\u200b@"),
+		},
+		{
+			scheme: "signal", name: "Signal", form: "`signal://USER:PASSWORD@HOST:PORT/NUMBER/RECIPIENT` (a server of signal-cli-rest-api; `?token=TOKEN`, `?disabletls=yes`)", port: "8080",
+			limit: 2000, unit: characters, answers: func() []channels.Answer { return nil }, read: readSignal, compose: marked("", "", ""),
+		},
+		{
+			scheme: "pushover", name: "Pushover", form: "`pushover://:TOKEN@USER/?devices=DEVICE`", host: "api.pushover.net",
+			limit: 1024, unit: characters, answers: pushoverAnswers, read: readPushover,
+			compose: func(_ *url.URL, p *post) (string, map[string]string) {
+				text, params := titled(p)
+				if p.level != normal {
+					params["priority"] = map[level]string{low: "-1", high: "1", urgent: "1"}[p.level]
+				}
+				return text, params
+			},
+		},
+		{
+			scheme: "bark", name: "Bark", form: "`bark://:DEVICE-KEY@HOST/` (`?scheme=http` for a server without TLS)",
+			limit: 3500, unit: bytesUnit, answers: barkAnswers, read: readBark,
+			compose: func(_ *url.URL, p *post) (string, map[string]string) {
+				title, text := p.notification()
+				params := map[string]string{"title": title}
+				if p.link != "" {
+					params["url"] = p.link
+				}
+				return text, params
+			},
+		},
+		{
+			scheme: "join", name: "Join", form: "`join://:KEY@join/?devices=DEVICE`", host: "joinjoaomgcd.appspot.com",
+			limit: 3500, unit: bytesUnit, answers: func() []channels.Answer { return nil }, read: readJoin,
+			compose: func(_ *url.URL, p *post) (string, map[string]string) { return titled(p) },
+		},
+		{
+			scheme: "ifttt", name: "IFTTT", form: "`ifttt://KEY/?events=EVENT` (Value1 is the title, Value2 the text, Value3 the link)", host: "maker.ifttt.com",
+			check: checkIFTTT, limit: 10000, unit: bytesUnit, answers: func() []channels.Answer { return nil }, read: readIFTTT,
+			compose: func(u *url.URL, p *post) (string, map[string]string) {
+				for _, name := range []string{"value1", "value2", "value3", "messagevalue"} {
+					if param(u, name) != "" {
+						return p.whole(p.title, p.link), nil // the URL says which value is what
+					}
+				}
+				title, text := p.notification()
+				return text, map[string]string{"value1": title, "value3": p.link}
+			},
+		},
+		{
+			scheme: "opsgenie", name: "Opsgenie", form: "`opsgenie://api.opsgenie.com/KEY` (or api.eu.opsgenie.com)",
+			limit: 15000, unit: characters, answers: func() []channels.Answer { return nil }, read: readOpsgenie,
+			compose: func(_ *url.URL, p *post) (string, map[string]string) {
+				title := p.title
+				if title == "" {
+					title, _, _ = strings.Cut(p.whole("", p.link), "\n")
+				}
+				params := map[string]string{"title": cut(title, 130)}
+				if p.level != normal {
+					params["priority"] = map[level]string{low: "P5", high: "P2", urgent: "P1"}[p.level]
+				}
+				return p.whole(p.title, p.link), params
+			},
+		},
+		{
+			scheme: "pagerduty", name: "PagerDuty", form: "`pagerduty://events.pagerduty.com/KEY?source=SOURCE` (or events.eu.pagerduty.com)",
+			limit: 1024, unit: characters, answers: func() []channels.Answer { return nil }, read: readPagerDuty,
+			compose: func(_ *url.URL, p *post) (string, map[string]string) {
+				params := map[string]string{}
+				if p.level != normal {
+					params["severity"] = map[level]string{low: "info", high: "error", urgent: "critical"}[p.level]
+				}
+				return p.whole(p.title, p.link), params
+			},
+		},
+		{
+			scheme: "notifiarr", name: "Notifiarr", form: "`notifiarr://KEY?channel=CHANNEL`", host: "notifiarr.com",
+			known: []string{"name", "channel", "thumbnail", "image", "color"}, check: checkNotifiarr,
+			limit: 4096, unit: characters, answers: func() []channels.Answer { return nil }, read: readNotifiarr,
+			compose: func(_ *url.URL, p *post) (string, map[string]string) {
+				text, params := titled(p)
+				return strings.ReplaceAll(text, "<@", "<\u200b@"), params
+			},
+		},
+	}
+}
+
+// marked makes one text of a post, with the title in marks, and a text that calls people broken.
+func marked(mark, call, harmless string) func(u *url.URL, p *post) (string, map[string]string) {
+	return func(_ *url.URL, p *post) (string, map[string]string) {
+		text := p.whole(bold(mark, p.title), p.link)
+		if call != "" {
+			text = strings.ReplaceAll(text, call, harmless)
+		}
+		return text, nil
+	}
+}
+
+// titled makes a title and a text with the link below.
+func titled(p *post) (string, map[string]string) {
+	text := p.whole("", p.link)
+	if text == "" {
+		return p.title, map[string]string{"title": ""}
+	}
+	return text, map[string]string{"title": p.title}
+}
+
+// cut is the beginning of a text of at most n characters.
+func cut(text string, n int) string {
+	if utf8.RuneCountInString(text) <= n {
+		return text
+	}
+	return string([]rune(text)[:n-1]) + "…"
+}
+
+// moreForms are the forms of URLs and the limits, a line each, for people.
+func moreForms() string {
+	var all []string
+	for _, m := range mores() {
+		all = append(all, fmt.Sprintf("- %s, %d %s: %s", m.name, m.limit, m.unit, m.form))
+	}
+	return strings.Join(all, "\n")
+}
+
+// moreSchemes are the schemes of URLs, for people.
+func moreSchemes() string {
+	var all []string
+	for _, m := range mores() {
+		all = append(all, m.scheme)
+	}
+	return strings.Join(all, ", ")
+}
+
+// allNames are the names of all services, for people.
+func allNames() string {
+	names := []string{"Slack", "Discord", "Telegram", "Microsoft Teams", "ntfy", "Gotify", "Mattermost"}
+	for _, m := range mores() {
+		names = append(names, m.name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// moreAnswers are the answers of all.
+func moreAnswers() []channels.Answer {
+	var all []channels.Answer
+	for _, m := range mores() {
+		all = append(all, m.answers()...)
+	}
+	return all
+}
+
+// checkGoogleChat asks for what shoutrrr would do without.
+func checkGoogleChat(u *url.URL) string {
+	if u.Host != "chat.googleapis.com" || len(parts(u.Path)) != 4 || param(u, "key") == "" || param(u, "token") == "" {
+		return "is not the whole URL of a webhook of Google Chat, which has a key and a token"
+	}
+	if param(u, "threadkey", "messagereplyoption") != "" {
+		return "names a thread, and shoutrrr cannot post to one: take the URL without threadKey and messageReplyOption"
+	}
+	return ""
+}
+
+// checkRocketChat asks for what shoutrrr would do without.
+func checkRocketChat(u *url.URL) string {
+	if n := len(parts(u.Path)); u.Host == "" || n < 2 || n > 3 {
+		return "does not have the host and the two tokens of a webhook of Rocket.Chat, and after them at most a channel"
+	}
+	return ""
+}
+
+// checkMatrix keeps a post to one room: a part of it cannot be repeated.
+func checkMatrix(u *url.URL) string {
+	token, _ := u.User.Password()
+	rooms := param(u, "rooms", "room")
+	switch {
+	case u.User.Username() != "":
+		return "has a user of Matrix, and signing in for each post would soon be refused: give an access token, matrix://:ACCESS-TOKEN@HOST/…"
+	case token == "" || u.Host == "":
+		return "does not have the host and the access token of Matrix"
+	case strings.Trim(rooms, "#!") == "":
+		return "does not name a room of Matrix, ?rooms=!id:host or ?rooms=alias:host"
+	case strings.Contains(rooms, ","):
+		return "names several rooms, and a part of a message cannot be repeated: write a channel for each"
+	}
+	return ""
+}
+
+// zulipHost is what shoutrrr takes for a host of Zulip, which it looks at only when it posts.
+var zulipHost = regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)+[a-zA-Z]{2,}$`)
+
+// checkZulip asks for what shoutrrr would only miss when it posts.
+func checkZulip(u *url.URL) string {
+	switch {
+	case !zulipHost.MatchString(u.Hostname()) || u.Port() != "":
+		return "does not have a host that shoutrrr takes for Zulip: a name with a dot in it, and no port; where the server has one, give the field host"
+	case param(u, "stream") == "":
+		return "does not name a stream of Zulip"
+	case runes(param(u, "topic")) > 60:
+		return "has a topic of Zulip above 60 characters"
+	}
+	return ""
+}
+
+// checkIFTTT keeps a post to one event: a part of it cannot be repeated.
+func checkIFTTT(u *url.URL) string {
+	if strings.Contains(param(u, "events"), ",") {
+		return "names several events, and a part of a message cannot be repeated: write a channel for each"
+	}
+	return ""
+}
+
+// checkNotifiarr asks for what shoutrrr would do without.
+func checkNotifiarr(u *url.URL) string {
+	if channel := param(u, "channel"); channel != "" && !snowflake.MatchString(channel) {
+		return "has a channel of Discord that is none"
+	}
+	if u.Host == "" {
+		return "does not have the key of Notifiarr"
+	}
+	return ""
+}
+
+// googleChatAnswers are Google's canonical codes, by their reasons where they have one.
+func googleChatAnswers() []channels.Answer {
+	return []channels.Answer{
+		{Status: 400, Code: "INVALID_ARGUMENT", Class: channels.ClassMessage, About: "Google Chat: the message is malformed or too long"},
+		{Status: 400, Code: "API_KEY_INVALID", Class: channels.ClassCredential, About: "Google Chat: the key in the URL is wrong"},
+		{Status: 401, Code: "UNAUTHENTICATED", Class: channels.ClassCredential, About: "Google Chat: the token in the URL is wrong"},
+		{Status: 403, Code: "PERMISSION_DENIED", Class: channels.ClassCredential, About: "Google Chat: the webhook may not post in the space"},
+		{Status: 404, Code: "NOT_FOUND", Class: channels.ClassCredential, About: "Google Chat: the webhook or the space is gone"},
+		{Status: 429, Code: "RESOURCE_EXHAUSTED", Class: channels.ClassRateLimit, About: "Google Chat: above one message a second in the space"},
+		{Status: 503, Code: "UNAVAILABLE", Class: channels.ClassTemporary, About: "Google Chat: an error there"},
+	}
+}
+
+// readGoogleChat reads a message, or an error.
+func readGoogleChat(body []byte) reply {
+	var said struct {
+		Name  string `json:"name"`
+		Error struct {
+			Status  string `json:"status"`
+			Message string `json:"message"`
+			Details []struct {
+				Reason string `json:"reason"`
+			} `json:"details"`
+		} `json:"error"`
+	}
+	if json.Unmarshal(body, &said) != nil {
+		return reply{}
+	}
+	r := reply{id: said.Name, code: said.Error.Status, text: said.Error.Message}
+	for _, d := range said.Error.Details {
+		if d.Reason == "API_KEY_INVALID" {
+			r.code = d.Reason
+		}
+	}
+	return r
+}
+
+// rocketChatAnswers are Rocket.Chat's.
+func rocketChatAnswers() []channels.Answer {
+	return []channels.Answer{
+		{Status: 400, Code: "Invalid integration id or token provided.", Class: channels.ClassCredential, About: "Rocket.Chat: the webhook's tokens are wrong, or it is switched off"},
+		{Status: 400, Code: "invalid-channel", Class: channels.ClassCredential, About: "Rocket.Chat: no such channel, or the webhook may not post there"},
+	}
+}
+
+// readRocketChat reads {"success":…}.
+func readRocketChat(body []byte) reply {
+	var said struct {
+		Success *bool  `json:"success"`
+		Error   string `json:"error"`
+	}
+	if json.Unmarshal(body, &said) != nil || said.Success == nil {
+		return reply{}
+	}
+	return reply{code: said.Error, text: said.Error, refused: !*said.Success}
+}
+
+// matrixAnswers are the client-server API's error codes that joining and posting meet.
+func matrixAnswers() []channels.Answer {
+	return []channels.Answer{
+		{Status: 400, Code: "M_BAD_JSON", Class: channels.ClassMessage, About: "Matrix: the message is malformed"},
+		{Status: 400, Code: "M_INVALID_PARAM", Class: channels.ClassCredential, About: "Matrix: the room's id or alias is malformed"},
+		{Status: 401, Code: "M_MISSING_TOKEN", Class: channels.ClassCredential, About: "Matrix: no access token"},
+		{Status: 401, Code: "M_UNKNOWN_TOKEN", Class: channels.ClassCredential, About: "Matrix: the access token is wrong or was revoked"},
+		{Status: 403, Code: "M_FORBIDDEN", Class: channels.ClassCredential, About: "Matrix: the bot may not join the room, or not write there"},
+		{Status: 404, Code: "M_NOT_FOUND", Class: channels.ClassCredential, About: "Matrix: no such room"},
+		{Status: 413, Code: "M_TOO_LARGE", Class: channels.ClassMessage, About: "Matrix: the message is too long"},
+		{Status: 429, Code: "M_LIMIT_EXCEEDED", Class: channels.ClassRateLimit, About: "Matrix: too fast; `retry_after_ms` in the answer is honoured"},
+	}
+}
+
+// readMatrix reads an event, or an error.
+func readMatrix(body []byte) reply {
+	var said struct {
+		ID    string  `json:"event_id"`
+		Code  string  `json:"errcode"`
+		Error string  `json:"error"`
+		After float64 `json:"retry_after_ms"`
+	}
+	if json.Unmarshal(body, &said) != nil {
+		return reply{}
+	}
+	return reply{id: said.ID, code: said.Code, text: said.Error, after: seconds(said.After / 1000)}
+}
+
+// zulipAnswers are Zulip's error codes that a message meets.
+func zulipAnswers() []channels.Answer {
+	return []channels.Answer{
+		{Status: 400, Code: "STREAM_DOES_NOT_EXIST", Class: channels.ClassCredential, About: "Zulip: no such stream, or the bot may not see it"},
+		{Status: 400, Code: "BAD_REQUEST", Class: channels.ClassMessage, About: "Zulip: the message is refused"},
+		{Status: 401, Code: "INVALID_API_KEY", Class: channels.ClassCredential, About: "Zulip: the bot's key is wrong"},
+		{Status: 401, Code: "UNAUTHORIZED", Class: channels.ClassCredential, About: "Zulip: the bot's mail or key are wrong"},
+		{Status: 401, Code: "USER_DEACTIVATED", Class: channels.ClassCredential, About: "Zulip: the bot is switched off"},
+		{Status: 401, Code: "REALM_DEACTIVATED", Class: channels.ClassCredential, About: "Zulip: the organisation is switched off"},
+		{Status: 429, Code: "RATE_LIMIT_HIT", Class: channels.ClassRateLimit, About: "Zulip: too fast; `retry-after` in the answer is honoured"},
+	}
+}
+
+// readZulip reads {"result":…}.
+func readZulip(body []byte) reply {
+	var said struct {
+		Result string  `json:"result"`
+		Code   string  `json:"code"`
+		Msg    string  `json:"msg"`
+		ID     int64   `json:"id"`
+		After  float64 `json:"retry-after"`
+	}
+	if json.Unmarshal(body, &said) != nil {
+		return reply{}
+	}
+	return reply{id: number(said.ID), code: said.Code, text: said.Msg, refused: said.Result == "error", after: seconds(said.After)}
+}
+
+// larkAnswers are the codes of Lark's custom bots, which come with 200 or 400.
+func larkAnswers() []channels.Answer {
+	return []channels.Answer{
+		{Code: "19001", Class: channels.ClassCredential, About: "Lark: the bot's URL is wrong, or the bot was removed"},
+		{Code: "19021", Class: channels.ClassCredential, About: "Lark: the signature is wrong (the secret, or this machine's clock)"},
+		{Code: "19022", Class: channels.ClassCredential, About: "Lark: this machine's address is not allowed"},
+		{Code: "19024", Class: channels.ClassMessage, About: "Lark: the message has none of the bot's keywords"},
+		{Code: "19002", Class: channels.ClassMessage, About: "Lark: the message is malformed"},
+		{Status: 400, Code: "9499", Class: channels.ClassMessage, About: "Lark: the request is malformed"},
+		{Code: "11232", Class: channels.ClassRateLimit, About: "Lark: above 5 messages a second or 100 a minute"},
+	}
+}
+
+// readLark reads {"code":…}.
+func readLark(body []byte) reply {
+	var said struct {
+		Code int64  `json:"code"`
+		Msg  string `json:"msg"`
+	}
+	if json.Unmarshal(body, &said) != nil {
+		return reply{}
+	}
+	return reply{code: number(said.Code), text: said.Msg, refused: said.Code != 0}
+}
+
+// weComAnswers are the codes of WeCom's group robots, which come with 200.
+func weComAnswers() []channels.Answer {
+	return []channels.Answer{
+		{Code: "-1", Class: channels.ClassTemporary, About: "WeCom: an error there"},
+		{Code: "93000", Class: channels.ClassCredential, About: "WeCom: the key is wrong, or the robot was removed"},
+		{Code: "93008", Class: channels.ClassCredential, About: "WeCom: the robot is not in the group"},
+		{Code: "40008", Class: channels.ClassMessage, About: "WeCom: the message is malformed"},
+		{Code: "40058", Class: channels.ClassMessage, About: "WeCom: the message is empty or too long"},
+		{Code: "44004", Class: channels.ClassMessage, About: "WeCom: the message is empty"},
+		{Code: "45002", Class: channels.ClassMessage, About: "WeCom: the message is too long"},
+		{Code: "45009", Class: channels.ClassRateLimit, About: "WeCom: above 20 messages a minute"},
+		{Code: "45033", Class: channels.ClassRateLimit, About: "WeCom: too many at once"},
+	}
+}
+
+// readWeCom reads {"errcode":…}.
+func readWeCom(body []byte) reply {
+	var said struct {
+		Code int64  `json:"errcode"`
+		Msg  string `json:"errmsg"`
+	}
+	if json.Unmarshal(body, &said) != nil {
+		return reply{}
+	}
+	return reply{code: number(said.Code), text: said.Msg, refused: said.Code != 0}
+}
+
+// readSignal reads signal-cli-rest-api's timestamp, or its error.
+func readSignal(body []byte) reply {
+	var said struct {
+		Timestamp any    `json:"timestamp"`
+		Error     string `json:"error"`
+	}
+	if json.Unmarshal(body, &said) != nil {
+		return reply{}
+	}
+	r := reply{text: said.Error}
+	switch at := said.Timestamp.(type) { // a string in newer versions
+	case string:
+		r.id = at
+	case float64:
+		r.id = number(int64(at))
+	}
+	return r
+}
+
+// pushoverAnswers are Pushover's: it names the field that it refuses.
+func pushoverAnswers() []channels.Answer {
+	return []channels.Answer{
+		{Status: 400, Code: "token invalid", Class: channels.ClassCredential, About: "Pushover: the application's token is wrong"},
+		{Status: 400, Code: "user invalid", Class: channels.ClassCredential, About: "Pushover: the user's key is wrong, or the user has no device of that name"},
+		{Status: 400, Code: "message cannot be blank", Class: channels.ClassMessage, About: "Pushover: no text"},
+		{Status: 429, Code: "application is over its quota", Class: channels.ClassRateLimit, About: "Pushover: the month's messages are used up"},
+	}
+}
+
+// readPushover reads {"status":…}.
+func readPushover(body []byte) reply {
+	var said struct {
+		Status  *int     `json:"status"`
+		Request string   `json:"request"`
+		Token   string   `json:"token"`
+		User    string   `json:"user"`
+		Message string   `json:"message"`
+		Errors  []string `json:"errors"`
+	}
+	if json.Unmarshal(body, &said) != nil || said.Status == nil {
+		return reply{}
+	}
+	r := reply{id: said.Request, text: strings.Join(said.Errors, "; "), refused: *said.Status != 1}
+	switch {
+	case said.Token != "":
+		r.code = "token " + said.Token
+	case said.User != "":
+		r.code = "user " + said.User
+	case said.Message != "":
+		r.code = "message " + said.Message
+	case len(said.Errors) > 0 && strings.Contains(said.Errors[0], "quota"):
+		r.code = "application is over its quota"
+	}
+	return r
+}
+
+// barkAnswers are those of bark-server, which says all in its message.
+func barkAnswers() []channels.Answer {
+	return []channels.Answer{
+		{Status: 400, Code: "failed to get device token", Class: channels.ClassCredential, About: "Bark: no device has this key"},
+	}
+}
+
+// readBark reads {"code":…}.
+func readBark(body []byte) reply {
+	var said struct {
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(body, &said) != nil || said.Code == 0 {
+		return reply{}
+	}
+	code, _, _ := strings.Cut(said.Message, ":")
+	return reply{code: code, text: said.Message, refused: said.Code != http.StatusOK}
+}
+
+// readJoin reads {"success":…}: Join refuses with 200.
+func readJoin(body []byte) reply {
+	var said struct {
+		Success *bool  `json:"success"`
+		Error   string `json:"errorMessage"`
+	}
+	if json.Unmarshal(body, &said) != nil || said.Success == nil {
+		return reply{}
+	}
+	return reply{text: said.Error, refused: !*said.Success}
+}
+
+// readIFTTT reads {"errors":…}; what is accepted is answered with a sentence.
+func readIFTTT(body []byte) reply {
+	var said struct {
+		Errors []struct {
+			Message string `json:"message"`
+		} `json:"errors"`
+	}
+	if json.Unmarshal(body, &said) != nil || len(said.Errors) == 0 {
+		return reply{}
+	}
+	return reply{text: said.Errors[0].Message, refused: true}
+}
+
+// readOpsgenie reads the id of a request that was taken, or an error.
+func readOpsgenie(body []byte) reply {
+	var said struct {
+		ID      string `json:"requestId"`
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(body, &said) != nil {
+		return reply{}
+	}
+	return reply{id: said.ID, text: said.Message}
+}
+
+// readPagerDuty reads {"status":…}.
+func readPagerDuty(body []byte) reply {
+	var said struct {
+		Key     string   `json:"dedup_key"`
+		Message string   `json:"message"`
+		Errors  []string `json:"errors"`
+	}
+	if json.Unmarshal(body, &said) != nil {
+		return reply{}
+	}
+	return reply{id: said.Key, text: strings.Join(slices.Concat([]string{said.Message}, said.Errors), "; ")}
+}
+
+// readNotifiarr reads {"result":…}.
+func readNotifiarr(body []byte) reply {
+	var said struct {
+		Result  string `json:"result"`
+		Details struct {
+			Response any `json:"response"`
+		} `json:"details"`
+	}
+	if json.Unmarshal(body, &said) != nil {
+		return reply{}
+	}
+	text, _ := said.Details.Response.(string)
+	return reply{text: text, refused: said.Result == "error"}
+}
+
+// number is an id or a code, "" for 0.
+func number(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatInt(n, 10)
+}
