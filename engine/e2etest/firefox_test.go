@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -67,7 +68,7 @@ type firefox struct {
 // openFirefox starts one whose push service is at an address, and in which sites may show notifications.
 func openFirefox(t *testing.T, path, service string) *firefox {
 	t.Helper()
-	profile, err := os.MkdirTemp("", "firefox") // not the test's folder: its processes write on for a moment after its end
+	profile, err := os.MkdirTemp("", "firefox") //nolint:usetesting // its processes write on for a moment after the test's end
 	require.NoError(t, err)
 	var prefs strings.Builder
 	for name, value := range map[string]any{
@@ -104,8 +105,7 @@ func openFirefox(t *testing.T, path, service string) *firefox {
 	}
 	require.NotEmpty(t, address, "Firefox does not say where it listens")
 	go func() {
-		for lines.Scan() { //nolint:revive // or it would block
-		}
+		_, _ = io.Copy(io.Discard, said) // or it would block
 	}()
 	ws, err := websocket.Dial(address+"/session", "", "http://127.0.0.1/")
 	require.NoError(t, err)

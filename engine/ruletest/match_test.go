@@ -162,7 +162,7 @@ func TestNothingOfARuleThatIsForEach(t *testing.T) {
 	}
 	got := o.judge()
 	require.Len(t, got, 1)
-	require.Equal(t, "The ledger has nothing of ann and r: it was looked at 1 times, first at 5m and last at 5m, and the condition was not true. "+
+	require.Equal(t, "The ledger has nothing of ann and r: it was looked at 1 time, first at 5m and last at 5m, and the condition was not true. "+
 		"The rule looks at each cart_id of Product Added; an occurrence without it does not count.", got[0].Note)
 }
 
