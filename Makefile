@@ -12,7 +12,7 @@ RACE := $(shell $(GO) env CGO_ENABLED | grep -q 1 && command -v "$$($(GO) env CC
 export GORACE ?= atexit_sleep_ms=0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench docs fmt clean
+.PHONY: help setup build demo test lint bench docs pictures fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{split($$1, t, ":"); printf "  make %-8s %s\n", t[1], $$2}'
@@ -45,6 +45,9 @@ bench: setup ## the benchmark tables (takes minutes; one at a time)
 
 docs: setup ## write the generated pages of docs/ again
 	$(GO) test ./channels/all ./cmd/nudge ./engine/check -run 'Docs' -update
+
+pictures: setup ## the pictures of docs/webpush.md again (needs chromium, xvfb, xauth, xdotool, scrot)
+	NUDGE_PICTURES=$(CURDIR)/docs xvfb-run -a -s '-screen 0 900x560x24' $(GO) test ./engine/e2etest -run TestPictures -count 1
 
 fmt: $(LINT) ## format the Go code
 	$(LINT) fmt ./...

@@ -53,7 +53,7 @@ func Spec() channels.Spec {
 		Concurrency: concurrency,
 		Repeat:      channels.RepeatHarmless,
 		Answers:     answers(),
-		Tried:       "Tried against a local push service that follows the RFCs and decrypts by an implementation of its own, by the test vector of RFC 8291, and with the service worker in a real Chromium. Not tried against the services of Google, Mozilla, Apple and Microsoft, nor in Firefox and Safari: their answers are classified by their documentation and by what people report.",
+		Tried:       "Tried against a local push service that follows the RFCs and decrypts by an implementation of its own, by the test vector of RFC 8291, with the service worker in a real Chromium, and with a real Firefox that subscribes there and decrypts by itself. Not tried against the services of Google, Mozilla, Apple and Microsoft, nor in Safari: their answers are classified by their documentation and by what people report.",
 		New:         open,
 	}
 }

@@ -279,7 +279,7 @@ func throughServe(ctx context.Context, s streams, ws *workspace.Workspace, url s
 		}
 	}
 	if !found {
-		return nil, errors.New("nudge.yaml has no key, and without one the running serve takes nothing: add one under `keys`")
+		return nil, errors.New("nudge.yaml has no key whose secret is there, and without one the running serve takes nothing: set the variable that it names, or add a write_key under `keys`")
 	}
 	fmt.Fprintf(s.err, "through the serve at %s, with the key %s\n", url, key.Name)
 	return server{&history.Client{URL: url, Key: key.Value, HTTP: &http.Client{Timeout: time.Minute}}}, nil

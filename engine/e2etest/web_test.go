@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"mime"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -35,71 +37,24 @@ const webShop = "../../examples/web"
 // One thing is made up: Chromium cannot subscribe at a push service of ours, so PushManager.subscribe is
 // replaced by one that returns a subscription there.
 func TestABrowserGetsAPushAndReportsTheClick(t *testing.T) {
-	chromium := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
-		if path, err := exec.LookPath(name); err == nil {
-			chromium = path
-			break
-		}
-	}
-	if chromium == "" {
-		t.Skip("neither chromium nor google-chrome is installed: the service worker is not tried in a browser")
-	}
+	chromium := findChromium(t)
 	t.Parallel()
-	keys, err := webpush.NewKeys()
-	require.NoError(t, err)
-	c := &clock{}
-	service, err := webpushd.Start(webpushd.Config{Key: keys.Public, Now: c.Now})
-	require.NoError(t, err)
-	t.Cleanup(service.Close)
+	s := openShop(t, "127.0.0.1:0")
+	p, origin := s.place, s.origin
 
-	// The files of the site name nudge's address, and the rule names the site's.
-	site := httptest.NewUnstartedServer(nil)
-	t.Cleanup(site.Close)
-	origin := "http://" + site.Listener.Addr().String()
-	p := settle(t, map[string]string{
-		"secrets/vapid": keys.Private, "secrets/ca.pem": string(service.CA.PEM),
-		"events.yaml":     example(t, "events.yaml"),
-		"rules/cart.yaml": strings.ReplaceAll(example(t, "rules/cart.yaml"), "http://127.0.0.1:8000", origin),
-		"nudge.yaml": fmt.Sprintf(`
-zone: UTC
-channels:
-  push:
-    adapter: webpush
-    track_links: false
-    config: {private_key: {file: secrets/vapid}, subject: "mailto:push@shop.example", services: ["%s"], ca: secrets/ca.pem}
-`, service.Addr()),
-	})
-	p.clock = c
-	p.store = clickhousetest.NewUnmigrated(t)
-	p.run()
-	site.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		kind := map[string]string{"/": "text/html", "/nudge-sw.js": "text/javascript"}[r.URL.Path]
-		if kind == "" {
-			http.NotFound(w, r)
-			return
-		}
-		name := map[string]string{"/": "site/index.html", "/nudge-sw.js": "site/nudge-sw.js"}[r.URL.Path]
-		w.Header().Set("Content-Type", kind)
-		text := strings.ReplaceAll(example(t, name), "http://127.0.0.1:8080", "http://"+p.addr)
-		_, _ = fmt.Fprint(w, strings.ReplaceAll(text, "wk_web", publicKey))
-	})
-	site.Start()
-	p.clock.next(time.Minute)
-	p.becomes("1", "SELECT count() > 0 FROM shard_log WHERE kind = 'looked'") // what comes from now on is new
-
-	b := openBrowser(t, chromium, origin, string(webpushd.Subscription(service.Addr(), "ann")))
+	b := openBrowser(t, chromium, origin, string(webpushd.Subscription(s.service.Addr(), "ann")))
+	b.allow(origin)
 	b.run(chromedp.Navigate(origin+"/"), chromedp.Click(chromedp.CSS("#subscribe")))
 	b.becomes("You will hear from us.", `document.querySelector("output").textContent`)
-	p.becomes(service.Token("ann"), "SELECT token FROM devices WHERE platform = 'web'")
+	p.becomes(s.service.Token("ann"), "SELECT token FROM devices WHERE platform = 'web'")
 	b.run(chromedp.Click(chromedp.CSS(`[data-product="Tea"]`)))
 	b.becomes("Product Added was sent.", `document.querySelector("output").textContent`)
 	p.stored()
 	p.clock.jump(time.Minute)
 	p.clock.next(time.Minute)
 
-	accepted(p, service.Log, 1)
-	pushed := service.Waiting("ann")
+	accepted(p, s.service.Log, 1)
+	pushed := s.service.Waiting("ann")
 	require.Len(t, pushed, 1)
 	require.Equal(t, "low", pushed[0].Urgency)
 	require.Equal(t, 4*time.Hour, pushed[0].TTL)
@@ -128,7 +83,77 @@ channels:
 	// The person has had enough: the page says so, and the device is gone.
 	b.run(chromedp.Click(chromedp.CSS("#unsubscribe")))
 	b.becomes("You will hear no more.", `document.querySelector("output").textContent`)
-	p.becomes("app", "SELECT reason FROM devices WHERE token = '%s' AND removed", service.Token("ann"))
+	p.becomes("app", "SELECT reason FROM devices WHERE token = '%s' AND removed", s.service.Token("ann"))
+}
+
+// shop is the example as it runs: nudge, the site, and the push service of the people's browsers.
+type shop struct {
+	place   *place
+	service *webpushd.Server
+	origin  string // of the site
+}
+
+// openShop starts it, the site at an address.
+func openShop(t *testing.T, addr string) *shop {
+	t.Helper()
+	keys, err := webpush.NewKeys()
+	require.NoError(t, err)
+	c := &clock{}
+	service, err := webpushd.Start(webpushd.Config{Key: keys.Public, Now: c.Now})
+	require.NoError(t, err)
+	t.Cleanup(service.Close)
+	l, err := net.Listen("tcp", addr)
+	require.NoError(t, err)
+	origin := "http://" + l.Addr().String()
+
+	// The files of the site name nudge's address, and the rule names the site's.
+	p := settle(t, map[string]string{
+		"secrets/vapid": keys.Private, "secrets/ca.pem": string(service.CA.PEM),
+		"events.yaml":     example(t, "events.yaml"),
+		"rules/cart.yaml": strings.ReplaceAll(example(t, "rules/cart.yaml"), "http://127.0.0.1:8000", origin),
+		"nudge.yaml": fmt.Sprintf(`
+zone: UTC
+channels:
+  push:
+    adapter: webpush
+    track_links: false
+    config: {private_key: {file: secrets/vapid}, subject: "mailto:push@shop.example", services: ["%s"], ca: secrets/ca.pem}
+`, service.Addr()),
+	})
+	p.clock = c
+	p.store = clickhousetest.NewUnmigrated(t)
+	p.run()
+	ours := strings.NewReplacer("http://127.0.0.1:8080", "http://"+p.addr, "wk_web", publicKey)
+	site := &http.Server{ReadHeaderTimeout: within, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := strings.TrimPrefix(path.Clean(r.URL.Path), "/")
+		if name == "" {
+			name = "index.html"
+		}
+		raw, err := os.ReadFile(filepath.Join(webShop, "site", name))
+		if err != nil {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", mime.TypeByExtension(path.Ext(name)))
+		_, _ = ours.WriteString(w, string(raw))
+	})}
+	go func() { _ = site.Serve(l) }()
+	t.Cleanup(func() { _ = site.Close() })
+	p.clock.next(time.Minute)
+	p.becomes("1", "SELECT count() > 0 FROM shard_log WHERE kind = 'looked'") // what comes from now on is new
+	return &shop{place: p, service: service, origin: origin}
+}
+
+// findChromium is the path of one; without it the test is skipped.
+func findChromium(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	t.Skip("neither chromium nor google-chrome is installed: the service worker is not tried in a browser")
+	return ""
 }
 
 // example is a file of the example.
@@ -146,15 +171,14 @@ type chrome struct {
 	registration chan serviceworker.RegistrationID
 }
 
-// openBrowser starts a browser in which the site may show notifications and gets a subscription that is
-// given as JSON.
-func openBrowser(t *testing.T, path, origin, subscription string) *chrome {
+// openBrowser starts a browser in which the site gets a subscription that is given as JSON.
+func openBrowser(t *testing.T, path, origin, subscription string, more ...chromedp.ExecAllocatorOption) *chrome {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.Flag("headless", "new"),
 		// A headless one says so, and nudge takes it for a machine.
 		chromedp.UserAgent("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/148.0.0.0 Safari/537.36"))
-	allocated, stop := chromedp.NewExecAllocator(t.Context(), options...)
+	allocated, stop := chromedp.NewExecAllocator(t.Context(), append(options, more...)...)
 	t.Cleanup(stop)
 	ctx, end := chromedp.NewContext(allocated)
 	t.Cleanup(end)
@@ -187,15 +211,22 @@ func openBrowser(t *testing.T, path, origin, subscription string) *chrome {
 	}`, subscription)
 	limited, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	_, err := chromedp.CallBrowser(limited, browser.SetPermission, browser.SetPermissionParams{
-		Permission: &browser.PermissionDescriptor{Name: "notifications"}, Setting: browser.PermissionSettingGranted, Origin: origin,
-	})
-	require.NoError(t, err)
-	_, err = chromedp.Call(limited, serviceworker.Enable, cdp.Empty{})
+	_, err := chromedp.Call(limited, serviceworker.Enable, cdp.Empty{})
 	require.NoError(t, err)
 	_, err = chromedp.Call(limited, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: stub})
 	require.NoError(t, err)
 	return b
+}
+
+// allow answers the question whether the site may show notifications, before it is asked.
+func (b *chrome) allow(origin string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, within)
+	defer cancel()
+	_, err := chromedp.CallBrowser(ctx, browser.SetPermission, browser.SetPermissionParams{
+		Permission: &browser.PermissionDescriptor{Name: "notifications"}, Setting: browser.PermissionSettingGranted, Origin: origin,
+	})
+	require.NoError(b.t, err)
 }
 
 // run does something on the page.

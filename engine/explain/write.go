@@ -287,7 +287,8 @@ func (p *printer) entry(e *Entry) {
 		}
 		p.line(2, "%s  %s", p.instant(d.At), text)
 	}
-	for _, d := range e.Deliveries {
+	for i := 0; i < len(e.Deliveries); i++ {
+		d := e.Deliveries[i]
 		text := d.Channel + " " + d.Status
 		if d.Adapter != "" {
 			text += " by " + d.Adapter
@@ -296,10 +297,31 @@ func (p *printer) entry(e *Entry) {
 			text += ": " + d.Error
 		}
 		p.line(2, "%s  %s", p.instant(d.At), text)
+		if more := sameRetries(e.Deliveries[i:]); more > 1 { // a provider that is away fills pages else
+			i += 2 * more
+			p.line(2, "%s  %s retrying %d more times, the same", p.instant(e.Deliveries[i].At), d.Channel, more)
+		}
 	}
 	for _, r := range e.Receipts {
 		p.line(2, "%s  %s", p.instant(r.At), strings.ToLower(strings.TrimPrefix(r.Event, "Message ")))
 	}
+}
+
+// sameRetries is how often the attempt that list begins with was made again, one after the other, and went the same way.
+func sameRetries(list []Delivery) (more int) {
+	first := list[0]
+	if first.Status != string(ledger.Retrying) {
+		return 0
+	}
+	for i := 1; i+1 < len(list); i += 2 {
+		intent, outcome := list[i], list[i+1]
+		if intent.Status != string(ledger.Intent) || intent.Channel != first.Channel || intent.Adapter != first.Adapter ||
+			outcome.Status != first.Status || outcome.Channel != first.Channel || outcome.Adapter != first.Adapter || outcome.Error != first.Error {
+			break
+		}
+		more++
+	}
+	return more
 }
 
 // value is a value that a condition read, in a line; times are told on the clock.

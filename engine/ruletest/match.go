@@ -37,6 +37,7 @@ type outcome struct {
 	test  *Test
 	rows  []*Row             // up to the end of the test, oldest first
 	looks map[string][]int64 // by rule: when everybody was looked at
+	each  map[string]string  // by rule with for_each: of what it has an entry, "cart_id of Product Added"
 	// same names people by one name: after a merge a person has several.
 	same map[string]string
 }
@@ -231,8 +232,11 @@ func (o *outcome) explain(f *Failure, user, rule string) {
 	case len(at) == 0:
 		f.Note = fmt.Sprintf("The ledger has nothing of %s. The rule was not looked at up to %s, or nobody was.", f.About, offset(o.test.Until, o.test.Start))
 	default:
-		f.Note = fmt.Sprintf("The ledger has nothing of %s: it was looked at %d times, first at %s and last at %s, and the condition was not true.",
-			f.About, len(at), offset(at[0], o.test.Start), offset(at[len(at)-1], o.test.Start))
+		f.Note = fmt.Sprintf("The ledger has nothing of %s: it was looked at %s, first at %s and last at %s, and the condition was not true.",
+			f.About, count(len(at), "time"), offset(at[0], o.test.Start), offset(at[len(at)-1], o.test.Start))
+		if each := o.each[rule]; each != "" {
+			f.Note += " The rule looks at each " + each + "; an occurrence without it does not count."
+		}
 	}
 }
 

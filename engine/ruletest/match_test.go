@@ -154,6 +154,18 @@ func TestNextLook(t *testing.T) {
 	}
 }
 
+// A person who did the right thing, but without the value that the rule is about, was not looked at in vain.
+func TestNothingOfARuleThatIsForEach(t *testing.T) {
+	o := &outcome{
+		test:  &Test{Start: start, Until: start + 60*minute, Expect: []Expectation{expect(5, 5, "ann", "r", ledger.Send)}},
+		looks: map[string][]int64{"r": {start + 5*minute}}, each: map[string]string{"r": "cart_id of Product Added"},
+	}
+	got := o.judge()
+	require.Len(t, got, 1)
+	require.Equal(t, "The ledger has nothing of ann and r: it was looked at 1 time, first at 5m and last at 5m, and the condition was not true. "+
+		"The rule looks at each cart_id of Product Added; an occurrence without it does not count.", got[0].Note)
+}
+
 func TestTimes(t *testing.T) {
 	zone := time.FixedZone("", 3600)
 	at := func(text string) int64 {

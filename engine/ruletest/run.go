@@ -129,10 +129,16 @@ func (r *runner) judge(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
+	each := map[string]string{}
+	for _, rule := range r.o.Workspace.Rules {
+		if e := rule.Who.ForEach(); e != nil {
+			each[rule.Name] = strings.TrimPrefix(e.Path, "properties.") + " of " + e.Event
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, t := range w.line.tests {
-		o := &outcome{test: t, looks: looks, same: w.same(t)}
+		o := &outcome{test: t, looks: looks, each: each, same: w.same(t)}
 		for _, row := range rows[t] {
 			if row.at <= t.Until {
 				o.rows = append(o.rows, row)

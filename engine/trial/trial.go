@@ -199,7 +199,7 @@ func lacks(a workspace.Adapter, to channels.Address) string {
 			return "needs one of its apps: --app " + strings.Join(a.Apps, " or ")
 		}
 		if slices.Contains(a.Spec.Platforms, to.Platform) {
-			return "does not take a token of this form: " + a.Name + " is not who gave it"
+			return "does not take this token: it has not the form of those of " + a.Name
 		}
 		return "serves " + strings.Join(a.Spec.Platforms, " and ") + ", not " + to.Platform
 	case need == "user_id" && to.UserID == "":

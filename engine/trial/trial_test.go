@@ -210,7 +210,7 @@ func TestWrong(t *testing.T) {
 		{"variant", ios, func(o *trial.Options) { o.Variant = "worm" }, `no variant "worm"; did you mean warm?`, true},
 		{"channel", ios, func(o *trial.Options) { o.Channel = "emial" }, `no message for "emial"; did you mean email?`, true},
 		{"a channel that cannot", email, func(o *trial.Options) { o.Channel = "push" }, "push needs a device's token", true},
-		{"a browser that subscribed elsewhere", channels.Address{Token: "eyJlbmRwb2ludCI6", Platform: "web"}, func(o *trial.Options) { o.Channel = "push" }, "push does not take a token of this form: fcm is not who gave it", true},
+		{"a browser that subscribed elsewhere", channels.Address{Token: "eyJlbmRwb2ludCI6", Platform: "web"}, func(o *trial.Options) { o.Channel = "push" }, "push does not take this token: it has not the form of those of fcm", true},
 		{"a device of no adapter", channels.Address{Token: "t", Platform: "web"}, func(o *trial.Options) { o.Channel = "email" }, "email needs an e-mail address", true},
 		{"a token without its platform", channels.Address{Token: iosToken}, func(o *trial.Options) { o.Channel = "push" }, "--platform", true},
 		{"a value that is none", ios, func(o *trial.Options) { o.With = map[string]any{"prodct": 1} }, `no value "prodct"; did you mean product?`, true},

@@ -50,8 +50,8 @@ type Options struct {
 	// WithoutSecrets leaves secrets unread and makes none: for checks and rule tests, which run
 	// where there are none. The workspace can then decide, but neither receive nor send.
 	WithoutSecrets bool
-	// WithoutSending leaves the secrets of adapters and of signing unread: for commands that reach
-	// the store and the queue but send nothing.
+	// WithoutSending leaves the secrets of adapters and of signing unread, and leaves out keys whose secret is not there:
+	// for commands that reach the store and the queue but send nothing.
 	WithoutSending bool
 }
 

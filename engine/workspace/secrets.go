@@ -45,7 +45,14 @@ func (l *loader) secrets() {
 	}
 	values := map[string]string{}
 	for _, k := range c.keys {
-		v := l.secret(k.value)
+		v, problem := l.look(k.value)
+		switch {
+		case problem == "":
+		case l.o.WithoutSending:
+			continue // who reads a report need not have what servers sign in with
+		default:
+			l.noSecret(k.value, problem)
+		}
 		if other, ok := values[v]; ok && v != "" {
 			l.add(blind(k.value.node, "workspace/duplicate-key", fmt.Sprintf("the keys %q and %q are the same", other, k.name), ""))
 		}
@@ -81,25 +88,39 @@ func (l *loader) secretFile(path string) ([]byte, error) {
 
 // secret reads one; "" after a finding, and for none.
 func (l *loader) secret(s secret) string {
+	v, problem := l.look(s)
+	if problem != "" {
+		l.noSecret(s, problem)
+	}
+	return v
+}
+
+// noSecret is the finding that one is not there.
+func (l *loader) noSecret(s secret, problem string) {
+	l.add(blind(s.node, "workspace/no-secret", problem, "Set it where you run the command: nudge.yaml names secrets and holds none."))
+}
+
+// look reads a secret, or says why it cannot.
+func (l *loader) look(s secret) (value, problem string) {
 	switch {
 	case s.env != "":
 		v, ok := l.o.Env(s.env)
 		if !ok || v == "" {
-			l.add(blind(s.node, "workspace/no-secret", fmt.Sprintf("the environment variable %s is not set", s.env), ""))
+			return "", fmt.Sprintf("the environment variable %s is not set", s.env)
 		}
-		return v
+		return v, ""
 	case s.file != "":
 		b, err := l.secretFile(s.file)
 		v := strings.TrimRight(string(b), "\r\n")
 		switch {
 		case err != nil:
-			l.add(blind(s.node, "workspace/no-secret", fmt.Sprintf("the file %s cannot be read: %v", s.file, err), ""))
+			return "", fmt.Sprintf("the file %s cannot be read: %v", s.file, err)
 		case v == "":
-			l.add(blind(s.node, "workspace/no-secret", fmt.Sprintf("the file %s is empty", s.file), ""))
+			return "", fmt.Sprintf("the file %s is empty", s.file)
 		}
-		return v
+		return v, ""
 	default:
-		return s.plain
+		return s.plain, ""
 	}
 }
 

@@ -240,6 +240,21 @@ func TestHash(t *testing.T) {
 	}
 }
 
+// Who reads what was stored need not have the keys with which others send: those that are not there are left out.
+func TestKeysWithoutASecretAreLeftOutWhereNothingIsSent(t *testing.T) {
+	dir := unpack(t, &txtar.Archive{Files: []txtar.File{{
+		Name: "nudge.yaml", Data: []byte("keys: [{name: a, secret_key: {env: NOPE}}, {name: b, secret_key: {env: B}}, {name: c, write_key: wk_c}]\n"),
+	}}})
+	o := workspace.Options{Adapters: adapters(t), Env: env(map[string]string{"B": "secret-of-b"})}
+	_, findings := workspace.Load(dir, o)
+	require.Len(t, findings, 1)
+	require.Equal(t, "workspace/no-secret", findings[0].Check)
+	o.WithoutSending = true
+	ws, findings := workspace.Load(dir, o)
+	require.Empty(t, findings)
+	require.Equal(t, []workspace.Key{{Name: "b", Value: "secret-of-b", Secret: true}, {Name: "c", Value: "wk_c"}}, ws.Keys)
+}
+
 func TestSecretsAreNotShown(t *testing.T) {
 	const hidden = "hunter2hunter2"
 	config := func(s string) *txtar.Archive {

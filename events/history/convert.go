@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,12 +43,12 @@ func (c *converter) bind(in rows) error {
 	}
 	resolve := func(v *value) {
 		if v != nil && v.constant == nil {
-			v.index = bind(v.at, v.column)
+			v.index, v.decimal = bind(v.at, v.column), c.m.csv.decimal
 		}
 	}
 	conditions := func(cs []condition) {
 		for i := range cs {
-			cs[i].index = bind(cs[i].at, cs[i].column)
+			cs[i].index, cs[i].decimal = bind(cs[i].at, cs[i].column), c.m.csv.decimal
 		}
 	}
 	conditions(c.m.skip)
@@ -118,7 +119,7 @@ func (c *condition) holds(r *row) bool {
 		return false
 	}
 	if c.below != nil || c.above != nil {
-		n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+		n, err := strconv.ParseFloat(point(strings.TrimSpace(text), c.decimal), 64)
 		if err != nil || c.below != nil && n >= *c.below || c.above != nil && n <= *c.above {
 			return false
 		}
@@ -278,6 +279,17 @@ func (v *value) token(r *row) (json.RawMessage, error) {
 
 func (v *value) convert(text string) (json.RawMessage, error) {
 	wrong := func(what string) error { return fmt.Errorf("column %s: %q is not %s", v.column, text, what) }
+	given := text
+	if v.typ == "number" || v.typ == "integer" {
+		text = point(text, v.decimal)
+		wrong = func(what string) error {
+			err := fmt.Errorf("column %s: %q is not %s", v.column, given, what)
+			if !v.decimal && decimalComma.MatchString(given) {
+				err = fmt.Errorf("%w; where a comma is the decimal sign say `csv: {decimal: \",\"}`", err)
+			}
+			return err
+		}
+	}
 	switch v.typ {
 	case "number":
 		f, err := strconv.ParseFloat(text, 64)
@@ -327,13 +339,27 @@ func (v *value) convert(text string) (json.RawMessage, error) {
 	}
 }
 
-func (v *value) expected() string {
-	switch v.layout {
-	case "":
-		return "; say how it is written with `format:`"
+// decimalComma is how numbers are written where the comma is the decimal sign, and dots part thousands.
+var decimalComma = regexp.MustCompile(`^[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?$`)
+
+// point is a number with a decimal point, of one with a comma. What is written otherwise there ("12.50") becomes no number:
+// better a row that does not fit than a hundred times the price.
+func point(text string, comma bool) string {
+	switch {
+	case !comma:
+		return text
+	case !decimalComma.MatchString(text):
+		return "not " + text
 	default:
-		return " written as " + v.layout
+		return strings.ReplaceAll(strings.ReplaceAll(text, ".", ""), ",", ".")
 	}
+}
+
+func (v *value) expected() string {
+	if v.written == "" {
+		return "; say how it is written with `format:`"
+	}
+	return " written as " + v.written
 }
 
 func (v *value) instant(text string) (time.Time, bool) {

@@ -155,6 +155,21 @@ func TestImport(t *testing.T) {
 			[]string{},
 			[]string{"2: field 3 is not UTF-8; if the file is Latin-1"},
 		},
+		"decimal commas": {
+			"x.csv", "user;at;price;n\nu1;1577934245;12,50;3\nu2;1577934245;1.234,5;1.000\nu3;1577934245;12.50;1\nu4;1577934245;0,5;1\n",
+			"csv: {comma: ;, decimal: \",\"}\n" + head + "skip: [{column: price, below: 1}]\nevents: [{event: E, properties: {price: {column: price, type: number}, n: {column: n, type: integer}}}]\n",
+			[]string{`track E u=u1 a= 2020-01-02T03:04:05.000 {"n":3,"price":12.50}`, `track E u=u2 a= 2020-01-02T03:04:05.000 {"n":1000,"price":1234.5}`},
+			[]string{`4: price: column price: "12.50" is not a number`},
+		},
+		"what to say of decimal commas, and how a time is written": {
+			"x.csv", "user;at;price;n\nu1;1577934245;12,50;01.02.2020\nu2;1577934245;1;yesterday\n",
+			"csv: {comma: ;}\n" + head + "events: [{event: E, properties: {price: {column: price, type: number}, n: {column: n, format: DD.MM.YYYY}}}]\n",
+			[]string{},
+			[]string{
+				`2: price: column price: "12,50" is not a number; where a comma is the decimal sign say ` + "`csv: {decimal: \",\"}`",
+				`3: n: column n: "yesterday" is not a time written as DD.MM.YYYY`,
+			},
+		},
 		"no header, another comma": {
 			"x.txt", "u1;1577934245\n", "csv: {comma: ;, columns: [user, at]}\n" + head + "events: [{event: E}]\n",
 			[]string{"track E u=u1 a= 2020-01-02T03:04:05.000"},

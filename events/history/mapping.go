@@ -18,7 +18,7 @@ import (
 //
 //	source: shop                    # required: events.Event.Source
 //	format: csv                     # csv, ndjson, parquet; else by the file's name, also with .gz
-//	csv: {comma: ";", columns: [a]} # columns: of a file without a header
+//	csv: {comma: ";", decimal: ",", columns: [a]} # columns: of a file without a header
 //	encoding: latin-1               # else UTF-8
 //	each: events                    # ndjson: each element of this list is a row
 //	skip: [CONDITION, …]            # rows for which any holds are left out
@@ -51,6 +51,7 @@ type Mapping struct {
 
 type csvFormat struct {
 	comma   rune
+	decimal bool     // numbers have a decimal comma
 	columns []string // of a file without a header
 }
 
@@ -76,9 +77,11 @@ type value struct {
 	at       place
 	constant json.RawMessage // a JSON scalar; nil: a column
 	column   string
-	index    int // of the column, once bound
+	index    int  // of the column, once bound
+	decimal  bool // numbers have a decimal comma, once bound
 	typ      string
 	layout   string // of a time
+	written  string // the layout as the mapping has it
 	zone     *time.Location
 	values   map[string]string
 	other    string // what becomes of a text that values does not list: error, keep, skip
@@ -91,6 +94,7 @@ type condition struct {
 	at           place
 	column       string
 	index        int
+	decimal      bool
 	empty        *bool
 	is, not      []string
 	matches      *regexp.Regexp

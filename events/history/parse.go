@@ -209,6 +209,7 @@ func (p *parse) mapping(m *Mapping, n ast.Node) {
 						p.problem(placeOf(n), "comma must be one character")
 					}
 				},
+				"decimal": func(n ast.Node) { m.csv.decimal = p.oneOf(n, "decimal", ".", ",") == "," },
 				"columns": func(n ast.Node) { m.csv.columns = p.texts(n, "columns") },
 			})
 		},
@@ -329,7 +330,7 @@ func (p *parse) value(n ast.Node, what string) *value {
 	p.object(n, what, map[string]member{
 		"column": func(n ast.Node) { v.column = p.text(n, "column"); v.at = placeOf(n) },
 		"type":   func(n ast.Node) { v.typ = p.oneOf(n, "type", valueTypes...) },
-		"format": func(n ast.Node) { v.layout = layout(p.text(n, "format")) },
+		"format": func(n ast.Node) { v.written = p.text(n, "format"); v.layout = layout(v.written) },
 		"zone":   func(n ast.Node) { zone, zoneAt = p.text(n, "zone"), placeOf(n) },
 		"values": func(n ast.Node) { v.values = p.texttable(n, "values") },
 		"other":  func(n ast.Node) { v.other = p.oneOf(n, "other", "error", "keep", "skip") },

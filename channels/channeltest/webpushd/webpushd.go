@@ -23,6 +23,7 @@ import (
 	"nudge/channels/channeltest/provider"
 
 	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/net/websocket"
 )
 
 // maxBody is what RFC 8030 has every service take, in bytes.
@@ -55,12 +56,13 @@ type Server struct {
 	config Config
 	http   *httptest.Server
 
-	mu      sync.Mutex
-	gone    map[string]bool
-	waiting map[string][]Message
-	opened  int64
-	tokens  map[string]bool // the VAPID tokens seen
-	next    int64
+	mu       sync.Mutex
+	gone     map[string]bool
+	waiting  map[string][]Message
+	browsers map[string]*websocket.Conn // the real ones, by the names of their subscriptions
+	opened   int64
+	tokens   map[string]bool // the VAPID tokens seen
+	next     int64
 }
 
 // Start begins to serve over TLS and HTTP/2.
@@ -76,6 +78,7 @@ func Start(c Config) (*Server, error) {
 	s := &Server{
 		Log: provider.NewLog(), CA: ca, config: c,
 		gone: make(map[string]bool), waiting: make(map[string][]Message), tokens: make(map[string]bool),
+		browsers: make(map[string]*websocket.Conn),
 	}
 	s.http = httptest.NewUnstartedServer(s)
 	if c.Addr != "" {
@@ -147,15 +150,24 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the client went away while it was sending
 	}
-	plain, problem := Decrypt(name, raw)
-	if problem == nil {
+	s.mu.Lock()
+	own := s.browsers[name]
+	s.mu.Unlock()
+	var plain []byte
+	var problem error
+	if own == nil { // of a real one the keys are its own
+		plain, problem = Decrypt(name, raw)
+	}
+	if plain != nil {
 		r.Body = io.NopCloser(bytes.NewReader(plain)) // the log is to hold what can be read
 	} else {
 		r.Body = io.NopCloser(bytes.NewReader(raw))
 	}
 	id := func([]byte) string { return r.Header.Get("Topic") }
 	address := func([]byte) string { return name }
-	s.Serve(w, r, s.config.Now(), id, address, func([]byte) provider.Answer { return s.judge(r, name, raw, plain, problem) }, refuse)
+	s.Serve(w, r, s.config.Now(), id, address, func([]byte) provider.Answer {
+		return s.judge(r, name, raw, plain, problem)
+	}, refuse)
 }
 
 // judge decides on a push as a service does; where it could not know better, as the browser does.
@@ -186,7 +198,11 @@ func (s *Server) judge(r *http.Request, name string, raw, plain []byte, problem 
 	if m.Topic != "" {
 		waiting = slices.DeleteFunc(waiting, func(old Message) bool { return old.Topic == m.Topic })
 	}
-	if s.Keep && m.TTL > 0 {
+	if to := s.browsers[name]; to != nil {
+		if err := hand(to, name, m, raw); err != nil {
+			return provider.Answer{Status: http.StatusServiceUnavailable, Body: []byte(err.Error())}
+		}
+	} else if s.Keep && m.TTL > 0 {
 		s.waiting[name] = append(waiting, m)
 	}
 	s.next++
