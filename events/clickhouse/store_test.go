@@ -34,7 +34,7 @@ func TestMigrate(t *testing.T) {
 		}
 		var versions []uint32
 		require.NoError(t, s.Conn().QueryRow(ctx, "SELECT groupArray(version) FROM (SELECT version FROM schema_migrations ORDER BY version)").Scan(&versions))
-		require.Equal(t, []uint32{1, 2, 3, 4, 5, 6}, versions)
+		require.Equal(t, []uint32{1, 2, 3, 4, 5, 6, 7}, versions)
 	}
 }
 
