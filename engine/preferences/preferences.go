@@ -68,7 +68,7 @@ func New(o Options) http.Handler {
 
 // view is what the page shows.
 type view struct {
-	Say words
+	Say          words
 	Title, About string
 	Message      string // what has just happened
 	Problem      string
