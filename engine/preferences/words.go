@@ -26,7 +26,7 @@ type words struct {
 }
 
 // languages of the page; the first is for whoever reads none of the others.
-func languages() []words {
+func languages() []words { //nolint:misspell // it knows English alone
 	return []words{
 		{
 			Lang: "en", What: "What you get", WhatOf: "%s: what you get",
