@@ -26,7 +26,7 @@ type words struct {
 }
 
 // languages of the page; the first is for whoever reads none of the others.
-func languages() []words { //nolint:misspell // it knows English alone
+func languages() []words {
 	return []words{
 		{
 			Lang: "en", What: "What you get", WhatOf: "%s: what you get",
@@ -69,7 +69,7 @@ func languages() []words { //nolint:misspell // it knows English alone
 			Nobody: "Rien n’est conservé sur vous ici, et vous ne recevez aucun message.",
 			Got:    "Vous avez reçu « %s » par %s.", Stop: "Ne plus recevoir « %s » par %s", By: "Par %s",
 			Choose: "Choisir", Save: "Enregistrer", All: "Ne plus rien recevoir de tout cela",
-			Always:  "Les messages sur vos commandes et votre compte continuent d’arriver.",
+			Always:  "Les messages sur vos commandes et votre compte continuent d’arriver.", //nolint:misspell // it is French
 			stopped: "Vous ne recevrez plus « %s » par %s.", allStopped: "Vous ne recevrez plus de messages de ce genre.", saved: "Enregistré.",
 			tested:   "C’était un message de test : rien n’a été modifié.",
 			badLink:  "Ce lien n’est pas valide. Il a peut-être été coupé : utilisez celui du message lui-même.",
