@@ -103,7 +103,7 @@ func Make(o Options) (*Message, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // names the channel
 	}
-	if m.Locale = msg.Locale; o.Locale != "" && m.Locale == "" && o.Locale != o.Workspace.Locale {
+	if m.Locale = msg.Locale; o.Locale != "" && m.Locale == "" && languageOf(o.Locale) != languageOf(o.Workspace.Locale) {
 		return nil, noLocale(o, m.Channel, msg.Locales)
 	}
 	var fields map[string]any
@@ -127,6 +127,12 @@ func Make(o Options) (*Message, error) {
 	}
 	m.Message = send.Trial(d, m.Channel, o.Workspace.BaseURL, o.To, send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: o.Rule.WakesDevice(), Locale: msg.Locale})
 	return m, nil
+}
+
+// languageOf is the language of a BCP 47 tag, without script and region.
+func languageOf(locale string) string {
+	language, _, _ := strings.Cut(locale, "-")
+	return language
 }
 
 // noLocale says that nobody of a locale gets a text of their own.
