@@ -135,6 +135,7 @@ type Field struct {
 	Required bool
 	Secret   bool // never logged; read from env or file
 	Template bool // a Liquid template in the rule file
+	Text     bool // people read it: a message in another language has another
 	Default  string
 	Example  string
 	About    string

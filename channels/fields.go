@@ -4,8 +4,8 @@ package channels
 // (stdout, file, webhook).
 func TextFields() []Field {
 	return []Field{
-		{Name: "title", Type: "string", Template: true, Example: "Still thinking about {{ product }}?", About: "the headline"},
-		{Name: "body", Type: "string", Template: true, Example: "It is waiting in your cart.", About: "the text"},
+		{Name: "title", Type: "string", Template: true, Text: true, Example: "Still thinking about {{ product }}?", About: "the headline"},
+		{Name: "body", Type: "string", Template: true, Text: true, Example: "It is waiting in your cart.", About: "the text"},
 		{Name: "link", Type: "string", Template: true, Example: "https://shop.example/cart", About: "where a tap leads"},
 		{Name: "data", Type: "map", Template: true, Example: `{order: "{{ order }}"}`, About: "anything else that the receiver wants"},
 	}
@@ -16,18 +16,18 @@ func TextFields() []Field {
 // rule file serves all devices of a person.
 func PushFields(names ...string) []Field {
 	all := []Field{
-		{Name: "title", Type: "string", Template: true, Example: "Still thinking about {{ product }}?", About: "the headline"},
-		{Name: "body", Type: "string", Template: true, Example: "It is waiting in your cart.", About: "the text"},
+		{Name: "title", Type: "string", Template: true, Text: true, Example: "Still thinking about {{ product }}?", About: "the headline"},
+		{Name: "body", Type: "string", Template: true, Text: true, Example: "It is waiting in your cart.", About: "the text"},
 		{Name: "link", Type: "string", Template: true, Example: "https://shop.example/cart", About: "where a tap leads; the app reads it as `link`"},
 		{Name: "image", Type: "string", Template: true, Example: "https://shop.example/p/17.jpg", About: "an image's https URL"},
-		{Name: "actions", Type: "actions", Template: true, Example: "[{id: buy, title: Buy now}]", About: "buttons"},
+		{Name: "actions", Type: "actions", Template: true, Text: true, Example: "[{id: buy, title: Buy now}]", About: "buttons"},
 		{Name: "data", Type: "map", Template: true, Example: `{order: "{{ order }}"}`, About: "custom keys for the app"},
 		{Name: "sound", Type: "string", Template: true, Example: "default", About: "name of a sound"},
 		{Name: "badge", Type: "int", Template: true, Example: "3", About: "the number on the app's icon; 0 removes it"},
 		{Name: "collapse", Type: "string", Template: true, Example: "order-{{ order }}", About: "a newer message with the same text here replaces this one on the device; by default only a repeat of the same message does"},
 		{Name: "silent", Type: "bool", Example: "true", About: "wakes the app without showing anything"},
 		{Name: "ttl", Type: "duration", Example: "4h", About: "how long the provider may keep trying"},
-		{Name: "subtitle", Type: "string", Template: true, Example: "Your cart", About: "a second headline (iOS)"},
+		{Name: "subtitle", Type: "string", Template: true, Text: true, Example: "Your cart", About: "a second headline (iOS)"},
 		{Name: "category", Type: "string", Template: true, Example: "CART", About: "the app's registered notification category, whose buttons are shown (iOS)"},
 		{Name: "thread", Type: "string", Template: true, Example: "cart", About: "groups notifications (iOS)"},
 		{Name: "mutable", Type: "bool", Example: "true", About: "lets the app's service extension change the notification; set by itself when there is an image or an action (iOS)"},

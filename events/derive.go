@@ -4,6 +4,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/text/language"
 )
 
 // Fix is a position that a device reported.
@@ -71,7 +73,18 @@ func platform(name string) string {
 // time.LoadLocation knows.
 func ZoneOf(ev *Event) (string, bool) {
 	zone := lookupString(ev.Context, "timezone")
-	return zone, zone != "" && zones.known(zone)
+	zone = zones.of(zone)
+	return zone, zone != ""
+}
+
+// LocaleOf is the language that the sender's device is set to (context.locale), as Locale has it.
+func LocaleOf(ev *Event) (string, bool) { return Locale(lookupString(ev.Context, "locale")) }
+
+// Locale is what apps call a locale ("de_DE", "pt-br", "zh-Hans_CN", "en_US.UTF-8") as a BCP 47 tag in its canonical
+// form, of language, script and region alone: "de-DE", "pt-BR". It is false where there is no such language.
+func Locale(text string) (string, bool) {
+	tag := locales.of(text)
+	return tag, tag != ""
 }
 
 // FixOf is the position that an event reports: the properties of a "Location Updated" call, or else
@@ -112,34 +125,71 @@ func fix(object []byte) (f Fix, ok bool) {
 	return f, has == 3 && f.Lat >= -90 && f.Lat <= 90 && f.Lon >= -180 && f.Lon <= 180
 }
 
-// zones remembers which names time.LoadLocation knows, for it reads files each time. The answer never
-// changes within a process, so one memory serves all.
-var zones = zoneMemo{seen: map[string]bool{}}
+// What names of zones and of locales mean is remembered, for finding it out reads files or tables each time. The
+// answers never change within a process, so one memory serves all.
+var (
+	zones   = memo{read: zone, seen: map[string]string{}}
+	locales = memo{read: locale, seen: map[string]string{}}
+)
 
-type zoneMemo struct {
-	mu   sync.RWMutex
-	seen map[string]bool
+// zone is the name itself of a zone that time.LoadLocation knows.
+func zone(name string) string {
+	if _, err := time.LoadLocation(name); err != nil || name == "Local" { // "Local" would be the server's own zone
+		return ""
+	}
+	return name
 }
 
-// maxZones bounds the memory against senders of invented names; there are about 600 real ones.
-const maxZones = 2048
+func locale(text string) string {
+	text, _, _ = strings.Cut(text, ".") // of POSIX: the encoding
+	text, _, _ = strings.Cut(text, "@") // and what is said beside it, by Apple too
+	tag, err := language.Parse(text)
+	if err != nil {
+		return ""
+	}
+	base, script, region := tag.Raw()
+	if base == (language.Base{}) || base.String() == "und" {
+		return ""
+	}
+	out := base.String()
+	if script != (language.Script{}) && script.String() != "Zzzz" {
+		out += "-" + script.String()
+	}
+	if region != (language.Region{}) && region.String() != "ZZ" {
+		out += "-" + region.String()
+	}
+	return out
+}
 
-func (m *zoneMemo) known(name string) bool {
+// memo remembers what read makes of texts. It is safe for concurrent use.
+type memo struct {
+	read func(string) string
+	mu   sync.RWMutex
+	seen map[string]string
+}
+
+// A memory is bounded against senders of invented names; there are about 600 real zones, and fewer locales.
+const (
+	maxRemembered = 2048
+	maxName       = 64 // bytes
+)
+
+func (m *memo) of(text string) string {
+	if text == "" {
+		return ""
+	}
 	m.mu.RLock()
-	known, seen := m.seen[name]
+	out, seen := m.seen[text]
 	m.mu.RUnlock()
-	if seen {
-		return known
+	if seen || len(text) > maxName {
+		return out
 	}
-	if len(name) > 64 || name == "Local" { // "Local" would be the server's own zone
-		return false
-	}
-	_, err := time.LoadLocation(name)
+	out = m.read(strings.Clone(text)) // the text may be a part of something large
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.seen) >= maxZones {
+	if len(m.seen) >= maxRemembered {
 		clear(m.seen)
 	}
-	m.seen[strings.Clone(name)] = err == nil
-	return err == nil
+	m.seen[strings.Clone(text)] = out
+	return out
 }

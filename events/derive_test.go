@@ -3,6 +3,7 @@ package events
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -49,16 +50,36 @@ func TestZoneOf(t *testing.T) {
 		for range 2 { // the second answer comes from memory
 			got, ok := ZoneOf(&Event{Context: json.RawMessage(`{"timezone":"` + zone + `"}`)})
 			require.Equal(t, valid, ok, zone)
-			require.Equal(t, zone, got)
+			if valid {
+				require.Equal(t, zone, got)
+			}
 		}
 	}
 	_, ok := ZoneOf(&Event{Context: json.RawMessage(`{"timezone":1}`)})
 	require.False(t, ok)
-	m := zoneMemo{seen: map[string]bool{}}
-	for i := range maxZones + 5 {
-		require.False(t, m.known(fmt.Sprintf("No/Such%d", i)))
+	m := memo{read: zone, seen: map[string]string{}}
+	for i := range maxRemembered + 5 {
+		require.Empty(t, m.of(fmt.Sprintf("No/Such%d", i)))
 	}
-	require.LessOrEqual(t, len(m.seen), maxZones)
+	require.LessOrEqual(t, len(m.seen), maxRemembered)
+}
+
+func TestLocaleOf(t *testing.T) {
+	for said, want := range map[string]string{
+		"de": "de", "en-US": "en-US", "de_DE": "de-DE", "pt-br": "pt-BR", "zh-Hans_CN": "zh-Hans-CN", "zh-hant": "zh-Hant", "es-419": "es-419",
+		"en_US.UTF-8": "en-US", "en_GB@rg=dezzzz": "en-GB", "de-DE-u-co-phonebk": "de-DE", "deu": "de", "iw": "he", "ca-valencia": "ca", "no": "no", "nb-NO": "nb-NO",
+		"": "", "C": "", "und": "", "POSIX": "", "german": "", "xx": "", "de-de-de-de": "", "und-DE": "", "*": "", strings.Repeat("a", 70): "",
+	} {
+		for range 2 { // the second answer comes from memory
+			raw, err := json.Marshal(map[string]string{"locale": said})
+			require.NoError(t, err)
+			got, ok := LocaleOf(&Event{Context: raw})
+			require.Equal(t, want, got, said)
+			require.Equal(t, want != "", ok, said)
+		}
+	}
+	_, ok := LocaleOf(&Event{Context: json.RawMessage(`{"locale":7}`)})
+	require.False(t, ok)
 }
 
 func TestFixOf(t *testing.T) {

@@ -20,14 +20,20 @@ type FieldSpec struct {
 	Type     string // string, int, number, bool, duration, list, map, actions
 	Required bool
 	Template bool // the value is a Liquid template
+	Text     bool // people read it, so that every language has its own
 }
 
 // ChannelMessage is what a rule sends on one channel.
 type ChannelMessage struct {
 	Channel string
+	Locale  string // of what For has chosen; "" is the message as it stands, without one
 	// Fields in the order of the file.
 	Fields []Field
 	TTL    time.Duration // the field `ttl`, where the channel has it; 0 for none
+	// Locales are what people of other languages get, in the order of the file.
+	Locales []Localized
+
+	matcher *matcher // of Locales; nil without
 }
 
 // Field is one field of a message: a value whose strings may be templates.

@@ -12,7 +12,9 @@ import (
 
 // messages reads `message` and `variants`.
 func (p *ruleParser) messages(f *yamlfile.Fields, message, variants *yamlfile.Node) {
-	p.rule.Message = p.message(message)
+	said := p.message(message)
+	p.rule.Message = merge(nil, said, p.o.Locale)
+	p.translated(nil, said, p.rule.Message)
 	switch {
 	case variants != nil:
 		p.variants(variants, p.rule.Message)
@@ -61,14 +63,26 @@ func (p *ruleParser) channel(spec *ChannelSpec, pair yamlfile.Pair) ChannelMessa
 	if pair.Value.Kind == yamlfile.Null {
 		return m // complete says which fields are missing
 	}
+	p.fields(spec, &m, p.r.Entries(pair.Value), true)
+	return m
+}
+
+// fields reads the fields of a message, and with locales also what it says in other languages.
+func (p *ruleParser) fields(spec *ChannelSpec, m *ChannelMessage, pairs []yamlfile.Pair, locales bool) {
 	var known []string
 	for _, f := range spec.Fields {
 		known = append(known, f.Name)
 	}
-	for _, fp := range p.r.Entries(pair.Value) {
+	if locales {
+		known = append(known, "locales")
+	}
+	for _, fp := range pairs {
 		i := slices.IndexFunc(spec.Fields, func(f FieldSpec) bool { return f.Name == fp.Key.Text })
 		field := FieldSpec{Name: fp.Key.Text, Template: true}
 		switch {
+		case fp.Key.Text == "locales" && locales:
+			m.Locales = p.locales(spec, fp.Value)
+			continue
 		case i >= 0:
 			field = spec.Fields[i]
 		case !spec.Any:
@@ -91,7 +105,6 @@ func (p *ruleParser) channel(spec *ChannelSpec, pair yamlfile.Pair) ChannelMessa
 		}
 		m.Fields = append(m.Fields, Field{field.Name, p.value(field, fp.Value)})
 	}
-	return m
 }
 
 // value reads a field's value as its type says; without a type as it stands.
@@ -308,8 +321,7 @@ func (p *ruleParser) actions(n *yamlfile.Node) Value {
 // complete reports what a whole message lacks, at the key that it stands under.
 func (p *ruleParser) complete(at *yamlfile.Node, message []ChannelMessage) {
 	for _, m := range message {
-		i := slices.IndexFunc(p.o.Channels, func(c ChannelSpec) bool { return c.Name == m.Channel })
-		spec := p.o.Channels[i]
+		spec := p.spec(m.Channel)
 		for _, f := range spec.Fields {
 			if f.Required && !slices.ContainsFunc(m.Fields, func(x Field) bool { return x.Name == f.Name }) {
 				p.r.Report(at, "message/missing-field", "", "%s needs the field %q", m.Channel, f.Name)
@@ -318,15 +330,30 @@ func (p *ruleParser) complete(at *yamlfile.Node, message []ChannelMessage) {
 		if len(m.Fields) == 0 {
 			p.r.Report(at, "message/empty", "", "the message for %s is empty", m.Channel)
 		}
-		size := 0
-		for _, f := range m.Fields {
-			size += f.Value.literalSize()
-		}
-		if spec.MaxPayload > 0 && size > spec.MaxPayload {
-			p.r.Report(at, "message/too-large", "Shorten it; what placeholders add comes on top.",
-				"the text for %s is %d bytes, the provider takes %d", m.Channel, size, spec.MaxPayload)
+		for _, one := range m.All() {
+			size := 0
+			for _, f := range one.Fields {
+				size += f.Value.literalSize()
+			}
+			if spec.MaxPayload > 0 && size > spec.MaxPayload {
+				where, of := at, m.Channel
+				if l := m.localized(one.Locale); l != nil {
+					of += " in " + l.Locale
+					if l.key != nil {
+						where = l.key
+					}
+				}
+				p.r.Report(where, "message/too-large", "Shorten it; what placeholders add comes on top.",
+					"the text for %s is %d bytes, the provider takes %d", of, size, spec.MaxPayload)
+			}
 		}
 	}
+}
+
+// spec is what the channel of a message takes.
+func (p *ruleParser) spec(channel string) ChannelSpec {
+	i := slices.IndexFunc(p.o.Channels, func(c ChannelSpec) bool { return c.Name == channel })
+	return p.o.Channels[i]
 }
 
 // literalSize is the number of bytes that the value has whatever is filled in.

@@ -17,6 +17,8 @@ import (
 type Options struct {
 	// Zone is the workspace's, for `start` and `end`; nil is UTC.
 	Zone *time.Location
+	// Locale of the texts that messages have without one, a BCP 47 tag; "" where nobody says.
+	Locale string
 	// Channels that a message may name.
 	Channels []ChannelSpec
 	// Categories beside promotional and transactional.
@@ -468,7 +470,9 @@ func (p *ruleParser) variants(n *yamlfile.Node, base []ChannelMessage) {
 		if pair.Value.Kind != yamlfile.Null { // `control:` alone sends the rule's message
 			f := p.r.Fields(pair.Value)
 			v.Weight = int(p.r.Int(f.Get("weight"), 1, 1, math.MaxInt32))
-			v.Message = merge(base, p.message(f.Get("message")))
+			said := p.message(f.Get("message"))
+			v.Message = merge(base, said, p.o.Locale)
+			p.translated(base, said, v.Message)
 			f.Done()
 		}
 		if len(v.Message) == 0 {
@@ -479,29 +483,15 @@ func (p *ruleParser) variants(n *yamlfile.Node, base []ChannelMessage) {
 	}
 }
 
-// merge lays a variant's fields over those that all variants share.
-func merge(base, over []ChannelMessage) []ChannelMessage {
+// merge lays what a file says over what all variants share; own is the locale of the texts without one.
+func merge(base, over []ChannelMessage, own string) []ChannelMessage {
 	out := slices.Clone(base)
 	for _, m := range over {
-		i := slices.IndexFunc(out, func(b ChannelMessage) bool { return b.Channel == m.Channel })
-		if i < 0 {
-			out = append(out, m)
-			continue
+		if i := slices.IndexFunc(out, func(b ChannelMessage) bool { return b.Channel == m.Channel }); i >= 0 {
+			out[i] = m.over(out[i], own)
+		} else {
+			out = append(out, m.over(ChannelMessage{}, own))
 		}
-		merged := out[i]
-		merged.Fields = slices.Clone(merged.Fields)
-		for _, f := range m.Fields {
-			j := slices.IndexFunc(merged.Fields, func(b Field) bool { return b.Name == f.Name })
-			if j < 0 {
-				merged.Fields = append(merged.Fields, f)
-			} else {
-				merged.Fields[j] = f
-			}
-		}
-		if m.TTL != 0 {
-			merged.TTL = m.TTL
-		}
-		out[i] = merged
 	}
 	return out
 }

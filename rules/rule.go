@@ -265,7 +265,8 @@ func (r *Rule) Channels() []string {
 	return out
 }
 
-// MessageOf is what the variant sends on the channel; variant "" is a rule without variants.
+// MessageOf is what the variant sends on the channel, in all its languages (ChannelMessage.For); variant "" is a rule
+// without variants.
 func (r *Rule) MessageOf(variant, channel string) (ChannelMessage, bool) {
 	ms := r.Message
 	for _, v := range r.Variants {

@@ -23,19 +23,19 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func specs() []rules.ChannelSpec {
 	return []rules.ChannelSpec{
 		{Name: "push", Kind: "push", MaxPayload: 4096, Fields: []rules.FieldSpec{
-			{Name: "title", Type: "string", Template: true},
-			{Name: "body", Type: "string", Template: true, Required: true},
+			{Name: "title", Type: "string", Template: true, Text: true},
+			{Name: "body", Type: "string", Template: true, Text: true, Required: true},
 			{Name: "link", Type: "string", Template: true},
 			{Name: "badge", Type: "int", Template: true},
 			{Name: "silent", Type: "bool"},
 			{Name: "ttl", Type: "duration"},
 			{Name: "data", Type: "map", Template: true},
-			{Name: "actions", Type: "actions", Template: true},
+			{Name: "actions", Type: "actions", Template: true, Text: true},
 			{Name: "relevance", Type: "number", Template: true},
 		}},
 		{Name: "email", Kind: "email", Fields: []rules.FieldSpec{
-			{Name: "subject", Type: "string", Template: true, Required: true},
-			{Name: "html", Type: "string", Template: true},
+			{Name: "subject", Type: "string", Template: true, Text: true, Required: true},
+			{Name: "html", Type: "string", Template: true, Text: true},
 			{Name: "cc", Type: "list", Template: true},
 		}},
 		{Name: "log", Kind: "file", Any: true},

@@ -230,13 +230,13 @@ func (lw *lowerer) space(v *node, links []link) (*node, int) {
 	return lw.problem(l.from, l.to, idField, fmt.Sprintf("There is no %s.%s.", v.name, l.name), ""), 1
 }
 
-var userFields = []string{"id", "traits", "created_at", "timezone"}
+var userFields = []string{"id", "traits", "created_at", "timezone", "locale"}
 
 func (lw *lowerer) user(v *node, links []link) (*node, int) {
 	l := links[0]
 	n := &node{op: opUser, name: l.name, maybe: true}
 	switch l.name {
-	case "id", "timezone":
+	case "id", "timezone", "locale":
 		n.typ = typString
 		return n, 1
 	case "created_at":
@@ -261,7 +261,7 @@ func (lw *lowerer) user(v *node, links []link) (*node, int) {
 		n.op, n.name, n.typ, n.declared, n.elem = opTrait, d.Path, typeOf(d.Type), d.Type, elemOf(d)
 		return n, used + 1
 	}
-	p := Problem{From: l.from, To: l.to, ID: idField, Summary: fmt.Sprintf("user has no %q.", l.name), Suggest: suggest.Nearest(l.name, userFields), Detail: "It has id, created_at, timezone and traits.…."}
+	p := Problem{From: l.from, To: l.to, ID: idField, Summary: fmt.Sprintf("user has no %q.", l.name), Suggest: suggest.Nearest(l.name, userFields), Detail: "It has id, created_at, timezone, locale and traits.…."}
 	if lw.schema.plan != nil {
 		if _, ok := lw.schema.plan.Traits[l.name]; ok {
 			p.Suggest = "traits." + l.name

@@ -140,6 +140,8 @@ func (f *frame) user(name string) any {
 		return present(p.UserID)
 	case "timezone":
 		return present(p.Zone)
+	case "locale":
+		return present(p.Locale)
 	}
 	if p.CreatedAt == 0 {
 		return nil

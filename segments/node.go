@@ -44,7 +44,7 @@ const (
 	opTrigger    // the occurrence that arrived
 	opElem       // # in a closure
 	opIndex      // #index
-	opUser       // name: id, created_at, timezone
+	opUser       // name: id, created_at, timezone, locale
 	opTrait      // name: path
 	opLocal      // name: hour, weekday, date, month, day
 	opPlace      // place; name: "" (the place), now, entered, dwell, distance, fence.id, fence.properties.x

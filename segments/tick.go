@@ -16,7 +16,7 @@ type Changes struct {
 	Traits  []string
 	UserID  bool // user.id
 	Created bool // user.created_at, which any event that comes late may set back
-	Zone    bool // user.timezone
+	Zone    bool // user.timezone, user.locale
 	// Anybody: the condition can be true of somebody who did nothing that it names, so that whoever
 	// appears may be in it.
 	Anybody bool

@@ -121,9 +121,24 @@ type Profile struct {
 	Anonymous string // the newest anonymous id, ""
 	CreatedAt int64  // time of the person's first event; 0 too where Who.NeedsCreated says that nothing asks for it
 	Zone      string // IANA name: latest valid of a device, else trait timezone, else ""
+	Locale    string // BCP 47 tag: trait locale, else trait language, else the latest of a device, else ""
 	Traits    map[string]json.RawMessage
 	Devices   []Device
 	Consents  []Consent
+}
+
+// LocaleOf is the locale of somebody, "" where it is not known: what they chose, which apps say in the trait locale or
+// language, goes before what a device is set to.
+func LocaleOf(traits map[string]json.RawMessage, device string) string {
+	for _, name := range []string{"locale", "language"} {
+		var said string
+		if json.Unmarshal(traits[name], &said) == nil {
+			if tag, ok := events.Locale(said); ok {
+				return tag
+			}
+		}
+	}
+	return device
 }
 
 // PlaceRef is one near(…) or inside(…) of a condition.

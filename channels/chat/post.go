@@ -31,8 +31,8 @@ var levels = map[string]level{"low": low, "normal": normal, "high": high, "urgen
 // fields are the fields of a message.
 func fields() []channels.Field {
 	return []channels.Field{
-		{Name: "title", Type: "string", Template: true, Example: "{{ user.traits.name }} has cancelled", About: "the headline, in bold"},
-		{Name: "body", Type: "string", Template: true, Example: "After two years in the {{ plan }} plan.", About: "the text; Slack's, Discord's, Teams' and Mattermost's own formatting works in it"},
+		{Name: "title", Type: "string", Template: true, Text: true, Example: "{{ user.traits.name }} has cancelled", About: "the headline, in bold"},
+		{Name: "body", Type: "string", Template: true, Text: true, Example: "After two years in the {{ plan }} plan.", About: "the text; Slack's, Discord's, Teams' and Mattermost's own formatting works in it"},
 		{Name: "link", Type: "string", Template: true, Example: "https://crm.shop.example/people/{{ user.id }}", About: "a link below the text; with ntfy and Gotify where a tap leads"},
 		{Name: "priority", Type: "string", Template: true, Example: "high", About: "low, normal, high or urgent. ntfy, Gotify, Mattermost, Pushover, Opsgenie and PagerDuty show it; Discord and Telegram deliver low without a sound"},
 		{Name: "data", Type: "map", Template: true, Example: `{plan: "{{ plan }}"}`, About: "facts below the text, a line each; so is any other field that has a text or a number"},

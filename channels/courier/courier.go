@@ -42,9 +42,9 @@ func Spec() channels.Spec {
 		}, rest.Fields(service, "https://api.eu.courier.com")...),
 		Message: []channels.Field{
 			{Name: "template", Type: "string", Template: true, Example: "ORDER_SHIPPED", About: "the id of one of Courier's templates"},
-			{Name: "title", Type: "string", Template: true, Example: "Still thinking about {{ product }}?", About: "without a template: the headline, and the subject of an e-mail"},
-			{Name: "body", Type: "string", Template: true, Example: "It is waiting in your cart.", About: "without a template: the text"},
-			{Name: "actions", Type: "actions", Template: true, Example: "[{id: buy, title: Buy now, link: https://shop.example/cart}]", About: "buttons below the body, each with a link"},
+			{Name: "title", Type: "string", Template: true, Text: true, Example: "Still thinking about {{ product }}?", About: "without a template: the headline, and the subject of an e-mail"},
+			{Name: "body", Type: "string", Template: true, Text: true, Example: "It is waiting in your cart.", About: "without a template: the text"},
+			{Name: "actions", Type: "actions", Template: true, Text: true, Example: "[{id: buy, title: Buy now, link: https://shop.example/cart}]", About: "buttons below the body, each with a link"},
 			{Name: "content", Type: "map", Template: true, Example: `{elements: [{type: text, content: "Hi {{ name }}"}]}`, About: "instead of title and body: content in Courier's own form, Elemental"},
 			{Name: "data", Type: "map", Template: true, Example: `{order: "{{ order }}"}`, About: "what the template or the content wants"},
 			{Name: "channels", Type: "list", Example: "[email, push]", About: "instead of the config's"},

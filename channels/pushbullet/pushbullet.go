@@ -39,8 +39,8 @@ func Spec() channels.Spec {
 			{Name: "source_device", Type: "string", Example: "ujpah72o0sjAoRtnM0jc", About: "the iden of the device that pushes are shown to come from"},
 		}, rest.Fields(service, "https://127.0.0.1:8443")...),
 		Message: []channels.Field{
-			{Name: "title", Type: "string", Template: true, Example: "Still thinking about {{ product }}?", About: "the headline"},
-			{Name: "body", Type: "string", Template: true, Example: "It is waiting in your cart.", About: "the text"},
+			{Name: "title", Type: "string", Template: true, Text: true, Example: "Still thinking about {{ product }}?", About: "the headline"},
+			{Name: "body", Type: "string", Template: true, Text: true, Example: "It is waiting in your cart.", About: "the text"},
 			{Name: "link", Type: "string", Template: true, Example: "https://shop.example/cart", About: "makes the note a link, which a tap opens"},
 			{Name: "device", Type: "string", Template: true, Example: "{{ user.traits.pushbullet_device }}", About: "the iden of a device, instead of where the config sends"},
 			{Name: "channel", Type: "string", Template: true, Example: "shop-news", About: "the tag of a channel, instead of where the config sends"},

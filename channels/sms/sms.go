@@ -42,7 +42,7 @@ func CheckLimit(n int) error {
 // Fields are the message fields that every text message has.
 func Fields() []channels.Field {
 	return []channels.Field{
-		{Name: "text", Type: "string", Required: true, Template: true, Example: "Your order {{ order }} has left. Follow it: https://shop.example/o", About: "the text; white space around it is cut off"},
+		{Name: "text", Type: "string", Required: true, Template: true, Text: true, Example: "Your order {{ order }} has left. Follow it: https://shop.example/o", About: "the text; white space around it is cut off"},
 		{Name: "from", Type: "string", Template: true, Example: "Shop", About: "the sender instead of the config's: a number as +14155550100, or letters and digits where the country allows them"},
 	}
 }

@@ -143,7 +143,11 @@ func printPreview(w io.Writer, p *broadcast.Preview) {
 		fmt.Fprintf(w, "\nas %s would get it, who does not now\n", who)
 	}
 	for _, m := range p.Messages {
-		fmt.Fprintf(w, "  %s\n", m.Channel)
+		fmt.Fprintf(w, "  %s", m.Channel)
+		if m.Locale != "" {
+			fmt.Fprintf(w, " in %s", m.Locale)
+		}
+		fmt.Fprintln(w)
 		if m.Error != "" {
 			fmt.Fprintf(w, "    it cannot be made: %s\n", m.Error)
 			continue

@@ -16,15 +16,16 @@ import (
 	"nudge/engine/explain"
 	"nudge/engine/trial"
 	"nudge/engine/workspace"
+	"nudge/events"
 	"nudge/events/clickhouse"
 	"nudge/rules/yamlfile"
 )
 
 // sendOptions are the flags of send.
 type sendOptions struct {
-	dir, to, platform, app, environment, as, value, variant, channel, format string
-	with                                                                     []string
-	plain, dry                                                               bool
+	dir, to, platform, app, environment, as, value, variant, locale, channel, format string
+	with                                                                             []string
+	plain, dry                                                                       bool
 }
 
 func sendCommand(s streams) *cobra.Command {
@@ -68,6 +69,13 @@ Exit codes: 0 the provider took it, 2 wrong usage, 3 it was refused or could not
 			if err != nil {
 				return err
 			}
+			if o.locale != "" {
+				tag, ok := events.Locale(o.locale)
+				if !ok {
+					return fmt.Errorf("--locale is a language as in de, pt-BR or zh-Hant, not %q", o.locale)
+				}
+				o.locale = tag
+			}
 			ws, err := loadWorkspace(s.as(o.format), o.dir, workspace.Options{WithoutSending: o.dry})
 			if err != nil {
 				return err
@@ -77,7 +85,7 @@ Exit codes: 0 the provider took it, 2 wrong usage, 3 it was refused or could not
 				return err
 			}
 			t := trial.Options{
-				Workspace: ws, Rule: r, Channel: o.channel, Variant: o.variant, Value: o.value, To: to, As: o.as, With: with, Plain: o.plain,
+				Workspace: ws, Rule: r, Channel: o.channel, Variant: o.variant, Value: o.value, To: to, As: o.as, With: with, Locale: o.locale, Plain: o.plain,
 				At: time.Now().UnixMilli(), ID: rand.Text(),
 			}
 			if o.as != "" {
@@ -97,6 +105,7 @@ Exit codes: 0 the provider took it, 2 wrong usage, 3 it was refused or could not
 	f.StringVar(&o.as, "as", "", "the person whose data it is, by the user id or an anonymous id")
 	f.StringVar(&o.value, "value", "", "of a rule with for_each: the value")
 	f.StringVar(&o.variant, "variant", "", "the variant (default: the first)")
+	f.StringVar(&o.locale, "locale", "", "the language of the text, as in pt-BR (default: the person's; without --as the rule's own)")
 	f.StringVar(&o.channel, "channel", "", "the channel (default: the first of the rule that can use the address)")
 	f.StringArrayVar(&o.with, "with", nil, "NAME=VALUE, a value of the message; may stand several times")
 	f.BoolVar(&o.plain, "plain", false, `leave out the mark "[Test] "`)
@@ -182,6 +191,7 @@ type sendJSON struct {
 	To       string         `json:"to"`                                                                         // the address; of a token only its ends
 	As       string         `json:"as,omitempty"`                                                               // whose data it is, with --as
 	Variant  string         `json:"variant,omitempty"`                                                          // of a rule with variants
+	Locale   string         `json:"locale,omitempty"`                                                           // of the text, of a message in several languages
 	Value    string         `json:"value,omitempty"`                                                            // of a rule with for_each
 	Truth    string         `json:"truth,omitempty" jsonschema:"enum=true,enum=false,enum=unknown,enum=failed"` // of the rule's condition about the person, with --as
 	Samples  []string       `json:"samples"`                                                                    // values that are made up
@@ -206,7 +216,7 @@ func sendTrial(ctx context.Context, s streams, t trial.Options, o sendOptions) e
 		return failed(err)
 	}
 	out := sendJSON{
-		Rule: t.Rule.Name, Channel: m.Channel, Adapter: m.Adapter.Name, To: shown(m.Message.Address), As: t.As, Variant: m.Variant, Value: m.Value,
+		Rule: t.Rule.Name, Channel: m.Channel, Adapter: m.Adapter.Name, To: shown(m.Message.Address), As: t.As, Variant: m.Variant, Locale: m.Locale, Value: m.Value,
 		Truth: m.Truth, Samples: append([]string{}, m.Samples...), Fields: m.Message.Fields,
 	}
 	if m.Message.TTL > 0 {
@@ -265,7 +275,7 @@ func shown(a channels.Address) string {
 // printTrial prints the message.
 func printTrial(s streams, out sendJSON, names []string) {
 	fmt.Fprintf(s.out, "%s to %s through %s (%s)", out.Rule, out.To, out.Channel, out.Adapter)
-	for _, part := range [][2]string{{"variant", out.Variant}, {"value", out.Value}} {
+	for _, part := range [][2]string{{"variant", out.Variant}, {"in", out.Locale}, {"value", out.Value}} {
 		if part[1] != "" {
 			fmt.Fprintf(s.out, ", %s %s", part[0], part[1])
 		}

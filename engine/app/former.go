@@ -119,7 +119,7 @@ func storedRule(ctx context.Context, conn driver.Conn, ws *workspace.Workspace, 
 	}
 	for _, file := range files {
 		// A trait that is not declared any more can still be printed.
-		o := rules.Options{Zone: ws.Zone, Channels: specs, Categories: []string{category}, Broadcast: workspace.IsBroadcast(file.name)}
+		o := rules.Options{Zone: ws.Zone, Locale: ws.Locale, Channels: specs, Categories: []string{category}, Broadcast: workspace.IsBroadcast(file.name)}
 		var uses []string
 		o.ReadFile = func(p string) ([]byte, error) {
 			uses = append(uses, path.Clean(p))
@@ -187,11 +187,7 @@ func specsOf(ws *workspace.Workspace) ([]rules.ChannelSpec, error) {
 	}
 	var out []rules.ChannelSpec
 	for _, c := range ws.Channels {
-		fields := set.MessageFields(c.Kind)
-		spec := rules.ChannelSpec{Name: c.Name, Kind: c.Kind, Any: len(fields) == 0}
-		for _, f := range fields {
-			spec.Fields = append(spec.Fields, rules.FieldSpec{Name: f.Name, Type: f.Type, Required: f.Required, Template: f.Template})
-		}
+		spec := workspace.ChannelSpec(set, c.Name, c.Kind, nil)
 		for _, a := range c.Adapters {
 			spec.Any = spec.Any || a.Spec.Any && a.Spec.Kind == c.Kind
 		}

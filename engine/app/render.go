@@ -32,12 +32,16 @@ func (a *App) render(d *ledger.Decision, channel string) (send.Rendered, error) 
 	if err != nil {
 		return send.Rendered{}, err //nolint:wrapcheck // says what it was doing
 	}
-	fields, err := render.Fields(r, render.Message{
+	what := render.Message{
 		Variant: d.Variant, Channel: channel, Value: d.Value, At: d.At, With: d.With, Profile: profile, Zone: ws.Zone, Location: ws.Policy.Location,
-	})
+	}
+	fields, err := render.Fields(r, what)
 	if err != nil {
 		return send.Rendered{}, err //nolint:wrapcheck // names the field
 	}
-	msg, _ := r.MessageOf(d.Variant, channel)
-	return send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: r.WakesDevice()}, nil
+	msg, err := render.Of(r, what)
+	if err != nil {
+		return send.Rendered{}, err //nolint:wrapcheck // says what it was doing
+	}
+	return send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: r.WakesDevice(), Locale: msg.Locale}, nil
 }

@@ -67,7 +67,8 @@ type Preview struct {
 // Message is a rendered message.
 type Message struct {
 	Channel string         `json:"channel"`
-	Names   []string       `json:"-"` // of the fields in the order of the file
+	Locale  string         `json:"locale,omitempty"` // of the text, where the rule has it in several and this one is theirs
+	Names   []string       `json:"-"`                // of the fields in the order of the file
 	Fields  map[string]any `json:"fields,omitempty"`
 	Error   string         `json:"error,omitempty"` // why it cannot be made
 }
@@ -226,7 +227,8 @@ func (f *forecaster) preview(a segments.Answer, d *ledger.Decision, at int64) *P
 		if !ok {
 			continue
 		}
-		m := Message{Channel: name}
+		said = said.For(a.Profile.Locale)
+		m := Message{Channel: name, Locale: said.Locale}
 		for _, field := range said.Fields {
 			m.Names = append(m.Names, field.Name)
 		}

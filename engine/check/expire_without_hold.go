@@ -52,7 +52,8 @@ func retries(r *workspace.Rule) bool {
 func hasTTL(r *workspace.Rule) bool {
 	for _, variant := range variantsOf(r) {
 		for _, channel := range r.Channels() {
-			if m, _ := r.MessageOf(variant, channel); m.TTL > 0 {
+			m, _ := r.MessageOf(variant, channel)
+			if slices.ContainsFunc(m.All(), func(one rules.ChannelMessage) bool { return one.TTL > 0 }) {
 				return true
 			}
 		}

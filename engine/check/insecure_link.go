@@ -8,7 +8,8 @@ import (
 )
 
 func insecureLink() Check {
-	plain := regexp.MustCompile(`(?i)http://[^\s"'<>)]*`)
+	// The name of a namespace (xmlns="http://www.w3.org/1999/xhtml") is no link: nobody opens it.
+	plain := regexp.MustCompile(`(?i)(xmlns(?::\w+)?\s*=\s*["'])?(http://[^\s"'<>)]*)`)
 	local := regexp.MustCompile(`(?i)^http://(localhost|127\.0\.0\.1|\[::1\])([:/]|$)`)
 	return Check{
 		ID: "message/insecure-link", Severity: rules.Warning,
@@ -30,9 +31,10 @@ message:
 `,
 		run: func(p *pass) {
 			look := func(n *yamlfile.Node, rule string) {
-				for _, m := range plain.FindAllStringIndex(n.Text, -1) {
-					if link := n.Text[m[0]:m[1]]; !local.MatchString(link) {
-						p.reportIn(n, m[0], m[1], rule, "Write https://.", "the link is not encrypted")
+				for _, m := range plain.FindAllStringSubmatchIndex(n.Text, -1) {
+					from, to := m[4], m[5]
+					if m[2] < 0 && !local.MatchString(n.Text[from:to]) {
+						p.reportIn(n, from, to, rule, "Write https://.", "the link is not encrypted")
 					}
 				}
 			}

@@ -49,7 +49,10 @@ message:
 				told := map[*yamlfile.Node]bool{} // variants share what they do not say themselves
 				for _, variant := range variantsOf(r) {
 					for _, name := range r.Channels() {
-						p.measure(r, variant, name, told)
+						m, _ := r.MessageOf(variant, name)
+						for _, one := range m.All() {
+							p.measure(r, variant, name, one.Locale, told)
+						}
 					}
 				}
 			}
@@ -59,12 +62,12 @@ message:
 
 // measure reports a message that is over the limit of one of its channel's adapters: of several, the one that it
 // is over by most.
-func (p *pass) measure(r *workspace.Rule, variant, name string, told map[*yamlfile.Node]bool) {
+func (p *pass) measure(r *workspace.Rule, variant, name, locale string, told map[*yamlfile.Node]bool) {
 	specs := p.limited(name)
 	if len(specs) == 0 {
 		return
 	}
-	m, assumed, err := trial.Longest(p.Workspace, r, variant, name)
+	m, assumed, err := trial.Longest(p.Workspace, r, variant, name, locale)
 	if err != nil {
 		return // what it is made of is not known well enough
 	}
@@ -80,7 +83,7 @@ func (p *pass) measure(r *workspace.Rule, variant, name string, told map[*yamlfi
 		return
 	}
 	field, most := largest(m.Fields)
-	where := messageAt(r, variant, name, field)
+	where := messageAt(r, variant, name, locale, field)
 	if told[where] {
 		return
 	}
@@ -89,6 +92,9 @@ func (p *pass) measure(r *workspace.Rule, variant, name string, told map[*yamlfi
 	what := name
 	if variant != "" {
 		what += " of " + variant
+	}
+	if locale != "" {
+		what += " in " + locale
 	}
 	detail := fmt.Sprintf("Its largest field is %s with %s bytes. ", field, thousands(most))
 	var named []string
@@ -147,11 +153,14 @@ func largest(fields map[string]any) (name string, size int) {
 	return name, size
 }
 
-// messageAt is where a field of a message stands: in the variant, or else in what all variants share.
-func messageAt(r *workspace.Rule, variant, channel, field string) *yamlfile.Node {
+// messageAt is where a field of a message stands: in the variant, or else in what all variants share, and there under
+// the locale, or else without one.
+func messageAt(r *workspace.Rule, variant, channel, locale, field string) *yamlfile.Node {
 	for _, message := range []*yamlfile.Node{file(r).Get("variants").Get(variant).Get("message"), file(r).Get("message")} {
-		if n := message.Get(channel).Get(field); n != nil {
-			return n.Key
+		for _, fields := range []*yamlfile.Node{message.Get(channel).Get("locales").Get(locale), message.Get(channel)} {
+			if n := fields.Get(field); n != nil {
+				return n.Key
+			}
 		}
 	}
 	return at(r, "message")

@@ -49,6 +49,10 @@ with: {name: 'event("Viewed").last.properties.name', size: 'event("Viewed").last
 		{"a loop", `message: {push: {body: "{% for x in all %}{{ x.properties.name }} for {{ x.properties.price | money: 'EUR' }}, {% endfor %}"}}`, []string{"all as 40 items"}},
 		{"one of two variants", fmt.Sprintf("message: {push: {title: Hi, body: short}}\nvariants: {a: {}, b: {message: {push: {body: \"%s {{ name }}\"}}}}", text(3800)), []string{"7:40", "push of b can have"}},
 		{"what variants share, once", fmt.Sprintf("message: {push: {title: Hi, body: \"%s {{ name }}\"}}\nvariants: {a: {}, b: {message: {push: {title: Ho}}}}", text(3800)), []string{"6:29", "push of a can have"}},
+		{"one of its languages", fmt.Sprintf("message: {push: {title: Hi, body: short, locales: {de: {title: Hallo, body: \"%s {{ name }}\"}, fr: {title: Salut, body: court}}}}", text(3800)), []string{
+			"6:71", "push in de can have 4,", "body with 3,901 bytes",
+		}},
+		{"what a language takes over, once", fmt.Sprintf("message: {push: {title: Hi, body: \"%s {{ name }}\", locales: {de: {title: Hallo}}}}", text(3800)), []string{"6:29"}},
 		{"tracked links", fmt.Sprintf("message: {push: {body: \"%s\", link: \"https://shop.example/{{ name }}\"}}", text(3600)), []string{"6:18"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -49,6 +49,7 @@ type Explanation struct {
 	// imported afterwards.
 	Happened bool     `json:"happened,omitempty"`
 	Zone     string   `json:"zone,omitempty"`    // the person's, if known
+	Locale   string   `json:"locale,omitempty"`  // the person's, if known: a BCP 47 tag
 	Address  []string `json:"address,omitempty"` // what channels find of them: "email", "token ios", …
 	Rules    []Rule   `json:"rules"`
 	profile  *segments.Profile
@@ -268,7 +269,7 @@ func (x *explainer) find(ctx context.Context, out *Explanation) error {
 	}
 	out.Person = x.person
 	if p := profiles[x.person]; p != nil {
-		out.profile, out.UserID, out.Zone = p, p.UserID, p.Zone
+		out.profile, out.UserID, out.Zone, out.Locale = p, p.UserID, p.Zone, p.Locale
 		out.Address = addresses(p)
 	}
 	return nil

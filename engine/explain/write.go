@@ -62,6 +62,9 @@ func (p *printer) person(e *Explanation) {
 	if e.Zone != "" {
 		p.line(1, "lives by the clock of %s", e.Zone)
 	}
+	if e.Locale != "" {
+		p.line(1, "reads %s", e.Locale)
+	}
 	reached := "nothing: no e-mail, no phone, no device"
 	if len(e.Address) > 0 {
 		reached = strings.Join(e.Address, ", ")

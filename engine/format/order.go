@@ -63,7 +63,7 @@ func config() *order {
 	adapter := keys("title", "adapter", "kind", "needs", "rate_limit", "after_crash", "track_links", "track_opens", "config", "apps", "adapters")
 	adapter.Of = map[string]*order{"adapters": each(keys("adapter", "config", "apps"))}
 	return with(
-		keys("zone", "unknown_zone", "listen", "base_url", "salt", "data", "holdout", "everyone_min", "store", "queue", "signing", "keys",
+		keys("zone", "locale", "unknown_zone", "listen", "base_url", "salt", "data", "holdout", "everyone_min", "store", "queue", "signing", "keys",
 			"categories", "channels", "caps", "quiet_hours", "location", "preferences", "silence"),
 		map[string]*order{
 			"store":       keys("dsn", "dir", "database", "retention", "library", "cluster"),
@@ -86,7 +86,7 @@ func tests() *order {
 	expectation := with(keys(append([]string{"at", "user", "rule", "reason"}, details...)...), map[string]*order{"text": nil})
 	expectation.Each = keys(details...)
 	one := with(keys("name", "about", "start", "people", "events", "arms", "expect", "silence", "until", "others"), map[string]*order{
-		"people": each(with(keys("traits", "devices", "consents", "zone", "anonymous"), map[string]*order{
+		"people": each(with(keys("traits", "devices", "consents", "zone", "locale", "anonymous"), map[string]*order{
 			"devices":  keys("platform", "token", "app", "environment"),
 			"consents": keys("channel", "category", "granted"),
 		})),

@@ -51,13 +51,15 @@ var files embed.FS
 
 // page serves GET and POST /u/{signed}. It is safe for concurrent use.
 type page struct {
-	o    Options
-	html *template.Template
+	o     Options
+	html  *template.Template
+	words []words
 }
 
 // New makes the handler of /u/.
 func New(o Options) http.Handler {
-	p := &page{o: o, html: template.Must(template.ParseFS(files, "page.html"))}
+	p := &page{o: o, words: languages()}
+	p.html = template.Must(template.New("page.html").Funcs(template.FuncMap{"say": fmt.Sprintf}).ParseFS(files, "page.html"))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /u/{signed}", p.show)
 	mux.HandleFunc("POST /u/{signed}", p.choose)
@@ -66,6 +68,7 @@ func New(o Options) http.Handler {
 
 // view is what the page shows.
 type view struct {
+	Say          words
 	Title, About string
 	Message      string // what has just happened
 	Problem      string
@@ -97,10 +100,10 @@ func (p *page) show(w http.ResponseWriter, r *http.Request) {
 	}
 	profile, err := p.profile(r.Context(), m, test)
 	if err != nil {
-		p.failed(w, err)
+		p.failed(w, r, err)
 		return
 	}
-	p.write(w, http.StatusOK, p.view(m, profile))
+	p.write(w, http.StatusOK, p.view(m, profile, p.wordsFor(r, profile)))
 }
 
 // choose answers POST: the one click of a mail program, or one of the page's buttons.
@@ -117,9 +120,10 @@ func (p *page) choose(w http.ResponseWriter, r *http.Request) {
 	oneClick := r.PostFormValue("List-Unsubscribe") == "One-Click"
 	profile, err := p.profile(r.Context(), m, test)
 	if err != nil && !oneClick { // who wants no more is heard, also while the store is away
-		p.failed(w, err)
+		p.failed(w, r, err)
 		return
 	}
+	say := p.wordsFor(r, profile)
 	stop := events.ConsentChange{Channel: m.Channel, Category: m.Category}
 	var changes []events.ConsentChange
 	var message string
@@ -128,10 +132,10 @@ func (p *page) choose(w http.ResponseWriter, r *http.Request) {
 		changes = []events.ConsentChange{stop}
 	case what == "stop":
 		changes = []events.ConsentChange{stop}
-		message = fmt.Sprintf("You get no more “%s” by %s.", p.category(m.Category).Title, p.channel(m.Channel))
+		message = fmt.Sprintf(say.stopped, p.category(m.Category).Title, p.channel(m.Channel, say))
 	case what == "all":
 		changes = []events.ConsentChange{{}}
-		message = "You get no more messages of these kinds."
+		message = say.allStopped
 	case what == "save":
 		for _, value := range r.PostForm["shown"] {
 			channel, category, ok := strings.Cut(value, "/")
@@ -140,16 +144,16 @@ func (p *page) choose(w http.ResponseWriter, r *http.Request) {
 				changes = append(changes, events.ConsentChange{Channel: channel, Category: category, Granted: on})
 			}
 		}
-		message = "Saved."
+		message = say.saved
 	default:
 		http.Error(w, "The form says nothing that can be done.", http.StatusBadRequest)
 		return
 	}
 	if test {
-		message = "This was a test message: nothing was changed."
+		message = say.tested
 	} else if profile != nil || err != nil {
 		if err := p.record(r.Context(), m, changes); err != nil { // of somebody who was erased nothing is kept
-			p.failed(w, err)
+			p.failed(w, r, err)
 			return
 		}
 	}
@@ -166,7 +170,7 @@ func (p *page) choose(w http.ResponseWriter, r *http.Request) {
 			profile = &after
 		}
 	}
-	v := p.view(m, profile)
+	v := p.view(m, profile, say)
 	v.Message = message
 	p.write(w, http.StatusOK, v)
 }
@@ -183,7 +187,8 @@ func (p *page) who(w http.ResponseWriter, r *http.Request) (m send.MessageRef, t
 	}
 	m, err := p.o.Signer.VerifyPreferences(signed)
 	if err != nil {
-		p.write(w, http.StatusNotFound, view{Title: p.o.Workspace().Preferences.Title, Problem: "This link is not valid. It may have been cut: please use the one in the message itself."})
+		say := p.wordsFor(r, nil)
+		p.write(w, http.StatusNotFound, view{Say: say, Title: p.o.Workspace().Preferences.Title, Problem: say.badLink})
 		return m, false, false
 	}
 	return m, false, true
@@ -220,12 +225,13 @@ func (p *page) record(ctx context.Context, m send.MessageRef, changes []events.C
 	return nil
 }
 
-func (p *page) failed(w http.ResponseWriter, err error) {
+func (p *page) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if !errors.Is(err, queue.ErrBacklog) {
 		p.o.Logger.Error("a choice of what to get could not be shown or recorded", "error", err)
 	}
 	w.Header().Set("Retry-After", "5")
-	p.write(w, http.StatusServiceUnavailable, view{Title: p.o.Workspace().Preferences.Title, Problem: "This does not work at the moment. Please try again in a minute."})
+	say := p.wordsFor(r, nil)
+	p.write(w, http.StatusServiceUnavailable, view{Say: say, Title: p.o.Workspace().Preferences.Title, Problem: say.later})
 }
 
 // offers are the categories with the channels on which rules send them, what the message is of among them.
@@ -250,9 +256,9 @@ func (p *page) offered(m send.MessageRef, channel, category string) bool {
 }
 
 // view is the page as things stand.
-func (p *page) view(m send.MessageRef, profile *segments.Profile) view {
+func (p *page) view(m send.MessageRef, profile *segments.Profile, say words) view {
 	ws := p.o.Workspace()
-	v := view{Title: ws.Preferences.Title, About: ws.Preferences.About, Nobody: profile == nil}
+	v := view{Say: say, Title: ws.Preferences.Title, About: ws.Preferences.About, Nobody: profile == nil}
 	if profile == nil {
 		return v
 	}
@@ -282,14 +288,14 @@ func (p *page) view(m send.MessageRef, profile *segments.Profile) view {
 			if reach, known := ws.Policy.Channels[channel]; known && channel != m.Channel && profile.UserID != "test" && reach.Needs != "" && !ws.Policy.Reachable(channel, profile) {
 				continue
 			}
-			g.Boxes = append(g.Boxes, box{Value: channel + "/" + category, Title: p.channel(channel), On: on})
+			g.Boxes = append(g.Boxes, box{Value: channel + "/" + category, Title: p.channel(channel, say), On: on})
 		}
 		if len(g.Boxes) > 0 {
 			v.Groups = append(v.Groups, g)
 		}
 	}
 	if m.Category != "" && m.Category != rules.Transactional {
-		v.Category, v.Channel = p.category(m.Category).Title, p.channel(m.Channel)
+		v.Category, v.Channel = p.category(m.Category).Title, p.channel(m.Channel, say)
 		v.Stoppable = ws.Policy.Consented(m.Channel, m.Category, profile)
 	}
 	return v
@@ -313,22 +319,13 @@ func (p *page) category(name string) workspace.Category {
 }
 
 // channel is the title of one.
-func (p *page) channel(name string) string {
+func (p *page) channel(name string, say words) string {
 	for _, c := range p.o.Workspace().Channels {
 		if c.Name == name && c.Title != "" {
 			return c.Title
 		}
 	}
-	switch name {
-	case "email":
-		return "e-mail"
-	case "sms":
-		return "SMS"
-	case "push":
-		return "push notification"
-	default:
-		return strings.NewReplacer("_", " ", "-", " ").Replace(name)
-	}
+	return cmp.Or(say.channels[name], strings.NewReplacer("_", " ", "-", " ").Replace(name))
 }
 
 // titled is a name as a title: "price_alerts" is "Price alerts".

@@ -325,3 +325,46 @@ func TestADeadAddressIsRemembered(t *testing.T) {
 	s.Track("ann", "Price Dropped", nil)
 	require.Equal(t, "ann@new.example", s.last().Address.Email, "another address is another")
 }
+
+// TestLanguages: the page is in the language that is known of the person, else in the browser's, else in English.
+func TestLanguages(t *testing.T) {
+	s := newSite(t)
+	s.Track("ann", "Product Viewed", nil)
+	s.To(2 * enginetest.Hour)
+	link := s.last().Unsubscribe
+	for _, c := range []struct {
+		name, locale, accept, lang, heading, stop, box string
+	}{
+		{"nobody says", "", "", "en", "The Shop: what you get", "Stop “Offers” by e-mail", "By Our app"},
+		{"the browser", "", "fr-CH, fr;q=0.9, en;q=0.8", "fr", "The Shop : ce que vous recevez", "Ne plus recevoir « Offers » par e-mail", "Par Our app"},
+		{"the browser's second", "", "pt-PT;q=0.9, es;q=0.8, de;q=0.7", "es", "The Shop: qué recibe", "Dejar de recibir «Offers» por correo electrónico", "Por Our app"},
+		{"what is no list of languages", "", "%%;q=x", "en", "The Shop: what you get", "Stop “Offers” by e-mail", "By Our app"},
+		{"the person before the browser", "de_AT", "fr", "de", "The Shop: was Sie bekommen", "„Offers“ per E-Mail abbestellen", "Per Our app"},
+		{"a language that the page has not", "sv", "es", "es", "The Shop: qué recibe", "Dejar de recibir «Offers» por correo electrónico", "Por Our app"},
+		{"and the browser neither", "sv", "pl", "en", "The Shop: what you get", "Stop “Offers” by e-mail", "By Our app"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s.Identify("ann", "", map[string]any{"locale": c.locale})
+			require.NoError(t, s.Feed(t.Context(), nil))
+			req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, strings.TrimPrefix(link, "https://go.shop.example"), http.NoBody)
+			req.Header.Set("Accept-Language", c.accept)
+			rec := httptest.NewRecorder()
+			s.http.ServeHTTP(rec, req)
+			require.Equal(t, http.StatusOK, rec.Code)
+			page := rec.Body.String()
+			for _, want := range []string{`<html lang="` + c.lang + `">`, "<title>" + c.heading + "</title>", "<h1>" + c.heading + "</h1>", c.stop + "</button>", "> " + c.box + "</label>"} {
+				require.Contains(t, page, want)
+			}
+			require.NotContains(t, page, "%!", "every text has as many gaps as it is given words")
+		})
+	}
+	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/u/nothing", http.NoBody)
+	req.Header.Set("Accept-Language", "de")
+	rec := httptest.NewRecorder()
+	s.http.ServeHTTP(rec, req)
+	require.Equal(t, http.StatusNotFound, rec.Code)
+	require.Contains(t, rec.Body.String(), "Dieser Link ist nicht gültig.")
+	s.Identify("ann", "", map[string]any{"locale": "de"})
+	_, page := s.call(link, url.Values{"do": {"stop"}})
+	require.Contains(t, page, "Sie bekommen „Offers“ nicht mehr per E-Mail.")
+}

@@ -31,14 +31,26 @@ type Message struct {
 // is the same for everybody who renders, and so knows no secret.
 const UnsubscribeLink = "nudge:unsubscribe"
 
-// Fields renders the rule's message for a channel. An error says which field failed and why; nothing
-// may be sent then.
+// Fields renders the rule's message for a channel, in the language of m.Profile. An error says which field failed and
+// why; nothing may be sent then.
 func Fields(r *rules.Rule, m Message) (map[string]any, error) {
-	msg, ok := r.MessageOf(m.Variant, m.Channel)
-	if !ok {
-		return nil, fmt.Errorf("the rule has no message for %s", m.Channel)
+	msg, err := Of(r, m)
+	if err != nil {
+		return nil, err
 	}
 	return msg.Render(vars(r, m)) //nolint:wrapcheck // names the field
+}
+
+// Of is what Fields renders: the rule's message for the channel, in the language of m.Profile where it has that.
+func Of(r *rules.Rule, m Message) (rules.ChannelMessage, error) {
+	msg, ok := r.MessageOf(m.Variant, m.Channel)
+	if !ok {
+		return msg, fmt.Errorf("the rule has no message for %s", m.Channel)
+	}
+	if m.Profile == nil {
+		return msg, nil
+	}
+	return msg.For(m.Profile.Locale), nil
 }
 
 // vars are the names that a template may print: those of `with`, and user.… and message.….
@@ -66,6 +78,9 @@ func vars(r *rules.Rule, m Message) map[string]any {
 			if l, err := m.Location(p.Zone); err == nil {
 				loc = l
 			}
+		}
+		if p.Locale != "" {
+			user["locale"] = p.Locale
 		}
 		if p.CreatedAt != 0 {
 			user["created_at"] = time.UnixMilli(p.CreatedAt).In(loc)

@@ -178,23 +178,27 @@ func (p *parser) people(n *yamlfile.Node) {
 		}
 		if e.Value.Kind == yamlfile.Null {
 			p.t.people = append(p.t.people, who)
-			p.identify(who, e.Key, nil, "")
+			p.identify(who, e.Key, nil, nil)
 			continue
 		}
 		f := p.r.Fields(e.Value)
 		who.anonymous = p.r.Bool(f.Get("anonymous"), false)
-		zone := ""
+		context := map[string]string{}
 		if z := f.Get("zone"); z != nil {
-			zone = p.r.Text(z)
+			zone := p.r.Text(z)
+			context["timezone"] = zone
 			loc, err := rules.LoadZone(zone)
 			if err != nil {
 				p.r.Report(z, "unknown-zone", "Write a name of the IANA database such as Europe/Berlin.", "%q is not a time zone", zone)
 			}
 			who.zone = loc
 		}
+		if l := f.Get("locale"); l != nil {
+			context["locale"] = rules.ReadLocale(p.r, l)
+		}
 		p.t.people = append(p.t.people, who)
 		traits := f.Get("traits")
-		p.identify(who, e.Key, traits, zone)
+		p.identify(who, e.Key, traits, context)
 		devices := f.Get("devices")
 		for _, d := range p.list(devices) {
 			if ev, ok := p.device(who.name, d); ok {
@@ -218,14 +222,14 @@ func (p *parser) list(n *yamlfile.Node) []*yamlfile.Node {
 	return []*yamlfile.Node{n}
 }
 
-// identify makes the person known, with traits and zone.
-func (p *parser) identify(who person, at, traits *yamlfile.Node, zone string) {
+// identify makes the person known, with traits and what their device says of itself.
+func (p *parser) identify(who person, at, traits *yamlfile.Node, context map[string]string) {
 	call := map[string]json.RawMessage{}
 	if traits != nil {
 		call["traits"] = p.object(traits)
 	}
-	if zone != "" {
-		call["context"] = mustJSON(map[string]string{"timezone": zone})
+	if len(context) > 0 {
+		call["context"] = mustJSON(context)
 	}
 	if ev, ok := p.normalise(who.name, events.KindIdentify, call, at, traits, false); ok {
 		p.setup = append(p.setup, ev)

@@ -17,6 +17,7 @@ import (
 	"nudge/engine/app"
 	"nudge/engine/decide"
 	"nudge/engine/ledger"
+	"nudge/engine/render"
 	"nudge/engine/send"
 	"nudge/engine/workspace"
 	"nudge/events"
@@ -347,6 +348,7 @@ func (w *world) rows(ctx context.Context) (map[*Test][]*Row, map[string][]int64,
 				return
 			}
 			row := newRow(t, names[person], d)
+			row.locales = w.locales(d)
 			out[t] = append(out[t], row)
 			byEntry[d.Entry] = append(byEntry[d.Entry], row)
 		}
@@ -459,6 +461,7 @@ type Row struct {
 
 	at, due int64
 	test    *Test
+	locales map[string]string // of the texts, by channel, where it is one of several
 }
 
 // Sent is what became of one message.
@@ -466,7 +469,28 @@ type Sent struct {
 	Channel string         `json:"channel"`
 	Status  ledger.Status  `json:"status"`
 	Error   string         `json:"error,omitempty"`
-	Text    map[string]any `json:"text,omitempty"` // the message's fields, as sent
+	Locale  string         `json:"locale,omitempty"` // of the text, where the rule has it in several and this one was theirs
+	Text    map[string]any `json:"text,omitempty"`   // the message's fields, as sent
+}
+
+// locales are the languages in which a decision's messages are made, by channel; those without a choice are not in it.
+func (w *world) locales(d *ledger.Decision) map[string]string {
+	out := map[string]string{}
+	profile, err := render.Profile(d.Profile)
+	if d.Reason != ledger.Send || err != nil || profile == nil {
+		return out
+	}
+	for _, r := range w.app.Workspace().Rules {
+		if r.Name != d.Rule {
+			continue
+		}
+		for _, channel := range d.Channels {
+			if m, ok := r.MessageOf(d.Variant, channel); ok {
+				out[channel] = m.For(profile.Locale).Locale
+			}
+		}
+	}
+	return out
 }
 
 func newRow(t *Test, user string, d *ledger.Decision) *Row {
@@ -488,7 +512,7 @@ func (r *Row) delivered(d *ledger.Delivery) {
 	if r.Reason != ledger.Send || d.Status == ledger.Intent || !slices.Contains(r.Channels, d.Channel) {
 		return
 	}
-	s := Sent{Channel: d.Channel, Status: d.Status, Error: r.test.strip(d.Error)}
+	s := Sent{Channel: d.Channel, Status: d.Status, Error: r.test.strip(d.Error), Locale: r.locales[d.Channel]}
 	if len(d.Text) > 0 && json.Unmarshal([]byte(r.test.strip(string(d.Text))), &s.Text) != nil {
 		s.Text = nil
 	}

@@ -70,7 +70,11 @@ func writeRows(b *strings.Builder, indent string, rows []*Row) {
 	for _, r := range rows {
 		fmt.Fprintf(b, "%s%-*s  %s  %-*s  %s\n", indent, at, r.At, wall(r.Time), who, r.User+" "+r.Rule+valueOf(r), r.what())
 		for _, s := range r.Sent {
-			fmt.Fprintf(b, "%s%-*s  %s: %s\n", indent, at, "", s.Channel, s.what())
+			in := ""
+			if s.Locale != "" {
+				in = " in " + s.Locale
+			}
+			fmt.Fprintf(b, "%s%-*s  %s%s: %s\n", indent, at, "", s.Channel, in, s.what())
 		}
 	}
 }

@@ -82,7 +82,13 @@ func exit() object {
 	}, "event"))
 }
 
-func message() object { return named(object{"type": "object"}) }
+func message() object {
+	texts := object{"type": "object", "minProperties": 1}
+	locales := object{"type": "object", "propertyNames": object{"pattern": localePattern}, "additionalProperties": texts}
+	return named(object{"type": "object", "properties": object{
+		"locales": is(locales, "What people of other languages get; what a locale leaves out is as above: {de: {title: …}, pt-BR: {title: …}}."),
+	}})
+}
 
 func segment() object {
 	return keys(object{

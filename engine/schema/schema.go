@@ -91,6 +91,13 @@ func zone() object {
 	return object{"type": "string", "examples": []string{"person", "workspace", "Europe/Berlin"}, "pattern": `\S`}
 }
 
+// locale is a BCP 47 tag of language, script and region, in its canonical form.
+func locale() object {
+	return object{"type": "string", "pattern": localePattern, "examples": []string{"de", "pt-BR", "zh-Hant"}}
+}
+
+const localePattern = `^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$`
+
 // name is of rules and segments.
 func name() object { return object{"type": "string", "pattern": `^[a-z0-9][a-z0-9_-]{0,99}$`} }
 

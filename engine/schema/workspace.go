@@ -30,6 +30,7 @@ func workspace() object {
 	}, "from", "to")
 	return keys(object{
 		"zone":         is(text(), "The workspace's time zone: Europe/Berlin."),
+		"locale":       is(locale(), "The language of the messages' own texts, beside which others stand under `locales`: en."),
 		"unknown_zone": is(oneOf("default", "hold", "drop"), "For people without a time zone, where a clock matters."),
 		"listen":       is(text(), "Address of the HTTP endpoint: 127.0.0.1:8080."),
 		"base_url":     is(text(), "What signed links in messages begin with."),

@@ -257,7 +257,7 @@ func compose(d *ledger.Decision, channel, key string, to channels.Address, r Ren
 		Key: key, Address: to, Fields: r.Fields, TTL: r.TTL, Urgent: r.Urgent || d.Category == transactional,
 		About: map[string]string{"rule": d.Rule, "entry": d.Entry, "channel": channel},
 	}
-	for name, value := range map[string]string{"variant": d.Variant, "category": d.Category, "user_id": d.UserID, "value": d.Value} {
+	for name, value := range map[string]string{"variant": d.Variant, "category": d.Category, "user_id": d.UserID, "value": d.Value, "locale": r.Locale} {
 		if value != "" {
 			m.About[name] = value
 		}

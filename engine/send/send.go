@@ -65,6 +65,8 @@ type Rendered struct {
 	// TTL is how long the provider may keep trying, 0 its default.
 	TTL    time.Duration
 	Urgent bool
+	// Locale of the fields, where the rule has them in several and this one was chosen; else "".
+	Locale string
 }
 
 // Renderer renders the message of a decision for one of its channels. It must be pure (the same

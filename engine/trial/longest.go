@@ -24,17 +24,18 @@ type Assumed struct {
 	Size string
 }
 
-// Longest makes the rule's message on a channel with values as long as can be expected (segments.LongestOf), and with
+// Longest makes the rule's message on a channel, in a locale of it ("": none), with values as long as can be expected (segments.LongestOf), and with
 // the signed id and the tracked links that it would be sent with. An error is one of rendering: no values that were
 // tried make this message.
-func Longest(ws *workspace.Workspace, r *workspace.Rule, variant, channel string) (channels.Message, []Assumed, error) {
+func Longest(ws *workspace.Workspace, r *workspace.Rule, variant, channel, locale string) (channels.Message, []Assumed, error) {
 	msg, ok := r.MessageOf(variant, channel)
 	if !ok {
 		return channels.Message{}, nil, fmt.Errorf("the rule %s has no message for %s", r.Name, channel)
 	}
+	msg = msg.For(locale)
 	// An id as long as UUIDs, which most apps use; and now is any time.
 	const id, at = "00000000-0000-4000-8000-000000000000", 1_800_000_000_000
-	profile := &segments.Profile{Person: 1 << 63, UserID: id, Anonymous: id, CreatedAt: at, Zone: "America/Argentina/ComodRivadavia", Traits: map[string]json.RawMessage{}}
+	profile := &segments.Profile{Person: 1 << 63, UserID: id, Anonymous: id, CreatedAt: at, Zone: "America/Argentina/ComodRivadavia", Locale: locale, Traits: map[string]json.RawMessage{}}
 	what := render.Message{
 		Variant: variant, Channel: channel, At: at, With: ledger.Values{}, Profile: profile,
 		Zone: ws.Zone, Location: ws.Policy.Location,
@@ -85,7 +86,7 @@ func Longest(ws *workspace.Workspace, r *workspace.Rule, variant, channel string
 	if i := slices.IndexFunc(ws.Channels, func(c workspace.Channel) bool { return c.Name == channel }); i >= 0 {
 		track = send.Tracking{Links: ws.Channels[i].TrackLinks, Opens: ws.Channels[i].TrackOpens}
 	}
-	m, err := send.Model(d, channel, ws.BaseURL, track, send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: r.WakesDevice()})
+	m, err := send.Model(d, channel, ws.BaseURL, track, send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: r.WakesDevice(), Locale: msg.Locale})
 	var assumed []Assumed
 	for _, name := range names {
 		if size := sizeOf(used[name]); size != "" {

@@ -7,6 +7,7 @@ import (
 
 	"nudge/engine/ledger"
 	"nudge/engine/render"
+	"nudge/rules"
 )
 
 // kinds are sample values of each kind that a template can want; a text that names what it stands for is tried first.
@@ -21,8 +22,7 @@ func kinds(name string, at int64) []any {
 
 // sampled renders with samples in place of all values that were not given. What kind of value a template wants of
 // a name only it knows, so kinds are tried until it can be rendered; an error that changes is a step ahead.
-func (m *Message) sampled(o Options, what render.Message) (map[string]any, error) {
-	msg, _ := o.Rule.MessageOf(m.Variant, m.Channel)
+func (m *Message) sampled(o Options, what render.Message, of []rules.Field) (map[string]any, error) {
 	p := what.Profile
 	if m.Value == "" && (o.Rule.ForEach != "" || o.Rule.On != nil && o.Rule.On.By != "") {
 		m.Value = "sample"
@@ -50,7 +50,7 @@ func (m *Message) sampled(o Options, what render.Message) (map[string]any, error
 		_, given := what.With[n.Name]
 		add(n.Name, given, func(v any) { what.With[n.Name] = v })
 	}
-	for _, f := range msg.Fields {
+	for _, f := range of {
 		for _, v := range templates(f.Value) {
 			for _, used := range v.Template.Names() {
 				if trait := traitOf(used.Path); trait != "" {

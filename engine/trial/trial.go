@@ -40,6 +40,8 @@ type Options struct {
 	Known *explain.Known
 	// With are values that go before those of the person; names below user.traits are traits.
 	With map[string]any
+	// Locale of the text, a BCP 47 tag; "" is the person's, and where nothing is known of them that of the rule's own texts.
+	Locale string
 	// Plain leaves the mark out.
 	Plain bool
 	// At is now, Unix ms.
@@ -51,8 +53,10 @@ type Options struct {
 // Message is a message that is ready to be sent.
 type Message struct {
 	Channel, Variant, Value string
-	Adapter                 workspace.Adapter
-	Message                 channels.Message
+	// Locale of the text; "" is the rule's own, beside its locales.
+	Locale  string
+	Adapter workspace.Adapter
+	Message channels.Message
 	// Names of the fields in the order of the rule's file.
 	Names []string
 	// Samples are the names whose values were made up.
@@ -91,14 +95,20 @@ func Make(o Options) (*Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	msg, _ := o.Rule.MessageOf(m.Variant, m.Channel)
 	what := render.Message{
 		Variant: m.Variant, Channel: m.Channel, Value: m.Value, At: o.At, With: with, Profile: profile,
 		Zone: o.Workspace.Zone, Location: o.Workspace.Policy.Location,
 	}
+	msg, err := render.Of(o.Rule.Rule, what)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // names the channel
+	}
+	if m.Locale = msg.Locale; o.Locale != "" && m.Locale == "" && languageOf(o.Locale) != languageOf(o.Workspace.Locale) {
+		return nil, noLocale(o, m.Channel, msg.Locales)
+	}
 	var fields map[string]any
 	if o.Known == nil {
-		fields, err = m.sampled(o, what)
+		fields, err = m.sampled(o, what, msg.Fields)
 	} else {
 		fields, err = render.Fields(o.Rule.Rule, what)
 	}
@@ -115,8 +125,26 @@ func Make(o Options) (*Message, error) {
 		Entry: "test/" + o.ID, Rule: o.Rule.Name, Version: o.Rule.Version, Category: o.Rule.Category, Variant: m.Variant, Value: m.Value,
 		UserID: o.To.UserID, At: o.At,
 	}
-	m.Message = send.Trial(d, m.Channel, o.Workspace.BaseURL, o.To, send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: o.Rule.WakesDevice()})
+	m.Message = send.Trial(d, m.Channel, o.Workspace.BaseURL, o.To, send.Rendered{Fields: fields, TTL: msg.TTL, Urgent: o.Rule.WakesDevice(), Locale: msg.Locale})
 	return m, nil
+}
+
+// languageOf is the language of a BCP 47 tag, without script and region.
+func languageOf(locale string) string {
+	language, _, _ := strings.Cut(locale, "-")
+	return language
+}
+
+// noLocale says that nobody of a locale gets a text of their own.
+func noLocale(o Options, channel string, has []rules.Localized) error {
+	if len(has) == 0 {
+		return usage("the message of %s for %s has no locales: everybody gets the same", o.Rule.Name, channel)
+	}
+	var names []string
+	for _, l := range has {
+		names = append(names, l.Locale)
+	}
+	return usage("the message of %s for %s has no text for %s, who get the one without a locale%s", o.Rule.Name, channel, o.Locale, near(o.Locale, names))
 }
 
 func mark(fields map[string]any) {
@@ -263,6 +291,9 @@ func (m *Message) data(o Options) (ledger.Values, *segments.Profile, error) {
 		values[name] = ledger.Value(raw)
 	}
 	profile.Traits = traits
+	if profile.Locale = segments.LocaleOf(traits, profile.Locale); o.Locale != "" {
+		profile.Locale = o.Locale
+	}
 	return values, profile, nil
 }
 

@@ -281,14 +281,14 @@ func TestLongest(t *testing.T) {
 				if len(r.Variants) > 0 {
 					variant = r.Variants[0].Name
 				}
-				m, _, err := trial.Longest(ws, r, variant, channel)
+				m, _, err := trial.Longest(ws, r, variant, channel, "")
 				require.NoError(t, err, "%s of %s", channel, r.Name)
 				require.NotEmpty(t, m.Signed)
 			}
 		}
 	}
 	p := start(t)
-	m, assumed, err := trial.Longest(p.ws, p.ws.Rules[0], "warm", "push")
+	m, assumed, err := trial.Longest(p.ws, p.ws.Rules[0], "warm", "push", "")
 	require.NoError(t, err)
 	require.Equal(t, "We kept "+strings.Repeat("x", 100)+" warm", m.Fields["title"])
 	require.Contains(t, m.Fields["body"], "99,999.", "money wants a number, and nothing says that price is one")

@@ -356,21 +356,30 @@ func (p *configParser) rate(n *yamlfile.Node) float64 {
 func (l *loader) channelSpecs() []rules.ChannelSpec {
 	var out []rules.ChannelSpec
 	for _, c := range l.cfg.channels {
-		spec := rules.ChannelSpec{Name: c.name, Kind: c.kind}
-		fields := l.o.Adapters.MessageFields(c.kind)
-		// A stand-in for every kind takes what that kind takes; one of a kind of its own, anything.
-		spec.Any = len(fields) == 0 || slices.ContainsFunc(c.adapters, func(a adapterConfig) bool { return a.spec.Any && a.spec.Kind == c.kind })
-		for _, f := range fields {
-			spec.Fields = append(spec.Fields, rules.FieldSpec{Name: f.Name, Type: f.Type, Required: f.Required, Template: f.Template})
-		}
+		var specs []channels.Spec
 		for _, a := range c.adapters {
-			if a.spec.MaxPayload > 0 && a.spec.Unit == "" && (spec.MaxPayload == 0 || a.spec.MaxPayload < spec.MaxPayload) {
-				spec.MaxPayload = a.spec.MaxPayload
-			}
+			specs = append(specs, a.spec)
 		}
-		out = append(out, spec)
+		out = append(out, ChannelSpec(l.o.Adapters, c.name, c.kind, specs))
 	}
 	return out
+}
+
+// ChannelSpec is what rule files' messages for a channel are checked against, given its kind and its adapters.
+func ChannelSpec(set channels.Set, name, kind string, adapters []channels.Spec) rules.ChannelSpec {
+	fields := set.MessageFields(kind)
+	// A stand-in for every kind takes what that kind takes; one of a kind of its own, anything.
+	spec := rules.ChannelSpec{Name: name, Kind: kind, Any: len(fields) == 0}
+	for _, f := range fields {
+		spec.Fields = append(spec.Fields, rules.FieldSpec{Name: f.Name, Type: f.Type, Required: f.Required, Template: f.Template, Text: f.Text})
+	}
+	for _, a := range adapters {
+		spec.Any = spec.Any || a.Any && a.Kind == kind
+		if a.MaxPayload > 0 && a.Unit == "" && (spec.MaxPayload == 0 || a.MaxPayload < spec.MaxPayload) {
+			spec.MaxPayload = a.MaxPayload
+		}
+	}
+	return spec
 }
 
 // reach is what deciding needs to know: an address that one of the adapters can use.

@@ -31,6 +31,7 @@ const (
 // config is nudge.yaml as written, defaults filled in; secrets are still only named.
 type config struct {
 	zone        *time.Location
+	locale      string
 	unknownZone string
 	listen      string
 	baseURL     string
@@ -109,6 +110,9 @@ func (l *loader) parseConfig(src []byte) (config, []rules.Finding) {
 		} else {
 			r.Report(n, "rule/unknown-zone", "Write a name of the IANA database such as Europe/Berlin.", "%q is not a time zone", n.Text)
 		}
+	}
+	if n := f.Get("locale"); n != nil {
+		c.locale = rules.ReadLocale(r, n)
 	}
 	if n := f.Get("unknown_zone"); n != nil {
 		c.unknownZone = r.OneOf(n, "default", "hold", "drop")

@@ -117,7 +117,7 @@ func (p *configParser) quietHours(n *yamlfile.Node) {
 // policy hands what nudge.yaml says over to the decision.
 func (l *loader) policy() {
 	c, ws := &l.cfg, l.ws
-	ws.Zone, ws.Listen, ws.BaseURL, ws.Retention = c.zone, c.listen, c.baseURL, c.retention
+	ws.Zone, ws.Locale, ws.Listen, ws.BaseURL, ws.Retention = c.zone, c.locale, c.listen, c.baseURL, c.retention
 	ws.Location.MaxAge, ws.Location.MaxAccuracy = c.maxAge.Milliseconds(), c.accuracy
 	ws.Store, ws.Queue, ws.Data = c.store, c.queue, l.within(c.data)
 	if ws.Store.Dir == "" {

@@ -260,7 +260,7 @@ func (l *loader) yamlFiles(dir string) []string {
 func (l *loader) readRules() {
 	o := rules.Options{
 		WithoutLinks: l.cfg.baseURL == "",
-		Zone:         l.cfg.zone, Channels: l.channelSpecs(), Plan: l.ws.Plan,
+		Zone:         l.cfg.zone, Locale: l.cfg.locale, Channels: l.channelSpecs(), Plan: l.ws.Plan,
 		ReadFile: func(name string) ([]byte, error) {
 			if name = path.Clean(name); !fs.ValidPath(name) {
 				return nil, errors.New("it is outside of the workspace")

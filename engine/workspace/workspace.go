@@ -27,6 +27,7 @@ type Workspace struct {
 	Hash string
 
 	Zone     *time.Location
+	Locale   string // BCP 47 tag of messages' texts that stand under no locale, "" where nudge.yaml does not say it
 	Policy   *decide.Policy
 	Rules    []*Rule // by name
 	Segments []Segment

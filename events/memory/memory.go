@@ -48,10 +48,11 @@ type (
 		Stamp
 		events.ConsentChange
 	}
-	// Zone is a time zone in which a device of the person was, by its IANA name.
+	// Zone is a time zone in which a device of the person was, by its IANA name, and the locale that it was set to;
+	// either may be "".
 	Zone struct {
 		Stamp
-		Name string
+		Name, Locale string
 	}
 	// Fix is where a device of the person was.
 	Fix struct {

@@ -64,7 +64,8 @@ type zoneRow struct {
 	person events.PersonID
 	pos    events.Position
 	time   int64
-	zone   string
+	zone   string // "" where the event says only the locale
+	locale string // "" where it says only the zone
 }
 
 type fixRow struct {

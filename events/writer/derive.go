@@ -10,11 +10,11 @@ import (
 	"nudge/events"
 )
 
-// derive keeps what is needed to write rows of devices and zones only when something changed. What
+// derive keeps what is needed to write rows of devices, zones and locales only when something changed. What
 // it remembers of a token or a person is the last row written and nothing newer, so that it is the
 // same after a start. Not safe for concurrent use.
 //
-// Memory: about 60 bytes a token, 40 a person with a zone, 40 one with a token; of a device with an id also its token.
+// Memory: about 60 bytes a token, 40 a person with a zone, 40 one with a locale, 40 one with a token; of a device with an id also its token.
 type derive struct {
 	ids     *identity
 	devices map[idKey]device
@@ -26,6 +26,7 @@ type derive struct {
 	zones     map[events.PersonID]zone
 	names     []string // of zones, by zone.name
 	numbers   map[string]uint16
+	locales   map[events.PersonID]locale
 	buf       []byte
 }
 
@@ -42,8 +43,17 @@ type zone struct {
 	name uint16
 }
 
+// locale is the last one of a person, by its checksum: senders can invent many.
+type locale struct {
+	time int64
+	sum  uint32
+}
+
 func newDerive(ids *identity) *derive {
-	return &derive{ids: ids, devices: map[idKey]device{}, seen: map[events.PersonID]idKey{}, installed: map[idKey]string{}, zones: map[events.PersonID]zone{}, numbers: map[string]uint16{}}
+	return &derive{
+		ids: ids, devices: map[idKey]device{}, seen: map[events.PersonID]idKey{}, installed: map[idKey]string{},
+		zones: map[events.PersonID]zone{}, numbers: map[string]uint16{}, locales: map[events.PersonID]locale{},
+	}
 }
 
 // refreshDevice is how old a device's last row gets before a new one says that it was seen again.
@@ -78,8 +88,10 @@ func (d *derive) add(b *batch, r *events.Resolved) {
 	if change, ok := events.DeviceOf(&r.Event); ok {
 		b.devices = d.device(b.devices, r, change)
 	}
-	if name, ok := events.ZoneOf(&r.Event); ok && d.zone(r, name) {
-		b.zones = append(b.zones, zoneRow{r.Person, r.Pos, r.Time, name})
+	zone, _ := events.ZoneOf(&r.Event)
+	locale, _ := events.LocaleOf(&r.Event)
+	if d.moved(r, zone, locale) {
+		b.zones = append(b.zones, zoneRow{r.Person, r.Pos, r.Time, zone, locale})
 	}
 	if fix, ok := events.FixOf(&r.Event); ok {
 		b.fixes = append(b.fixes, fixRow{r.Person, r.Pos, r.Time, fix})
@@ -250,13 +262,22 @@ func (d *derive) loadDevice(person events.PersonID, at int64, c events.DeviceCha
 	d.installed[of] = c.Token
 }
 
-// zone says whether an event changes its person's zone.
-func (d *derive) zone(r *events.Resolved, name string) bool {
-	last, has := d.zones[r.Person]
-	if has && (r.Time < last.time || d.names[last.name] == name) {
+// moved says whether an event changes its person's zone or locale; "" is of an event that does not say it.
+func (d *derive) moved(r *events.Resolved, zone, locale string) bool {
+	was, has := d.zones[r.Person]
+	newZone := zone != "" && (!has || r.Time >= was.time && d.names[was.name] != zone)
+	spoke, has := d.locales[r.Person]
+	newLocale := locale != "" && (!has || r.Time >= spoke.time && spoke.sum != crc32.ChecksumIEEE([]byte(locale)))
+	if !newZone && !newLocale {
 		return false
 	}
-	d.loadZone(r.Person, r.Time, name)
+	// The row says both, and so both are as new as the row.
+	if zone != "" && r.Time >= was.time {
+		d.loadZone(r.Person, r.Time, zone)
+	}
+	if locale != "" && r.Time >= spoke.time {
+		d.loadLocale(r.Person, r.Time, locale)
+	}
 	return true
 }
 
@@ -270,11 +291,17 @@ func (d *derive) loadZone(p events.PersonID, at int64, name string) {
 	d.zones[p] = zone{at, n}
 }
 
-// merged forgets the zones of people who became one: the next event says which it is. Of their tokens the newest is theirs.
+func (d *derive) loadLocale(p events.PersonID, at int64, name string) {
+	d.locales[p] = locale{at, crc32.ChecksumIEEE([]byte(name))}
+}
+
+// merged forgets the zones and locales of people who became one: the next event says which it is. Of their tokens the newest is theirs.
 func (d *derive) merged(ms []merge) {
 	for _, m := range ms {
 		delete(d.zones, m.loser)
 		delete(d.zones, m.winner)
+		delete(d.locales, m.loser)
+		delete(d.locales, m.winner)
 		if k, ok := d.seen[m.loser]; ok {
 			delete(d.seen, m.loser)
 			d.see(m.winner, k, d.devices[k].time)

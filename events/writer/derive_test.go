@@ -145,6 +145,35 @@ func TestZones(t *testing.T) {
 	require.Equal(t, []string{"10 Europe/Berlin", "40 Asia/Tokyo", "41 Asia/Tokyo", "43 Asia/Tokyo"}, got)
 }
 
+func TestLocales(t *testing.T) {
+	ids := newIdentity(testSalt)
+	d := newDerive(ids)
+	b := &batch{}
+	see := func(user string, at int64, context string) {
+		ev := events.Event{Kind: events.KindTrack, UserID: user, Time: at, Context: []byte(context)}
+		pos := events.At(uint64(len(b.zones))+uint64(at), 0)
+		p, _ := ids.apply(&ev, pos)
+		d.add(b, &events.Resolved{Event: ev, Pos: pos, Person: p})
+	}
+	see("u", 10, `{"locale":"de_DE","timezone":"Europe/Berlin"}`)
+	see("u", 20, `{"locale":"de-de","timezone":"Europe/Berlin"}`)
+	see("u", 5, `{"locale":"fr"}`) // late
+	see("u", 30, `{"locale":"klingon"}`)
+	see("u", 40, `{"locale":"en","timezone":"Europe/Berlin"}`) // the row says both
+	see("u", 41, `{"timezone":"Asia/Tokyo"}`)
+	see("u", 50, `{"locale":"en"}`)
+	see("v", 60, `{"locale":"en"}`)
+	ev := alias("u", "v", true)
+	_, _ = ids.apply(&ev, events.At(70, 0))
+	d.merged(ids.merges)
+	see("v", 71, `{"locale":"en"}`) // whose is it now? written again
+	var got []string
+	for _, z := range b.zones {
+		got = append(got, fmt.Sprintf("%d %s %s", z.time, z.zone, z.locale))
+	}
+	require.Equal(t, []string{"10 Europe/Berlin de-DE", "40 Europe/Berlin en", "41 Asia/Tokyo ", "60  en", "71  en"}, got)
+}
+
 // Whatever order rows are read in, at every moment a token has at most one owner: of each person the
 // newest row by (time, position) decides, as readers do it.
 func TestDeviceHasOneOwner(t *testing.T) {

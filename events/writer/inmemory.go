@@ -65,7 +65,7 @@ func (b *batch) remembered() memory.Rows {
 		rows.Consents = append(rows.Consents, memory.Consent{Stamp: stamp(x.person, x.pos, x.time), ConsentChange: x.ConsentChange})
 	}
 	for _, x := range b.zones {
-		rows.Zones = append(rows.Zones, memory.Zone{Stamp: stamp(x.person, x.pos, x.time), Name: x.zone})
+		rows.Zones = append(rows.Zones, memory.Zone{Stamp: stamp(x.person, x.pos, x.time), Name: x.zone, Locale: x.locale})
 	}
 	for _, x := range b.fixes {
 		rows.Fixes = append(rows.Fixes, memory.Fix{Stamp: stamp(x.person, x.pos, x.time), Fix: x.Fix})

@@ -158,9 +158,19 @@ func (w *Writer) loadDevices(ctx context.Context, d *derive, upTo events.Positio
 	if err != nil {
 		return fmt.Errorf("read devices: %w", err)
 	}
-	// A zone from before its person's last merge is left out, as it was forgotten then.
-	err = w.scan(ctx, `SELECT z.person, z.last.1, z.last.2
-		FROM (SELECT person, argMax((zone, time, pos), (time, pos)) AS last FROM zones`+below+` GROUP BY person) AS z
+	// A zone from before its person's last merge is left out, as it was forgotten then; a locale too.
+	for column, load := range map[string]func(events.PersonID, int64, string){"zone": d.loadZone, "locale": d.loadLocale} {
+		if err := w.loadLast(ctx, column, below, load); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadLast reads of everybody the last that rows of zones say in a column.
+func (w *Writer) loadLast(ctx context.Context, column, below string, load func(events.PersonID, int64, string)) error {
+	err := w.scan(ctx, `SELECT z.person, z.last.1, z.last.2
+		FROM (SELECT person, argMax((`+column+`, time, pos), (time, pos)) AS last FROM zones`+below+` AND `+column+` != '' GROUP BY person) AS z
 		LEFT JOIN (SELECT winner, max(pos) AS merged FROM merges`+below+` GROUP BY winner) AS m ON m.winner = z.person
 		WHERE z.last.3 > m.merged`,
 		func(scan func(...any) error) error {
@@ -170,11 +180,11 @@ func (w *Writer) loadDevices(ctx context.Context, d *derive, upTo events.Positio
 			if err := scan(&person, &name, &at); err != nil {
 				return err
 			}
-			d.loadZone(events.PersonID(person), at.UnixMilli(), name)
+			load(events.PersonID(person), at.UnixMilli(), name)
 			return nil
 		})
 	if err != nil {
-		return fmt.Errorf("read zones: %w", err)
+		return fmt.Errorf("read %ss: %w", column, err)
 	}
 	return nil
 }

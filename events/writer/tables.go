@@ -63,6 +63,7 @@ var (
 		columns: []field[zoneRow]{
 			col("person", "UInt64", func(r *zoneRow) uint64 { return uint64(r.person) }),
 			col("zone", typeLow, func(r *zoneRow) string { return r.zone }),
+			col("locale", typeLow, func(r *zoneRow) string { return r.locale }),
 			col("time", typeTime, func(r *zoneRow) int64 { return r.time }),
 			col("pos", "UInt64", func(r *zoneRow) uint64 { return uint64(r.pos) }),
 		},

@@ -132,7 +132,7 @@ func TestWriterStartsAgain(t *testing.T) {
 		events.Event{Kind: events.KindTrack, MessageID: "1", AnonymousID: "a"},
 		events.Event{Kind: events.KindTrack, MessageID: "2", UserID: "u", Context: []byte(`{"timezone":"Asia/Tokyo","device":{"token":"t1"}}`)},
 		events.Event{Kind: events.KindIdentify, MessageID: "3", UserID: "u", AnonymousID: "a"},
-		events.Event{Kind: events.KindTrack, MessageID: "4", UserID: "v", Context: []byte(`{"timezone":"Asia/Tokyo"}`)},
+		events.Event{Kind: events.KindTrack, MessageID: "4", UserID: "v", Context: []byte(`{"timezone":"Asia/Tokyo","locale":"ja-JP"}`)},
 	)
 	r.flush()
 	require.Equal(t, []string{"65536 65537"}, r.rows("SELECT loser; winner FROM merges"))
@@ -140,13 +140,13 @@ func TestWriterStartsAgain(t *testing.T) {
 	r.start()
 	r.send(
 		events.Event{Kind: events.KindTrack, MessageID: "5", AnonymousID: "a", Name: "after"},
-		events.Event{Kind: events.KindTrack, MessageID: "6", UserID: "v", Name: "after", Context: []byte(`{"timezone":"Asia/Tokyo","device":{"token":"t1"}}`)},
+		events.Event{Kind: events.KindTrack, MessageID: "6", UserID: "v", Name: "after", Context: []byte(`{"timezone":"Asia/Tokyo","locale":"ja_JP","device":{"token":"t1"}}`)},
 	)
 	r.flush()
 	require.Equal(t, []string{"65537", "65539"}, r.rows("SELECT person FROM events WHERE event = 'after' ORDER BY pos"))
 	require.EqualValues(t, 3, r.count("identities"))
-	require.Equal(t, []string{"65537 Asia/Tokyo", "65539 Asia/Tokyo"}, r.rows("SELECT person; zone FROM zones ORDER BY person"),
-		"a zone is written when it changes only")
+	require.Equal(t, []string{"65537 Asia/Tokyo ", "65539 Asia/Tokyo ja-JP"}, r.rows("SELECT person; zone; locale FROM zones ORDER BY person"),
+		"zone and locale are written when one of them changes only")
 	require.Equal(t, []string{"65537 false ", "65537 true moved", "65539 false "},
 		r.rows("SELECT person; removed; reason FROM devices ORDER BY person, removed"), "the device went to v")
 	require.EqualValues(t, 65537, r.w.Canonical(65536))

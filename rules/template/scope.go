@@ -18,7 +18,7 @@ const (
 
 var (
 	roots         = []string{rootUser, rootMessage}
-	userFields    = []string{"id", "anonymous_id", "created_at", "timezone", "traits"}
+	userFields    = []string{"id", "anonymous_id", "created_at", "timezone", "locale", "traits"}
 	messageFields = []string{"rule", "channel", "variant", "category", "value", "at", "unsubscribe_link"}
 )
 

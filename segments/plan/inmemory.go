@@ -244,14 +244,14 @@ func (s *inMemory) profiles(_ context.Context, m moment, people []uint64, parts 
 	rows, _ := s.Read()
 	sees := sight{m, people}
 	type key struct {
-		person uint64
-		name   string
+		person       uint64
+		name, locale string
 	}
 	traits := map[key]memory.Trait{}
 	for _, x := range rows.Traits {
 		if person, ok := sees.person(x.Stamp, math.MinInt64); ok {
-			if had, known := traits[key{person, x.Key}]; !known || newer(x.Stamp, had.Stamp) {
-				traits[key{person, x.Key}] = x
+			if had, known := traits[key{person: person, name: x.Key}]; !known || newer(x.Stamp, had.Stamp) {
+				traits[key{person: person, name: x.Key}] = x
 			}
 		}
 	}
@@ -261,13 +261,13 @@ func (s *inMemory) profiles(_ context.Context, m moment, people []uint64, parts 
 	zones := map[key]memory.Zone{}
 	for _, x := range rows.Zones {
 		if person, ok := sees.person(x.Stamp, math.MinInt64); ok {
-			if had, known := zones[key{person, x.Name}]; !known || newer(x.Stamp, had.Stamp) {
-				zones[key{person, x.Name}] = x
+			if had, known := zones[key{person, x.Name, x.Locale}]; !known || newer(x.Stamp, had.Stamp) {
+				zones[key{person, x.Name, x.Locale}] = x
 			}
 		}
 	}
 	for k, x := range zones {
-		each(profileRow{what: rowZone, p: k.person, a: x.Name, t: x.Time, n: uint64(x.Pos)})
+		each(profileRow{what: rowZone, p: k.person, a: x.Name, b: x.Locale, t: x.Time, n: uint64(x.Pos)})
 	}
 	if parts.ids {
 		ids := map[key]*profileRow{}
@@ -276,10 +276,10 @@ func (s *inMemory) profiles(_ context.Context, m moment, people []uint64, parts 
 			if !ok {
 				continue
 			}
-			had := ids[key{person, x.Kind}]
+			had := ids[key{person: person, name: x.Kind}]
 			if had == nil {
 				had = &profileRow{what: rowID, p: person, a: x.Kind, t: math.MaxInt64}
-				ids[key{person, x.Kind}] = had
+				ids[key{person: person, name: x.Kind}] = had
 			}
 			had.t = min(had.t, x.Time)
 			if uint64(x.Pos) >= had.n {

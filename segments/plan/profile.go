@@ -64,7 +64,7 @@ func (m moment) profiles(ctx context.Context, from store, people []uint64, parts
 	}
 	r := profileReader{
 		m: m, parts: parts, out: make(map[uint64]*segments.Profile, len(people)), newest: map[uint64][2]uint64{}, consents: map[consentKey][]consentRow{},
-		zones: map[uint64]stamp{}, valid: map[string]bool{},
+		zones: map[uint64]stamp{}, locales: map[uint64]stamp{}, valid: map[string]bool{},
 	}
 	if !parts.created { // nobody is found out not to be known
 		for _, p := range people {
@@ -85,7 +85,7 @@ const (
 	rowTrait              // a: key, b: token
 	rowDevice             // a: token, b: platform, c: app, d: environment, t: last seen, yes: removed
 	rowConsent            // a: channel, b: category, t: time, n: position, c: raw person, yes: granted
-	rowZone               // a: zone, t: time, n: position
+	rowZone               // a: zone, b: locale (either may be ""), t: time, n: position
 )
 
 // profileRow is one row of the query for profiles.
@@ -109,7 +109,7 @@ func (m moment) profilesSQL(people []uint64, parts profileParts) string {
 	}
 	out := []string{
 		part(rowTrait, "traits", "toString(x.key) AS a, "+last("x.value")+" AS b, '' AS c, '' AS d, toInt64(0) AS t, toUInt64(0) AS n, toUInt8(0) AS yes", " GROUP BY p, x.key"),
-		part(rowZone, "zones", "toString(x.zone) AS a, '' AS b, '' AS c, '' AS d, "+ms+"(max(x.time)) AS t, argMax(x.pos, (x.time, x.pos)) AS n, toUInt8(0) AS yes", " GROUP BY p, x.zone"),
+		part(rowZone, "zones", "toString(x.zone) AS a, toString(x.locale) AS b, '' AS c, '' AS d, "+ms+"(max(x.time)) AS t, argMax(x.pos, (x.time, x.pos)) AS n, toUInt8(0) AS yes", " GROUP BY p, x.zone, x.locale"),
 	}
 	if parts.ids {
 		out = append(out, part(rowID, "identities", "toString(x.kind) AS a, argMax(x.id, x.pos) AS b, '' AS c, '' AS d, "+ms+"(min(x.time)) AS t, max(x.pos) AS n, toUInt8(0) AS yes", " GROUP BY p, x.kind"))
@@ -141,6 +141,7 @@ type profileReader struct {
 	newest   map[uint64][2]uint64 // position of the user id, of the anonymous id
 	consents map[consentKey][]consentRow
 	zones    map[uint64]stamp
+	locales  map[uint64]stamp
 	valid    map[string]bool // loading a zone reads a file
 }
 
@@ -182,6 +183,7 @@ func (r *profileReader) read() {
 		if profile.Zone == "" && ok && bytes.HasPrefix(token, []byte(`"`)) && json.Unmarshal(token, &zone) == nil && validZone(zone) {
 			profile.Zone = zone
 		}
+		profile.Locale = segments.LocaleOf(profile.Traits, profile.Locale)
 	}
 }
 
@@ -209,7 +211,7 @@ func (r *profileReader) id(x profileRow) {
 	r.newest[x.p] = at
 }
 
-// zone keeps the latest zone that exists.
+// zone keeps the latest zone that exists, and the latest locale.
 func (r *profileReader) zone(x profileRow) {
 	known, seen := r.valid[x.a]
 	if !seen {
@@ -220,6 +222,9 @@ func (r *profileReader) zone(x profileRow) {
 	profile := r.out[x.p]
 	if profile != nil && known && (profile.Zone == "" || s.after(r.zones[x.p])) {
 		profile.Zone, r.zones[x.p] = x.a, s
+	}
+	if profile != nil && x.b != "" && (profile.Locale == "" || s.after(r.locales[x.p])) {
+		profile.Locale, r.locales[x.p] = x.b, s
 	}
 }
 

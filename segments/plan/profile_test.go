@@ -42,9 +42,10 @@ func TestProfiles(t *testing.T) {
 		consent(1, "push", false, t0-8*day, 5), consent(2, "push", true, t0-day, 20), // said after the merge
 		consent(2, "sms", true, t0-day, 21),
 	)
-	w.insert("zones", "person, zone, time, pos",
-		[]any{uint64(1), "Europe/Berlin", when(t0 - 8*day), uint64(3)}, []any{uint64(2), "Mars/Base", when(t0 - day), uint64(22)},
-		[]any{uint64(2), "Europe/Paris", when(t0 - 9*day), uint64(23)})
+	w.insert("zones", "person, zone, locale, time, pos",
+		[]any{uint64(1), "Europe/Berlin", "fr", when(t0 - 8*day), uint64(3)}, []any{uint64(2), "Mars/Base", "", when(t0 - day), uint64(22)},
+		[]any{uint64(2), "Europe/Paris", "en-GB", when(t0 - 9*day), uint64(23)}, []any{uint64(2), "", "de-DE", when(t0 - 7*day), uint64(24)},
+		[]any{uint64(3), "", "de-DE", when(t0 - 7*day), uint64(25)})
 
 	read := func(at int64, upTo events.Position) map[events.PersonID]*segments.Profile {
 		got, err := w.planner(Options{}).Profiles(context.Background(), []events.PersonID{1, 2, 3, 99}, at, upTo)
@@ -54,7 +55,7 @@ func TestProfiles(t *testing.T) {
 	got := read(t0, 100)
 	require.Len(t, got, 3, "nobody knows 99")
 	require.Equal(t, &segments.Profile{
-		Person: 2, UserID: "renamed", Anonymous: "anon", CreatedAt: t0 - 20*day, Zone: "Europe/Berlin",
+		Person: 2, UserID: "renamed", Anonymous: "anon", CreatedAt: t0 - 20*day, Zone: "Europe/Berlin", Locale: "de-DE",
 		Traits:  map[string]json.RawMessage{"plan": json.RawMessage(`"pro"`)},
 		Devices: []segments.Device{{Token: "phone", Platform: "ios", App: "shop", Environment: "production", LastSeen: t0 - 7*day}},
 		Consents: []segments.Consent{

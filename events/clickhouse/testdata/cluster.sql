@@ -492,3 +492,9 @@ ALTER TABLE devices_local ON CLUSTER `nudge` ADD COLUMN IF NOT EXISTS device Str
 
 ALTER TABLE devices ON CLUSTER `nudge` ADD COLUMN IF NOT EXISTS device String AFTER environment;
 
+-- 0007_locales
+
+ALTER TABLE zones_local ON CLUSTER `nudge` ADD COLUMN IF NOT EXISTS locale LowCardinality(String) COMMENT 'BCP 47 tag' AFTER zone;
+
+ALTER TABLE zones ON CLUSTER `nudge` ADD COLUMN IF NOT EXISTS locale LowCardinality(String) AFTER zone;
+

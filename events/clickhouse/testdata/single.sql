@@ -459,3 +459,7 @@ SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_aft
 
 ALTER TABLE devices ADD COLUMN IF NOT EXISTS device String COMMENT 'id of the device in the app' CODEC(ZSTD(1)) AFTER environment;
 
+-- 0007_locales
+
+ALTER TABLE zones ADD COLUMN IF NOT EXISTS locale LowCardinality(String) COMMENT 'BCP 47 tag' AFTER zone;
+

@@ -236,7 +236,8 @@ func (d *drawer) person() string {
 	case 7, 8:
 		return pick(d.dice, "user.created_at "+op+" now - "+d.span(), "now - user.created_at "+op+" "+d.span(), "user.created_at "+op+" "+d.time())
 	case 9:
-		return pick(d.dice, `user.timezone == "Europe/Berlin"`, `has(user.timezone)`, `user.timezone contains "America"`)
+		return pick(d.dice, `user.timezone == "Europe/Berlin"`, `has(user.timezone)`, `user.timezone contains "America"`,
+			`user.locale == "de"`, `has(user.locale)`, `user.locale startsWith "fr"`)
 	case 10:
 		return pick(d.dice, "local.hour >= 12", `local.weekday in ["saturday", "sunday"]`, "local.date == anniversary(user.traits.§due)", "local.day > 15",
 			"anniversary(user.traits.§due) - days(1) <= now", "local.date > user.traits.§due")

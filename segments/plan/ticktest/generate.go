@@ -260,6 +260,9 @@ func (d *past) call(person, step int) *Call {
 	if d.one(12) {
 		call.Zone = pick(d.dice, "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Mars/Base")
 	}
+	if d.one(12) {
+		call.Locale = pick(d.dice, "de", "fr", "en-US")
+	}
 	if d.one(10) {
 		call.UserID = fmt.Sprintf(pick(d.dice, "§u%d", "§v%d"), person)
 	}
@@ -280,7 +283,7 @@ func (d *past) call(person, step int) *Call {
 		call.Fix = &geo.Fix{Lat: pick(d.dice, 0, 0.001, 0.004, 0.01, 0.012, 0.5), Accuracy: pick(d.dice, 0.0, 20, 20, 500)}
 	case 6, 7:
 		call.Kind, call.Event = events.KindMessage, pick(d.dice, events.MessageSent, events.MessageSent, events.MessageOpened, events.MessageClicked)
-		call.Props, call.UserID, call.Zone = map[string]any{"rule": pick(d.dice, "§r1", "§r2")}, "", ""
+		call.Props, call.UserID, call.Zone, call.Locale = map[string]any{"rule": pick(d.dice, "§r1", "§r2")}, "", "", ""
 		if call.Event != events.MessageSent && d.one(3) {
 			call.Flags = events.MachineOpen
 		}
@@ -332,6 +335,7 @@ func (d *past) traits() map[string]string {
 		case 7:
 			out["§tags"] = pick(d.dice, `["a","b"]`, `[]`, "null")
 		case 8:
+			out[pick(d.dice, "locale", "language")] = pick(d.dice, `"de"`, `"fr-CA"`, `"plain"`, "null", "7")
 			out["timezone"] = pick(d.dice, `"Asia/Tokyo"`, `"Europe/Berlin"`, `"Nowhere"`, "null")
 		}
 	}

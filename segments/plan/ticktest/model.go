@@ -77,6 +77,7 @@ type Call struct {
 	// Traits are JSON tokens by name (identify).
 	Traits map[string]string
 	Zone   string   // of the device, or ""
+	Locale string   // of the device, or ""
 	UserID string   // names the person by it, or ""
 	Fix    *geo.Fix // Location Updated; without time and position
 	// Loser is the number in the case of who becomes Person, when Merges.
@@ -159,7 +160,7 @@ func (c *Case) schema() *segments.Schema {
 	} {
 		plan.Events[c.shelf(name)] = declare(c.shelf(name), props)
 	}
-	for name, p := range map[string]events.Property{"§due": when, "§n": number, "§plan": text, "§vip": {}, "§tags": {}, "timezone": {}, "§g": {}} {
+	for name, p := range map[string]events.Property{"§due": when, "§n": number, "§plan": text, "§vip": {}, "§tags": {}, "timezone": {}, "locale": {}, "language": {}, "§g": {}} {
 		p.Path = c.own(name)
 		plan.Traits[p.Path] = p
 	}

@@ -239,18 +239,30 @@ func (n *naive) profile(person uint64) *segments.Profile {
 			delete(out.Traits, key)
 		}
 	}
-	var zoned newest
+	var zoned, spoken newest
 	for _, x := range n.zones {
 		if n.of(x.person) == person && n.sees(x.person, x.pos, x.time) && validZone(x.name) && zoned.by(x.time, x.pos) {
 			out.Zone = x.name
+		}
+		if x.locale != "" && n.of(x.person) == person && n.sees(x.person, x.pos, x.time) && spoken.by(x.time, x.pos) {
+			out.Locale = x.locale
 		}
 	}
 	var said string
 	if token := out.Traits["timezone"]; out.Zone == "" && bytes.HasPrefix(token, []byte(`"`)) && json.Unmarshal(token, &said) == nil && validZone(said) {
 		out.Zone = said
 	}
+	for _, name := range []string{"language", "locale"} { // the later one holds
+		var said string
+		if json.Unmarshal(out.Traits[name], &said) == nil && slices.Contains(traitLocales, said) {
+			out.Locale = said
+		}
+	}
 	return out
 }
+
+// traitLocales are those that the generator draws and that there are.
+var traitLocales = []string{"de", "fr-CA"}
 
 func validZone(name string) bool {
 	_, err := time.LoadLocation(name)

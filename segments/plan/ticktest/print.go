@@ -44,7 +44,7 @@ func (p *Pack) String() string {
 			row(x.pos, x.person, x.time, "trait "+x.key+" = "+x.token)
 		}
 		for _, x := range h.zones {
-			row(x.pos, x.person, x.time, "zone "+x.name)
+			row(x.pos, x.person, x.time, "zone "+x.name+" locale "+x.locale)
 		}
 		for _, x := range h.fixes {
 			row(uint64(x.Pos), x.person, x.Time, fmt.Sprintf("fix %g, accuracy %g", x.Lat, x.Accuracy))

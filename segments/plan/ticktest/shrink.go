@@ -180,6 +180,9 @@ func simplerCalls(p *Pack) []*Pack {
 		if call.Zone != "" {
 			change(i, func(c *Call) { c.Zone = "" })
 		}
+		if call.Locale != "" {
+			change(i, func(c *Call) { c.Locale = "" })
+		}
 		if call.UserID != "" {
 			change(i, func(c *Call) { c.UserID = "" })
 		}

@@ -54,6 +54,7 @@ type zone struct {
 	person, pos uint64
 	time        int64
 	name        string
+	locale      string
 }
 
 type merge struct{ loser, winner, pos uint64 }
@@ -180,8 +181,8 @@ func (h *history) add(c *Case, call *Call, next func() uint64, received int64) {
 	for _, key := range sortedKeys(call.Traits) {
 		h.traits = append(h.traits, trait{who, pos, call.Time, c.own(key), call.Traits[key]})
 	}
-	if call.Zone != "" {
-		h.zones = append(h.zones, zone{who, pos, call.Time, call.Zone})
+	if call.Zone != "" || call.Locale != "" {
+		h.zones = append(h.zones, zone{who, pos, call.Time, call.Zone, call.Locale})
 	}
 	if call.Fix != nil {
 		f := *call.Fix
@@ -248,7 +249,7 @@ func (r *Run) store(ctx context.Context, all []*history, after, upTo uint64) err
 			tables[2] = append(tables[2], []any{uint64(x.Pos), x.person, at(x.Time), x.Lat, x.Lon, x.Accuracy})
 		}
 		for _, x := range h.zones {
-			tables[3] = append(tables[3], []any{x.pos, x.person, x.name, at(x.time)})
+			tables[3] = append(tables[3], []any{x.pos, x.person, x.name, x.locale, at(x.time)})
 		}
 		for _, x := range h.merges {
 			tables[4] = append(tables[4], []any{x.pos, x.loser, x.winner, at(0)})
@@ -261,7 +262,7 @@ func (r *Run) store(ctx context.Context, all []*history, after, upTo uint64) err
 	in.insert("traits", "pos, person, key, value, time", tables[0])
 	in.insert("identities", "pos, kind, id, person, time", tables[1])
 	in.insert("fixes", "pos, person, time, lat, lon, accuracy", tables[2])
-	in.insert("zones", "pos, person, zone, time", tables[3])
+	in.insert("zones", "pos, person, zone, locale, time", tables[3])
 	in.insert("merges", "pos, loser, winner, time", tables[4])
 	in.insert("erasures", "pos, hash, person, time, done_at", tables[5])
 	return in.err
@@ -298,7 +299,7 @@ func (h *history) remember(rows *memory.Rows, after, upTo uint64) {
 	}
 	for _, x := range h.zones {
 		if between(x.pos) {
-			rows.Zones = append(rows.Zones, memory.Zone{Stamp: stamp(x.person, x.pos, x.time), Name: x.name})
+			rows.Zones = append(rows.Zones, memory.Zone{Stamp: stamp(x.person, x.pos, x.time), Name: x.name, Locale: x.locale})
 		}
 	}
 	for _, x := range h.merges {
