@@ -87,7 +87,9 @@ func (w *world) decide(now int64, cs ...decide.Contender) []*ledger.Decision {
 	w.t.Helper()
 	records, defers := decide.Person(decide.Input{
 		At: now, Tick: "t", Person: w.person, State: w.state.Person(w.person), Contenders: cs, Policy: w.policy,
-		Render: func(*decide.Contender, string, string, *segments.Profile) error { return w.render },
+		Render: func(*decide.Contender, string, string, *segments.Profile) (map[string]any, error) {
+			return map[string]any{"title": "t"}, w.render
+		},
 	})
 	var out []*ledger.Decision
 	for _, r := range records {

@@ -154,7 +154,7 @@ func (x *explainer) decide(r *rules.Rule, state *ledger.PersonState, profile *se
 	records, _ := decide.Person(decide.Input{
 		At: at, Person: x.person, State: state, Policy: x.Workspace.Policy,
 		Contenders: []decide.Contender{{Rule: r, Answer: segments.Answer{Person: x.person, Value: value, Truth: segments.True, Profile: profile}}},
-		Render:     func(*decide.Contender, string, string, *segments.Profile) error { return nil },
+		Render:     func(*decide.Contender, string, string, *segments.Profile) (map[string]any, error) { return nil, nil },
 	})
 	for _, rec := range records {
 		if rec.Decision != nil {

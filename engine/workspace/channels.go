@@ -356,7 +356,7 @@ func (p *configParser) rate(n *yamlfile.Node) float64 {
 func (l *loader) channelSpecs() []rules.ChannelSpec {
 	var out []rules.ChannelSpec
 	for _, c := range l.cfg.channels {
-		spec := rules.ChannelSpec{Name: c.name, Kind: c.kind}
+		spec := rules.ChannelSpec{Name: c.name, Kind: c.kind, Collects: c.collects()}
 		fields := l.o.Adapters.MessageFields(c.kind)
 		// A stand-in for every kind takes what that kind takes; one of a kind of its own, anything.
 		spec.Any = len(fields) == 0 || slices.ContainsFunc(c.adapters, func(a adapterConfig) bool { return a.spec.Any && a.spec.Kind == c.kind })
@@ -373,9 +373,14 @@ func (l *loader) channelSpecs() []rules.ChannelSpec {
 	return out
 }
 
+// collects says that what the channel takes waits for a digest.
+func (c *channelConfig) collects() bool {
+	return slices.ContainsFunc(c.adapters, func(a adapterConfig) bool { return a.spec.Collects })
+}
+
 // reach is what deciding needs to know: an address that one of the adapters can use.
 func (c *channelConfig) reach() decide.Channel {
-	out := decide.Channel{}
+	out := decide.Channel{Collects: c.collects()}
 	for i, a := range c.adapters {
 		if i == 0 {
 			out.Needs = a.spec.Needs
