@@ -150,9 +150,11 @@ func TestADigestIsOneRecord(t *testing.T) {
 	w := letters(t)
 	w.Identify("ann", "", map[string]any{"email": "ann@shop.example"})
 	w.To(2 * hour)
-	for n := range 150 {
-		w.Track("ann", "News", map[string]any{"n": fmt.Sprint(n)})
-	}
+	w.Together(func() {
+		for n := range 150 {
+			w.Track("ann", "News", map[string]any{"n": fmt.Sprint(n)})
+		}
+	})
 	w.To(day + 2*hour)
 	log, err := w.App.Queue.Log(t.Context(), "decisions")
 	require.NoError(t, err)
