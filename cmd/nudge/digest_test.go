@@ -32,5 +32,5 @@ func TestDocsDigest(t *testing.T) {
 		t.Skip(err)
 	}
 	out.Reset()
-	require.Equal(t, exitFine, run([]string{"test", "--coverage", dir}, strings.NewReader(""), &out, &logs), out.String()+logs.String())
+	require.Equal(t, exitFine, run([]string{"test", "--coverage", "--min-coverage", "100%", dir}, strings.NewReader(""), &out, &logs), out.String()+logs.String())
 }
