@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -124,7 +125,7 @@ func TestADigestWhoseCommitFails(t *testing.T) {
 				w.Identify("ann", "", map[string]any{"email": "ann@shop.example"})
 				w.To(2 * hour)
 				for n := range 5 {
-					w.Track("ann", "News", map[string]any{"n": fmt.Sprint(n)})
+					w.Track("ann", "News", map[string]any{"n": strconv.Itoa(n)})
 				}
 				w.To(day)
 				now := enginetest.Start() + day + hour
@@ -152,7 +153,7 @@ func TestADigestIsOneRecord(t *testing.T) {
 	w.To(2 * hour)
 	w.Together(func() {
 		for n := range 150 {
-			w.Track("ann", "News", map[string]any{"n": fmt.Sprint(n)})
+			w.Track("ann", "News", map[string]any{"n": strconv.Itoa(n)})
 		}
 	})
 	w.To(day + 2*hour)

@@ -164,7 +164,7 @@ func TestADigestThatIsStopped(t *testing.T) {
 		stop func(w *world)
 		by   string
 		due  int64
-		go_  func(w *world)
+		goes func(w *world)
 	}{
 		"by a cap": {
 			func(w *world) {
@@ -199,7 +199,7 @@ func TestADigestThatIsStopped(t *testing.T) {
 			require.Equal(t, ledger.Held, last.Reason)
 			require.Equal(t, tc.by, last.By)
 			require.Equal(t, tc.due, last.Due)
-			tc.go_(w)
+			tc.goes(w)
 			got = w.release(tc.due, one)
 			require.Equal(t, []ledger.Reason{ledger.Send}, reasons(got))
 			require.Equal(t, []any{"one"}, titles(got[0]))

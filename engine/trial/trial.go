@@ -96,6 +96,9 @@ func Make(o Options) (*Message, error) {
 		Variant: m.Variant, Channel: m.Channel, Value: m.Value, At: o.At, With: with, Profile: profile,
 		Zone: o.Workspace.Zone, Location: o.Workspace.Policy.Location,
 	}
+	if o.Rule.Digest != "" {
+		maps.Copy(with, digestSample(o.At))
+	}
 	var fields map[string]any
 	if o.Known == nil {
 		fields, err = m.sampled(o, what)
@@ -104,6 +107,9 @@ func Make(o Options) (*Message, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the message cannot be made, and nobody would get it (template_failed): %w; --with NAME=VALUE gives it a value", err)
+	}
+	if o.Rule.Digest != "" {
+		m.Samples = append(m.Samples, rules.DigestItems, rules.DigestCount)
 	}
 	if !o.Plain {
 		mark(fields)
