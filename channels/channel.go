@@ -174,6 +174,8 @@ type Spec struct {
 	Concurrency int // Send calls at once
 	Repeat      Repeat
 	Receipts    bool // the provider reports deliveries
+	// Collects says that what the channel takes is not sent: it waits for the rule that sends the channel's digest.
+	Collects bool
 	// Any says that the adapter can stand in for every kind (a workspace may send its `push` to
 	// a file) and takes whatever message fields there are, not only those of Message.
 	Any bool

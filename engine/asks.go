@@ -96,9 +96,10 @@ func newDueOpen(o *ledger.Open) dueOpen {
 }
 
 // keeps says whether an open entry is released without its condition being asked again. One whose message a channel
-// took is: the message itself may have made it false.
+// took is: the message itself may have made it false. What is collected stays until an exit or `expire` ends it: conditions
+// often hold for a day only, and digests may go out once a week.
 func keeps(r *workspace.Rule, o *ledger.Open) bool {
-	return o.Follows() || o.Reason == ledger.Held && r.WhileHeld == rules.Keep
+	return o.Follows() || o.Collected() || o.Reason == ledger.Held && r.WhileHeld == rules.Keep
 }
 
 // addDue adds the open entries of a part's people. The conditions of rules that are looked at have been

@@ -73,7 +73,7 @@ func (e *Engine) decidePeople(ctx context.Context, l *live, t ledger.Tick, s *sh
 
 // decidePerson decides about one person.
 func (e *Engine) decidePerson(l *live, t ledger.Tick, st *ledger.State, id events.PersonID, cs []*contender, first map[string]bool, out *chunk) {
-	in := decide.Input{At: t.T1, Tick: t.ID, Person: id, State: st.Person(id), Policy: l.policy, Render: e.renders(l, t.T1)}
+	in := decide.Input{At: t.T1, Tick: t.ID, Person: id, State: st.Person(id), Policy: l.policy, Render: e.renders(l, t.T1), DigestPaused: func(rule string) bool { return e.isPaused(l, l.byName[rule]) }}
 	for _, c := range cs {
 		if c.elsewhere && !first[c.rule.Name] {
 			continue
@@ -100,6 +100,9 @@ func (e *Engine) decidePerson(l *live, t ledger.Tick, st *ledger.State, id event
 	}
 	records, defers := decide.Person(in)
 	for _, r := range records {
+		for _, item := range r.Decision.Items {
+			e.metrics.decided(item)
+		}
 		e.metrics.decided(r.Decision)
 		out.add(r)
 	}
@@ -109,16 +112,15 @@ func (e *Engine) decidePerson(l *live, t ledger.Tick, st *ledger.State, id event
 }
 
 // renders is the pure check that a message can be made of what the decision has.
-func (e *Engine) renders(l *live, at int64) func(*decide.Contender, string, string, *segments.Profile) error {
-	return func(c *decide.Contender, variant, channel string, profile *segments.Profile) error {
+func (e *Engine) renders(l *live, at int64) func(*decide.Contender, string, string, *segments.Profile) (map[string]any, error) {
+	return func(c *decide.Contender, variant, channel string, profile *segments.Profile) (map[string]any, error) {
 		with := ledger.Values(c.Answer.With)
 		if c.Kept {
 			with = c.Open.With
 		}
-		_, err := render.Fields(c.Rule, render.Message{
+		return render.Fields(c.Rule, render.Message{
 			Variant: variant, Channel: channel, Value: c.Answer.Value, At: at, With: with, Profile: profile, Zone: l.policy.Zone, Location: l.policy.Location,
-		})
-		return err //nolint:wrapcheck // becomes the decision's detail
+		}) //nolint:wrapcheck // becomes the decision's detail
 	}
 }
 

@@ -192,9 +192,10 @@ type clock struct {
 	loc  *time.Location
 }
 
-// clocks are the clocks on which the rule's schedule runs, none for `on:` rules and while it is paused.
+// clocks are the clocks on which the rule's schedule runs, none for `on:` rules, for digests, which
+// go out when what they collected falls due, and while it is paused.
 func (e *Engine) clocks(ctx context.Context, l *live, r *workspace.Rule) ([]clock, error) {
-	if r.Schedule == nil || e.isPaused(l, r) || e.only != "" && r.Name != e.only {
+	if r.Schedule == nil || r.Digest != "" || e.isPaused(l, r) || e.only != "" && r.Name != e.only {
 		return nil, nil
 	}
 	switch r.Schedule.Zone {

@@ -10,6 +10,8 @@ type ChannelSpec struct {
 	Fields []FieldSpec
 	// Any says that fields beside these are taken too, as they come.
 	Any bool
+	// Collects says that its messages wait for a digest.
+	Collects bool
 	// MaxPayload is the provider's limit in bytes, 0 for none.
 	MaxPayload int
 }

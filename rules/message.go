@@ -222,6 +222,9 @@ func (p *ruleParser) compile(text string, html bool) (*template.Template, []temp
 		p.rule.SaysCreated = p.rule.SaysCreated || v.Path == "user.created_at"
 	}
 	scope := template.Scope{Plan: p.o.Plan, WithoutLinks: p.o.WithoutLinks}
+	if p.rule.Digest != "" {
+		scope.With = append(scope.With, DigestItems, DigestCount)
+	}
 	for _, w := range p.rule.With {
 		scope.With = append(scope.With, w.Name)
 	}

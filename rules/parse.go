@@ -113,10 +113,14 @@ func (p *ruleParser) parse(root *yamlfile.Node) {
 	}
 	rule.Priority = int(r.Int(f.Get("priority"), DefaultPriority, 0, 100))
 
-	p.occasion(f)
-	p.period(f)
-	p.condition(f)
-	p.again(f)
+	if digest := f.Get("digest"); digest != nil || f.Has("digest") {
+		p.digest(f, digest)
+	} else {
+		p.occasion(f)
+		p.period(f)
+		p.condition(f)
+		p.again(f)
+	}
 	p.exits(f.Get("exit"))
 	p.goal(f.Get("goal"))
 	p.with(f.Get("with"))
@@ -138,17 +142,19 @@ func (p *ruleParser) parse(root *yamlfile.Node) {
 	}
 	p.whenBlocked(f.Get("when_blocked"))
 	rule.WhileHeld = Recheck
-	if rule.On != nil {
+	if rule.On != nil || rule.Digest != "" {
 		rule.WhileHeld = Keep
 	}
 	if n := f.Get("while_held"); n != nil {
 		rule.WhileHeld = WhileHeld(r.OneOf(n, string(Recheck), string(Keep)))
 	}
-	rule.Expire = r.Duration(f.Get("expire"), DefaultExpire)
+	expire := f.Get("expire")
+	rule.Expire, rule.SaysExpire = r.Duration(expire, DefaultExpire), expire != nil
 	p.messages(f, f.Get("message"), f.Get("variants"))
 	if to := rule.Channels(); rule.Deliver == DeliverEscalate && len(to) == 1 {
 		r.Warn(deliver, "no-effect", "Name a second channel under `message`, or leave `deliver` out.", "there is nothing to escalate to: %s is the only channel", to[0])
 	}
+	p.collects()
 	rule.Silences = ReadSilences(r, f.Get("silence"))
 	f.Done()
 }

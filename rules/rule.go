@@ -29,6 +29,10 @@ type Rule struct {
 	// condition is true at its At. See OverAt.
 	Broadcast bool
 
+	// Digest is the channel whose messages the rule sends in one, at the instants of its Schedule, to everybody for whom
+	// some wait; "" of every other rule. Such a rule looks at nobody.
+	Digest string
+
 	// One of Schedule and On is set, never both.
 	Schedule *Schedule
 	On       *On
@@ -61,6 +65,8 @@ type Rule struct {
 	WhenBlocked  WhenBlocked
 	WhileHeld    WhileHeld
 	Expire       time.Duration // of an open or held entry, from its start; default 24 h
+	// SaysExpire: the file has an `expire`. Without one, what waits for a digest does so until that goes out.
+	SaysExpire bool
 
 	// Message is what is sent without variants, by channel in the order of the file.
 	Message []ChannelMessage
@@ -76,7 +82,7 @@ type Rule struct {
 	// Source holds the place of every expression and name of an event, by part: "rule" (the rule's
 	// name), "when", "for_each", "on" (its event), "on.where", "on.by", "exit", "exit.where",
 	// "exit.since" (of a list: "exit[0]", "exit[0].where", …), "goal", "goal.where", "goal.value",
-	// "with.<name>".
+	// "with.<name>", "digest".
 	Source map[string]*yamlfile.Node
 }
 

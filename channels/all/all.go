@@ -9,6 +9,7 @@ import (
 	"nudge/channels/apns"
 	"nudge/channels/chat"
 	"nudge/channels/courier"
+	"nudge/channels/digest"
 	"nudge/channels/email"
 	"nudge/channels/fcm"
 	"nudge/channels/file"
@@ -30,6 +31,7 @@ func Set() (channels.Set, error) {
 		apns.Spec(),
 		chat.Spec(),
 		courier.Spec(),
+		digest.Spec(),
 		email.Spec(),
 		fcm.Spec(),
 		file.Spec(),

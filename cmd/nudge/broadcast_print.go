@@ -41,6 +41,8 @@ func becomes(r ledger.Reason) string {
 	switch r {
 	case ledger.Send:
 		return "get it"
+	case ledger.InDigest:
+		return "got it with a digest"
 	case ledger.Holdout:
 		return "are held out, to be compared"
 	case ledger.AlreadyTrue:

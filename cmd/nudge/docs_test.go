@@ -28,7 +28,7 @@ const top = "../.."
 // pages are those whose paths, commands and flags must exist.
 var pages = []string{
 	"README.md", "CONTRIBUTING.md", "docs/import.md", "docs/testing.md", "docs/rules.md", "docs/cookbook.md", "docs/backtest.md", "docs/tour.md",
-	"docs/outputs.md", "docs/inbox.md",
+	"docs/outputs.md", "docs/inbox.md", "docs/digest.md",
 }
 
 func TestDocsOfCommands(t *testing.T) {

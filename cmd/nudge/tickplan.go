@@ -21,6 +21,7 @@ type tickPlan string
 const (
 	planArrival     tickPlan = "arrival"     // judged for each occurrence, as it arrives
 	planIncremental tickPlan = "incremental" // a tick looks at those for whom something has changed
+	planDue         tickPlan = "due"         // a digest: nobody is looked at, what was collected falls due
 	planOnce        tickPlan = "once"        // a broadcast: everybody is looked at, once
 	planFull        tickPlan = "full"        // a tick looks at everybody
 )
@@ -74,6 +75,9 @@ func planOf(r *workspace.Rule) rulePlan {
 	switch {
 	case r.On != nil:
 		p.Plan = planArrival
+		return p
+	case r.Digest != "":
+		p.Plan = planDue
 		return p
 	case r.Broadcast:
 		p.Plan = planOnce

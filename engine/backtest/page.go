@@ -24,6 +24,7 @@ type family struct {
 func families() []family {
 	return []family{
 		{"sent", "sent", "a message would have gone out", []ledger.Reason{ledger.Send}},
+		{"in a digest", "digest", "it would have gone out with others, in one message", []ledger.Reason{ledger.InDigest}},
 		{"held back", "held", "by a cap, quiet hours, or another rule that goes first", []ledger.Reason{ledger.FrequencyCap, ledger.Outranked, ledger.QuietHours, ledger.Held}},
 		{"not reachable", "unreachable", "no address, or no consent", []ledger.Reason{ledger.NoAddress, ledger.NoConsent}},
 		{"over by itself", "over", "exited, no longer true, expired, merged", []ledger.Reason{ledger.Exited, ledger.NoLongerTrue, ledger.Expired, ledger.Merged}},

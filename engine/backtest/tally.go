@@ -191,8 +191,12 @@ func (t *tally) decided(d *ledger.Decision) {
 			r.lost[t.lostTo(p, d)]++
 		}
 		e.held = !e.sent
+	case ledger.InDigest:
+		e.held = false
 	case ledger.Held, ledger.QuietHours, ledger.NoAddress, ledger.NoConsent:
-		e.held = !e.sent
+		if _, _, collected := ledger.CollectedFor(d.By); !collected {
+			e.held = !e.sent
+		}
 	case ledger.Send:
 		e.left += len(d.Channels)
 		if e.held {

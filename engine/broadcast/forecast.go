@@ -167,9 +167,8 @@ func (f *forecaster) person(a segments.Answer) {
 	records, _ := decide.Person(decide.Input{
 		At: at, Person: a.Person, State: f.of(a.Person).Person(a.Person), Policy: policy,
 		Contenders: []decide.Contender{{Rule: f.Rule.Rule, Answer: a}},
-		Render: func(_ *decide.Contender, variant, channel string, profile *segments.Profile) error {
-			_, err := f.render(a, profile, at, variant, channel)
-			return err
+		Render: func(_ *decide.Contender, variant, channel string, profile *segments.Profile) (map[string]any, error) {
+			return f.render(a, profile, at, variant, channel)
 		},
 	})
 	if len(records) == 0 {

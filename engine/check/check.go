@@ -41,6 +41,7 @@ func All() []Check {
 		guardOfOne(),
 		holdoutWithoutGoal(),
 		neverDone(),
+		noDigest(),
 		noExit(),
 		quietElsewhere(),
 		unreachable(),

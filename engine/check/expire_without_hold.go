@@ -64,6 +64,9 @@ func hasTTL(r *workspace.Rule) bool {
 // holds says whether anything can hold entries of a rule.
 func (p *pass) holds(r *workspace.Rule) bool {
 	b := r.WhenBlocked
+	if slices.ContainsFunc(r.Channels(), func(channel string) bool { return p.Policy.Channels[channel].Collects }) {
+		return true
+	}
 	if r.SendAt != nil || slices.Contains([]rules.Action{b.FrequencyCap, b.Outranked, b.NoAddress, b.NoConsent, b.QuietHours}, rules.Hold) {
 		return true
 	}

@@ -127,7 +127,7 @@ func (p *pass) outranked() {
 	together := map[string][]*workspace.Rule{} // rules that look together, the first to go first
 	var keys []string
 	for _, r := range p.Rules {
-		if r.Schedule == nil || r.Schedule.Cron == "" || r.Transactional() || r.Shadow {
+		if r.Schedule == nil || r.Schedule.Cron == "" || r.Digest != "" || r.Transactional() || r.Shadow {
 			continue
 		}
 		key := fmt.Sprintf("%s %s %d %d %s", r.Schedule.Cron, r.Schedule.Zone, r.Start, r.End, r.Category)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	"nudge/engine/ledger"
@@ -38,8 +39,10 @@ type Input struct {
 	State      *ledger.PersonState // may be nil; not changed
 	Contenders []Contender
 	Policy     *Policy
-	// Render says whether the message can be rendered; it must be pure.
-	Render func(c *Contender, variant, channel string, profile *segments.Profile) error
+	// Render makes the fields of the message, or says why it cannot be made; it must be pure.
+	Render func(c *Contender, variant, channel string, profile *segments.Profile) (map[string]any, error)
+	// DigestPaused says whether a rule that sends a digest is paused; nil: none is.
+	DigestPaused func(rule string) bool
 }
 
 // Defer moves the due time of an open entry whose new try came to its old answer.
@@ -59,12 +62,18 @@ func Person(in Input) ([]ledger.Record, []Defer) {
 		}
 	}
 	var due []*contest
+	digests := map[string]*contest{}
 	for i := range in.Contenders {
 		c := &contest{Contender: &in.Contenders[i], profile: in.Contenders[i].Answer.Profile}
 		if c.profile == nil {
 			c.profile = &segments.Profile{Person: in.Person}
 		}
-		if w.before(c) {
+		if w.before(c) && !w.gather(c, digests) {
+			due = append(due, c)
+		}
+	}
+	for _, channel := range slices.Sorted(maps.Keys(digests)) {
+		if c := digests[channel]; w.digestBefore(c) {
 			due = append(due, c)
 		}
 	}
@@ -90,6 +99,7 @@ type contest struct {
 	all      []string // channels of the rule that are left to try, in order
 	channels []string // of them, those that no stage has taken out
 	devices  map[string][]segments.Device
+	items    []*contest // what the digest takes along, if this is one; each with its one channel
 }
 
 func (c *contest) trigger() events.Position {
@@ -211,19 +221,13 @@ func (w *walk) arbitrate(c *contest) {
 		w.blocked(c, reason, by, full.frees, action)
 		return
 	}
-	variant := p.variant(r, w.in.Person, c.profile)
-	var held bool
-	if arm := w.arm(r.Name); arm != nil {
-		held = arm.Holdout
-		if arm.Variant != "" && slices.ContainsFunc(r.Variants, func(v rules.Variant) bool { return v.Name == arm.Variant }) {
-			variant = arm.Variant
-		}
+	if c.items != nil {
+		w.sendDigest(c, chosen)
+		return
 	}
-	if c.follows() && slices.ContainsFunc(r.Variants, func(v rules.Variant) bool { return v.Name == c.Open.Variant }) {
-		variant = c.Open.Variant
-	}
+	variant := w.variantOf(c)
 	for _, ch := range chosen {
-		if err := w.in.Render(c.Contender, variant, ch, c.profile); err != nil {
+		if _, err := w.in.Render(c.Contender, variant, ch, c.profile); err != nil {
 			w.end(c, ledger.TemplateFailed, fmt.Sprintf("%s: %v", ch, err))
 			return
 		}
@@ -238,19 +242,43 @@ func (w *walk) arbitrate(c *contest) {
 		w.add(c, d)
 		return
 	}
-	if !r.Transactional() && !c.follows() {
-		by := ruleHoldout
-		if !held {
-			by = p.holdout(r, w.in.Person, c.profile, w.arm(r.Name) != nil)
-		}
-		if by != "" {
-			d := w.decision(c, ledger.Holdout, by)
-			d.Variant = variant
-			w.add(c, d)
-			return
-		}
+	if by := w.heldOut(c); by != "" {
+		d := w.decision(c, ledger.Holdout, by)
+		d.Variant = variant
+		w.add(c, d)
+		return
+	}
+	if p.Channels[chosen[0]].Collects {
+		w.collect(c, variant, chosen[0])
+		return
 	}
 	w.send(c, variant, chosen)
+}
+
+// variantOf is the variant that the person gets: what they had before, or were sent of an entry that follows.
+func (w *walk) variantOf(c *contest) string {
+	has := func(name string) bool {
+		return slices.ContainsFunc(c.Rule.Variants, func(v rules.Variant) bool { return v.Name == name })
+	}
+	if c.follows() && has(c.Open.Variant) {
+		return c.Open.Variant
+	}
+	if arm := w.arm(c.Rule.Name); arm != nil && arm.Variant != "" && has(arm.Variant) {
+		return arm.Variant
+	}
+	return w.in.Policy.variant(c.Rule, w.in.Person, c.profile)
+}
+
+// heldOut is whose holdout the person is in, "" for nobody's.
+func (w *walk) heldOut(c *contest) string {
+	if c.Rule.Transactional() || c.follows() {
+		return ""
+	}
+	arm := w.arm(c.Rule.Name)
+	if arm != nil && arm.Holdout {
+		return ruleHoldout
+	}
+	return w.in.Policy.holdout(c.Rule, w.in.Person, c.profile, arm != nil)
 }
 
 func (w *walk) arm(rule string) *ledger.Arm {
@@ -261,6 +289,20 @@ func (w *walk) arm(rule string) *ledger.Arm {
 }
 
 func (w *walk) send(c *contest, variant string, chosen []string) {
+	d := w.sending(c, variant, chosen)
+	if why := tooLarge(d); why != "" { // before it takes anything from those who follow
+		w.refuse(c, why)
+		return
+	}
+	for _, ch := range chosen {
+		u := ledger.Use{Entry: d.Entry, Rule: d.Rule, Channel: ch, Category: d.Category, At: w.in.At}
+		w.uses = append(w.uses, usage{Use: u, walk: c.Rule.Name})
+	}
+	w.put(c, d)
+}
+
+// sending is the row of an entry that is sent.
+func (w *walk) sending(c *contest, variant string, chosen []string) *ledger.Decision {
 	d := w.decision(c, ledger.Send, "")
 	d.Variant, d.Channels = variant, chosen
 	d.Message = c.Rule.Hash // if the sender cannot render it, that is the one which failed
@@ -289,15 +331,7 @@ func (w *walk) send(c *contest, variant string, chosen []string) {
 	if raw, err := json.Marshal(c.profile); err == nil {
 		d.Profile = raw
 	}
-	if why := tooLarge(d); why != "" { // before it takes anything from those who follow
-		w.refuse(c, why)
-		return
-	}
-	for _, ch := range chosen {
-		u := ledger.Use{Entry: d.Entry, Rule: d.Rule, Channel: ch, Category: d.Category, At: w.in.At}
-		w.uses = append(w.uses, usage{Use: u, walk: c.Rule.Name})
-	}
-	w.put(c, d)
+	return d
 }
 
 // behind are those of a list that stand behind one of them.
@@ -308,6 +342,10 @@ func behind(list []string, of string) []string {
 // blocked answers an entry that a stage stops for now, by the rule's choice.
 func (w *walk) blocked(c *contest, reason ledger.Reason, by string, due int64, action rules.Action) {
 	r := c.Rule
+	if c.items != nil {
+		w.itemsWait(c, string(reason)+detail(by), due)
+		return
+	}
 	if c.follows() {
 		w.blockedFurther(c, string(reason)+detail(by), due, action)
 		return

@@ -63,6 +63,9 @@ type world struct {
 	// profile is what the looks bring.
 	profile segments.Profile
 	render  error
+	fields  map[string]any
+	fails   map[string]error // by rule
+	pauses  map[string]bool
 }
 
 func newWorld(t *testing.T) *world {
@@ -86,8 +89,13 @@ func (w *world) at(now int64, rs ...*rules.Rule) []*ledger.Decision {
 func (w *world) decide(now int64, cs ...decide.Contender) []*ledger.Decision {
 	w.t.Helper()
 	records, defers := decide.Person(decide.Input{
-		At: now, Tick: "t", Person: w.person, State: w.state.Person(w.person), Contenders: cs, Policy: w.policy,
-		Render: func(*decide.Contender, string, string, *segments.Profile) error { return w.render },
+		At: now, Tick: "t", Person: w.person, State: w.state.Person(w.person), Contenders: cs, Policy: w.policy, DigestPaused: func(rule string) bool { return w.pauses[rule] },
+		Render: func(c *decide.Contender, _, _ string, _ *segments.Profile) (map[string]any, error) {
+			if err := w.fails[c.Rule.Name]; err != nil {
+				return nil, err
+			}
+			return w.fields, w.render
+		},
 	})
 	var out []*ledger.Decision
 	for _, r := range records {
@@ -95,7 +103,9 @@ func (w *world) decide(now int64, cs ...decide.Contender) []*ledger.Decision {
 		require.NoError(w.t, err)
 		back, err := ledger.DecodeChunk(data)
 		require.NoError(w.t, err)
-		w.state.Apply(back.Records[0])
+		for _, b := range back.Records {
+			w.state.Apply(b)
+		}
 		out = append(out, r.Decision)
 	}
 	for _, d := range defers {

@@ -24,6 +24,8 @@ type Policy struct {
 	UnknownZone string
 	// Channels by the name that rules use.
 	Channels map[string]Channel
+	// Digests are the rules that send what channels collect, by channel.
+	Digests map[string]*rules.Rule
 	// OptIn says whether (channel, category) needs a recorded consent; without, silence is consent.
 	OptIn func(channel, category string) bool
 	// Location returns an IANA zone; it is a cache over time.LoadLocation.
@@ -44,6 +46,8 @@ type Arm struct {
 type Channel struct {
 	Needs     string   // "token", "email", "phone", "user_id" or ""
 	Platforms []string // of tokens
+	// Collects says that what it takes waits for a digest.
+	Collects bool
 }
 
 // Cap is a frequency cap. The unit is one (entry, channel): devices and retries are one.

@@ -74,6 +74,9 @@ func (p *Policy) Reachable(channel string, profile *segments.Profile) bool {
 // reachable says whether the channel has an address of the person, and with tokens which.
 func (p *Policy) reachable(channel string, profile *segments.Profile) (devices []segments.Device, ok bool) {
 	ch := p.Channels[channel]
+	if ch.Collects {
+		return nil, p.Digests[channel] != nil && slices.ContainsFunc(p.Digests[channel].Channels(), func(by string) bool { return p.Reachable(by, profile) })
+	}
 	switch ch.Needs {
 	case "":
 		return nil, true

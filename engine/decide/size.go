@@ -20,6 +20,9 @@ func Weight(d *ledger.Decision) int {
 	for _, dev := range d.Devices {
 		size += len(dev)
 	}
+	for _, item := range d.Items {
+		size += Weight(item)
+	}
 	return size
 }
 

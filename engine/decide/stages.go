@@ -35,7 +35,7 @@ func consentStage(w *walk, c *contest) bool {
 	}
 	c.all = all
 	for _, ch := range all {
-		if w.in.Policy.Consented(ch, c.Rule.Category, c.profile) {
+		if w.in.Policy.allowed(ch, c.Rule.Category, c.profile) {
 			c.channels = append(c.channels, ch)
 		}
 	}
@@ -85,6 +85,10 @@ func timeStage(w *walk, c *contest) bool {
 	var open []string
 	var until int64
 	for _, ch := range c.channels {
+		if w.in.Policy.Channels[ch].Collects { // which wakes nobody
+			open = append(open, ch)
+			continue
+		}
 		u, unknown := w.in.Policy.QuietUntil(ch, r.Category, c.profile, t)
 		if unknown {
 			w.zoneUnknown(c)
@@ -116,6 +120,9 @@ func (w *walk) releasedBySendAt(c *contest) bool {
 	if c.follows() {
 		return true
 	}
+	if c.items != nil || c.Open != nil && c.Open.Collected() {
+		return true
+	}
 	if c.Open == nil || c.Open.By == unknownZone || strings.HasSuffix(c.Open.By, detail(unknownZone)) {
 		return false
 	}
@@ -135,6 +142,9 @@ func waitsFor(o *ledger.Open) string {
 		why = strings.TrimPrefix(why, ledger.Following(""))
 	case o.Reason != ledger.Held:
 		return string(o.Reason)
+	}
+	if _, behind, ok := ledger.CollectedFor(why); ok && behind != "" { // the digest was stopped
+		why = behind
 	}
 	why, _, _ = strings.Cut(why, ":")
 	return why
@@ -167,7 +177,7 @@ func (w *walk) capStage(c *contest) (chosen []string, full *capped) {
 		entry = c.Open.Entry
 	}
 	for _, ch := range c.channels {
-		if !r.Transactional() {
+		if !r.Transactional() && !w.in.Policy.Channels[ch].Collects {
 			if f := w.in.Policy.checkCaps(w.uses, r, entry, ch, c.profile, w.in.At); f != nil {
 				if full == nil || f.frees < full.frees {
 					full = f

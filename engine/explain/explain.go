@@ -167,7 +167,10 @@ func Explain(ctx context.Context, o Options) (*Explanation, error) {
 		if i := slices.IndexFunc(paused, func(p report.Paused) bool { return p.Rule == r.Name }); i >= 0 {
 			rule.Paused = &paused[i]
 		}
-		if rule.Answers, err = x.answers(ctx, r, out.profile); err != nil {
+		if r.Digest == "" {
+			rule.Answers, err = x.answers(ctx, r, out.profile)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("ask the condition of %s: %w", r.Name, err)
 		}
 		if rule.Entries, err = x.entries(ctx, r.Name); err != nil {
@@ -186,7 +189,11 @@ func Explain(ctx context.Context, o Options) (*Explanation, error) {
 				return nil, err
 			}
 		}
-		rule.Headline = x.headline(r, &rule, cmp.Or(out.UserID, x.Person), out.profile)
+		if name := cmp.Or(out.UserID, x.Person); r.Digest == "" {
+			rule.Headline = x.headline(r, &rule, name, out.profile)
+		} else if err := x.digest(ctx, r, &rule, name, out.profile); err != nil {
+			return nil, err
+		}
 		out.Rules = append(out.Rules, rule)
 	}
 	return out, nil

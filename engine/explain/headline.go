@@ -130,6 +130,9 @@ func latest(entries []Entry, value string) *Entry {
 
 // waiting tells what an open entry waits for.
 func (w words) waiting(x *explainer, r *workspace.Rule, e *Entry, name, of string, profile *segments.Profile) string {
+	if text := w.collected(x, r, e, name, of, profile); text != "" {
+		return text
+	}
 	d := e.last()
 	why := x.reason(r, string(d.Reason), d.By, profile)
 	text := name + " matches " + r.Name + of + "; the message waits"
@@ -144,6 +147,9 @@ func (w words) waiting(x *explainer, r *workspace.Rule, e *Entry, name, of strin
 
 // got tells what came of an entry that has ended.
 func (w words) got(x *explainer, r *workspace.Rule, e *Entry, name, of string, profile *segments.Profile) string {
+	if text := w.collected(x, r, e, name, of, profile); text != "" {
+		return text
+	}
 	d := e.last()
 	if d.Reason != ledger.Send {
 		return fmt.Sprintf("%s entered %s%s %s and got nothing: %s", name, r.Name, of, w.on(e.Entered), x.reason(r, string(d.Reason), d.By, profile))

@@ -126,6 +126,12 @@ func (x *explainer) outlook(ctx context.Context, r *workspace.Rule, a *Answer, e
 			o.Sends = at(t)
 			return o, nil
 		}
+		if _, _, ok := ledger.CollectedFor(d.By); ok && d.Reason == ledger.Held {
+			if d.Due > 0 && (d.Expires == 0 || d.Due < d.Expires) {
+				o.Sends = at(d.Due)
+			}
+			return o, nil
+		}
 		if d.Due <= t || d.Wait || !d.Open && d.Reason != ledger.Held {
 			return o, nil
 		}
@@ -154,7 +160,7 @@ func (x *explainer) decide(r *rules.Rule, state *ledger.PersonState, profile *se
 	records, _ := decide.Person(decide.Input{
 		At: at, Person: x.person, State: state, Policy: x.Workspace.Policy,
 		Contenders: []decide.Contender{{Rule: r, Answer: segments.Answer{Person: x.person, Value: value, Truth: segments.True, Profile: profile}}},
-		Render:     func(*decide.Contender, string, string, *segments.Profile) error { return nil },
+		Render:     func(*decide.Contender, string, string, *segments.Profile) (map[string]any, error) { return nil, nil },
 	})
 	for _, rec := range records {
 		if rec.Decision != nil {
@@ -271,7 +277,7 @@ func (e *Entry) usesUp(r *workspace.Rule) bool {
 		return true
 	}
 	switch d.Reason {
-	case ledger.Send, ledger.Holdout, ledger.AlreadyTrue, ledger.NotInRollout, ledger.FrequencyCap, ledger.Outranked, ledger.NoAddress, ledger.NoConsent, ledger.QuietHours:
+	case ledger.Send, ledger.InDigest, ledger.Holdout, ledger.AlreadyTrue, ledger.NotInRollout, ledger.FrequencyCap, ledger.Outranked, ledger.NoAddress, ledger.NoConsent, ledger.QuietHours:
 		return len(e.Deliveries) == 0 || !slices.Contains([]string{string(ledger.StoppedExited), string(ledger.StoppedExpired), string(ledger.StoppedPaused)}, e.Deliveries[len(e.Deliveries)-1].Status)
 	case ledger.Shadow:
 		return r.Shadow
@@ -327,6 +333,9 @@ func (x *explainer) says(r *workspace.Rule, o *Outlook, w words, profile *segmen
 
 // reason says an answer of the stages in words.
 func (x *explainer) reason(r *workspace.Rule, reason, by string, profile *segments.Profile) string {
+	if digest, _, ok := ledger.CollectedFor(by); ok && reason == string(ledger.Held) {
+		return "collected for " + digest
+	}
 	if reason == string(ledger.Held) { // for a stage, whose detail stands behind it
 		why, detail, _ := strings.Cut(by, ": ")
 		if why == "send_at" {
@@ -377,6 +386,8 @@ func (x *explainer) reason(r *workspace.Rule, reason, by string, profile *segmen
 		return "the condition failed: " + by
 	case ledger.Paused:
 		return "the rule was paused"
+	case ledger.InDigest:
+		return "it went out with " + by
 	case ledger.Send, ledger.Held:
 	}
 	switch {
@@ -405,6 +416,10 @@ func (x *explainer) unreachable(r *workspace.Rule, profile *segments.Profile) st
 	var out []string
 	for _, ch := range r.Channels() {
 		if profile != nil && x.Workspace.Policy.Reachable(ch, profile) {
+			continue
+		}
+		if x.collects(ch) {
+			out = append(out, ch+" needs what its digest is sent by")
 			continue
 		}
 		needs := x.Workspace.Policy.Channels[ch].Needs

@@ -52,6 +52,10 @@ func (x *explainer) stages(r *workspace.Rule, profile *segments.Profile) []Stage
 	}
 	for _, channel := range policy.Order(r.Rule, profile) {
 		s := Stage{Channel: channel, Reachable: policy.Reachable(channel, profile), Consent: policy.Consented(channel, r.Category, profile), Caps: []Cap{}}
+		if x.collects(channel) { // which interrupts nobody
+			out = append(out, s)
+			continue
+		}
 		if !r.Transactional() {
 			until, _ := policy.QuietUntil(channel, r.Category, profile, x.At)
 			s.QuietUntil = instant(until)

@@ -29,7 +29,7 @@ func silence() *order { return each(keys("check", "reason", "until")) }
 
 func rule() *order {
 	return with(
-		keys("rule", "about", "owner", "category", "priority", "schedule", "at", "on", "start", "end", "send_at", "for_each", "when", "again",
+		keys("rule", "about", "owner", "category", "priority", "digest", "schedule", "at", "on", "start", "end", "send_at", "for_each", "when", "again",
 			"backfill", "exit", "goal", "with", "holdout", "rollout", "pause_when", "shadow", "deliver", "urgent", "devices", "when_blocked", "while_held", "expire", "message",
 			"variants", "silence"),
 		map[string]*order{

@@ -107,6 +107,9 @@ func (s *State) person(id events.PersonID) *PersonState {
 }
 
 func (s *State) applyDecision(d *Decision) {
+	for _, item := range d.Items {
+		s.applyDecision(item)
+	}
 	p := s.person(d.Person)
 	slot := p.Slot(d.Rule, d.Value)
 	if slot == nil {
@@ -139,6 +142,10 @@ func (s *State) applyDecision(d *Decision) {
 		if d.Escalates() {
 			s.open(slot, d)
 		}
+	case d.Reason == InDigest:
+		slot.Live.use(d.Entry, d.Entered)
+		slot.Block = NotBlocked
+		p.expose(d.Rule, Arm{Variant: d.Variant})
 	case d.Reason == Holdout:
 		slot.Live.use(d.Entry, d.Entered)
 		slot.Block = NotBlocked
@@ -168,7 +175,7 @@ func (s *State) applyDecision(d *Decision) {
 // UsesAgain says whether an entry that ended with r, and is not open, used up `again`.
 func (r Reason) UsesAgain() bool {
 	switch r {
-	case Send, Holdout, FrequencyCap, Outranked, NoAddress, NoConsent, QuietHours:
+	case Send, InDigest, Holdout, FrequencyCap, Outranked, NoAddress, NoConsent, QuietHours:
 		return true
 	case AlreadyTrue, NotInRollout, Exited, NoLongerTrue, Expired, Merged, TemplateFailed, ConditionError, Paused, Shadow:
 		return false
@@ -248,7 +255,7 @@ func (s *State) reserve(p *PersonState, d *Decision) {
 		p.Sent = map[string]*Sent{}
 	}
 	short := *d
-	short.Profile, short.Devices = nil, nil
+	short.Profile, short.Devices, short.Items = nil, nil, nil
 	if len(d.Fallback) == 0 { // else the next channel needs them
 		short.Features, short.With = nil, nil
 	}

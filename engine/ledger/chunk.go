@@ -178,3 +178,27 @@ func EncodeChunk(records []Record) ([]byte, error) {
 	}
 	return data, nil
 }
+
+// unfolded makes the items of digests rows of their own.
+func unfolded(records []Record) []Record {
+	items := 0
+	for i := range records {
+		if d := records[i].Decision; d != nil {
+			items += len(d.Items)
+		}
+	}
+	if items == 0 {
+		return records
+	}
+	out := make([]Record, 0, len(records)+items)
+	for _, r := range records {
+		if d := r.Decision; d != nil {
+			for _, item := range d.Items {
+				out = append(out, Record{Decision: item})
+			}
+			d.Items = nil
+		}
+		out = append(out, r)
+	}
+	return out
+}

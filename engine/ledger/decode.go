@@ -30,6 +30,7 @@ func DecodeChunk(data []byte) (Chunk, error) {
 	if c.V != 1 {
 		return Chunk{}, fmt.Errorf("decode ledger chunk: version %d is not known to this build", c.V)
 	}
+	c.Records = unfolded(c.Records)
 	return c, nil
 }
 
@@ -166,12 +167,13 @@ func (r RawDecision) Head() (Head, error) {
 	return h, nil
 }
 
-// Decode decodes the decision.
+// Decode decodes the decision, without the items of a digest: they are decisions of their own, and none of them is sent.
 func (r RawDecision) Decode() (*Decision, error) {
 	d := &Decision{}
 	if err := unmarshal(r, d); err != nil {
 		return nil, fmt.Errorf("decode a decision: %w", err)
 	}
+	d.Items = nil
 	return d, nil
 }
 

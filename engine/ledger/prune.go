@@ -31,8 +31,8 @@ const superseded = "SELECT entry, max(last).1, max(last).2 FROM (SELECT *, " +
 	"row_number() OVER (PARTITION BY person, rule, value ORDER BY into DESC) AS by_entered, " +
 	"row_number() OVER (PARTITION BY person, rule ORDER BY exposed = (0, 0), exposed) AS by_exposed FROM (" +
 	"SELECT person, rule, value, entry, max((seq, `index`)) AS last, max(at) AS newest, max(entered) AS into, " +
-	"minIf((seq, `index`), reason IN ('send', 'holdout') AND NOT open) AS exposed, argMax(reason, (seq, `index`)) AS answer, " +
-	"multiIf(answer = 'held' OR argMax(open, (seq, `index`)), 'open', answer IN ('send', 'holdout', 'frequency_cap', 'outranked', 'no_address', " +
+	"minIf((seq, `index`), reason IN ('send', 'in_digest', 'holdout') AND NOT open) AS exposed, argMax(reason, (seq, `index`)) AS answer, " +
+	"multiIf(answer = 'held' OR argMax(open, (seq, `index`)), 'open', answer IN ('send', 'in_digest', 'holdout', 'frequency_cap', 'outranked', 'no_address', " +
 	"'no_consent', 'quiet_hours'), 'used', answer IN ('shadow', 'no_longer_true', 'condition_error'), answer, 'other') AS class " +
 	"FROM decisions WHERE person != 0 GROUP BY person, rule, value, entry)) " +
 	"WHERE entry NOT IN (SELECT arrayJoin(extractAll(data, '\"entry\":\"([^\"]+)\"')) FROM shard_log WHERE kind = 'move') " +

@@ -15,6 +15,7 @@ type Reason string
 // The closed list.
 const (
 	Send           Reason = "send"
+	InDigest       Reason = "in_digest" // it went out with the digest that By names
 	Holdout        Reason = "holdout"
 	AlreadyTrue    Reason = "already_true"
 	NotInRollout   Reason = "not_in_rollout"
@@ -40,7 +41,7 @@ const Held Reason = "held"
 // Reasons is the list in the order in which reports show it.
 func Reasons() []Reason {
 	return []Reason{
-		Send, Holdout, AlreadyTrue, NotInRollout, FrequencyCap, Outranked, NoAddress, NoConsent,
+		Send, InDigest, Holdout, AlreadyTrue, NotInRollout, FrequencyCap, Outranked, NoAddress, NoConsent,
 		QuietHours, Exited, NoLongerTrue, Expired, Merged, TemplateFailed, ConditionError, Paused, Shadow,
 	}
 }
@@ -84,6 +85,10 @@ type Decision struct {
 	With     Values            `json:"with,omitempty"`
 	Profile  json.RawMessage   `json:"profile,omitempty"` // send: what the templates may print
 	Devices  []json.RawMessage `json:"devices,omitempty"` // send: segments.Device for each address chosen
+
+	// Items are the last rows of the entries that a digest takes along. They stand in the digest's row, so that no crash comes
+	// between the two; whoever decodes a chunk gets them as rows of their own, before it.
+	Items []*Decision `json:"items,omitempty"`
 }
 
 // Status is what became of an attempt.

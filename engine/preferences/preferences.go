@@ -14,8 +14,10 @@ import (
 	"fmt"
 	"html/template"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -78,6 +80,14 @@ type view struct {
 	Stoppable    bool   // that category on that channel is on
 	AllOff       bool
 	Groups       []group
+	Collect      *collecting // nil where nothing is collected
+}
+
+// collecting is the choice to get what can wait in one message.
+type collecting struct {
+	Channel string // that collects
+	Title   string // of it
+	On      bool
 }
 
 // group is a category with its channels.
@@ -127,6 +137,7 @@ func (p *page) choose(w http.ResponseWriter, r *http.Request) {
 	stop := events.ConsentChange{Channel: m.Channel, Category: m.Category}
 	var changes []events.ConsentChange
 	var message string
+	var prefers *string // a channel, "" for none before others
 	switch what := r.PostFormValue("do"); {
 	case oneClick:
 		changes = []events.ConsentChange{stop}
@@ -144,6 +155,15 @@ func (p *page) choose(w http.ResponseWriter, r *http.Request) {
 				changes = append(changes, events.ConsentChange{Channel: channel, Category: category, Granted: on})
 			}
 		}
+		if c := p.collecting(profile, say); c != nil && r.PostFormValue("collects") == c.Channel {
+			on, was := r.PostFormValue("collect") == c.Channel, r.PostFormValue("collected") == c.Channel
+			switch {
+			case on && !was:
+				prefers = &c.Channel
+			case was && !on:
+				prefers = new(string)
+			}
+		}
 		message = say.saved
 	default:
 		http.Error(w, "The form says nothing that can be done.", http.StatusBadRequest)
@@ -152,7 +172,7 @@ func (p *page) choose(w http.ResponseWriter, r *http.Request) {
 	if test {
 		message = say.tested
 	} else if profile != nil || err != nil {
-		if err := p.record(r.Context(), m, changes); err != nil { // of somebody who was erased nothing is kept
+		if err := p.record(r.Context(), m, changes, prefers); err != nil { // of somebody who was erased nothing is kept
 			p.failed(w, r, err)
 			return
 		}
@@ -165,6 +185,13 @@ func (p *page) choose(w http.ResponseWriter, r *http.Request) {
 		after := *profile
 		for _, c := range changes {
 			after.Consents = append(slices.Clip(after.Consents), segments.Consent{Channel: c.Channel, Category: c.Category, Granted: c.Granted, Time: p.o.Now().UnixMilli()})
+		}
+		if prefers != nil {
+			after.Traits = maps.Clone(after.Traits)
+			if after.Traits == nil {
+				after.Traits = map[string]json.RawMessage{}
+			}
+			after.Traits[rules.PreferredChannel] = trait(*prefers)
 		}
 		if !test {
 			profile = &after
@@ -202,9 +229,9 @@ func (p *page) profile(ctx context.Context, m send.MessageRef, test bool) (*segm
 	return p.o.Profile(ctx, m.Person)
 }
 
-// record appends the consents.
-func (p *page) record(ctx context.Context, m send.MessageRef, changes []events.ConsentChange) error {
-	if len(changes) == 0 {
+// record appends the consents, and what the person prefers where that is another.
+func (p *page) record(ctx context.Context, m send.MessageRef, changes []events.ConsentChange, prefers *string) error {
+	if len(changes) == 0 && prefers == nil {
 		return nil
 	}
 	now := p.o.Now().UnixMilli()
@@ -219,8 +246,39 @@ func (p *page) record(ctx context.Context, m send.MessageRef, changes []events.C
 			UserID: m.UserID, AnonymousID: m.AnonymousID, Properties: raw,
 		}
 	}
+	if prefers != nil {
+		evs = append(evs, events.Event{
+			Kind: events.KindIdentify, MessageID: sourceName + "-" + rand.Text(), Source: sourceName, Time: now, ReceivedAt: now,
+			UserID: m.UserID, AnonymousID: m.AnonymousID, Traits: json.RawMessage(`{"` + rules.PreferredChannel + `":` + string(trait(*prefers)) + `}`),
+		})
+	}
 	if _, err := p.o.Events.Append(ctx, evs); err != nil {
 		return fmt.Errorf("record a choice: %w", err)
+	}
+	return nil
+}
+
+// trait is the value of a trait that names a channel; "" takes the trait away.
+func trait(channel string) json.RawMessage {
+	if channel == "" {
+		return json.RawMessage("null")
+	}
+	return json.RawMessage(strconv.Quote(channel)) // small letters, digits, - and _
+}
+
+// collecting is the choice of a channel that collects, nil where no rule leaves that to people, or its digest could not
+// reach them.
+func (p *page) collecting(profile *segments.Profile, say words) *collecting {
+	ws := p.o.Workspace()
+	for _, c := range ws.Channels {
+		if profile == nil || !ws.Policy.Channels[c.Name].Collects || !ws.Policy.Reachable(c.Name, profile) && profile.UserID != "test" {
+			continue
+		}
+		if slices.ContainsFunc(ws.Rules, func(r *workspace.Rule) bool {
+			return r.Deliver == rules.DeliverPreferred && slices.Contains(r.Channels(), c.Name)
+		}) {
+			return &collecting{Channel: c.Name, Title: p.channel(c.Name, say), On: string(profile.Traits[rules.PreferredChannel]) == string(trait(c.Name))}
+		}
 	}
 	return nil
 }
@@ -274,7 +332,7 @@ func (p *page) view(m send.MessageRef, profile *segments.Profile, say words) vie
 		names = append(names, category)
 	}
 	slices.SortFunc(names, func(a, b string) int { return cmp.Or(order(a)-order(b), strings.Compare(a, b)) })
-	v.AllOff = true
+	v.AllOff, v.Collect = true, p.collecting(profile, say)
 	for _, category := range names {
 		c := p.category(category)
 		g := group{Title: c.Title, About: c.About}

@@ -368,3 +368,43 @@ func TestLanguages(t *testing.T) {
 	_, page := s.call(link, url.Values{"do": {"stop"}})
 	require.Contains(t, page, "Sie bekommen „Offers“ nicht mehr per E-Mail.")
 }
+
+// TestWhatCanWaitIsCollectedForWhoSaysSo ticks the box, gets what can wait in one mail, and unticks it again.
+func TestWhatCanWaitIsCollectedForWhoSaysSo(t *testing.T) {
+	collect := strings.NewReplacer("hook: {title: Our app,", "digest: {adapter: digest, title: a letter at noon}\n  hook: {title: Our app,").Replace(nudgeYAML)
+	w := enginetest.New(t, map[string]string{
+		"nudge.yaml":       collect,
+		"rules/alert.yaml": alert + "  digest: {title: Cheaper}\ndeliver: preferred\n",
+		"rules/noon.yaml":  "rule: noon\ndigest: digest\nschedule: \"0 12 * * *\"\nmessage:\n  email: {subject: \"{{ count }} things\", text: t}\n",
+	})
+	h, err := w.App.Handler()
+	require.NoError(t, err)
+	s := &site{World: w, t: t, http: h}
+	w.Identify("ann", "", map[string]any{"email": "ann@shop.example"})
+	w.To(enginetest.Hour)
+	w.Track("ann", "Price Dropped", nil)
+	link := s.last().Unsubscribe
+	ticked := func(page string) bool {
+		require.Contains(t, page, "Collect it for me: a letter at noon")
+		return strings.Contains(page, `name="collect" value="digest" checked`)
+	}
+	_, page := s.call(link, nil)
+	require.False(t, ticked(page))
+
+	_, page = s.call(link, url.Values{"do": {"save"}, "collects": {"digest"}, "collect": {"digest"}})
+	require.True(t, ticked(page), "it shows at once")
+	_, page = s.call(link, nil)
+	require.True(t, ticked(page), "and when the page is opened again")
+	w.Track("ann", "Price Dropped", nil)
+	w.Track("ann", "Price Dropped", nil)
+	w.To(4 * enginetest.Hour)
+	require.Equal(t, []ledger.Reason{ledger.Send, ledger.InDigest, ledger.InDigest}, s.reasons("alert"))
+	require.Equal(t, "2 things", s.last().Fields["subject"])
+
+	_, page = s.call(link, url.Values{"do": {"save"}, "collects": {"digest"}, "collected": {"digest"}})
+	require.False(t, ticked(page))
+	w.Track("ann", "Price Dropped", nil)
+	require.Equal(t, "Cheaper", s.last().Fields["subject"])
+	_, page = s.call("https://go.shop.example/u/test", url.Values{"do": {"save"}, "collects": {"digest"}, "collect": {"digest"}})
+	require.False(t, ticked(page), "a test message changes nothing")
+}

@@ -18,6 +18,8 @@ type words struct {
 	Got, Stop, By     string
 	Choose, Save, All string
 	Always            string
+	// Of the choice to get what can wait in one message: Collect takes that one's title.
+	CanWait, Collect, Together string
 
 	stopped, allStopped, saved, tested string
 	badLink, later                     string
@@ -34,6 +36,7 @@ func languages() []words {
 			Got:    "You got “%s” by %s.", Stop: "Stop “%s” by %s", By: "By %s",
 			Choose: "Choose", Save: "Save", All: "Stop all of these",
 			Always:  "Messages about your orders and your account come all the same.",
+			CanWait: "What can wait", Collect: "Collect it for me: %s", Together: "Then you get it together, and not one by one.",
 			stopped: "You get no more “%s” by %s.", allStopped: "You get no more messages of these kinds.", saved: "Saved.",
 			tested:   "This was a test message: nothing was changed.",
 			badLink:  "This link is not valid. It may have been cut: please use the one in the message itself.",
@@ -46,6 +49,7 @@ func languages() []words {
 			Got:    "Sie haben „%s“ per %s bekommen.", Stop: "„%s“ per %s abbestellen", By: "Per %s",
 			Choose: "Auswählen", Save: "Speichern", All: "Alle abbestellen",
 			Always:  "Nachrichten zu Ihren Bestellungen und Ihrem Konto kommen trotzdem.",
+			CanWait: "Was warten kann", Collect: "Für mich sammeln: %s", Together: "Dann bekommen Sie es zusammen und nicht einzeln.",
 			stopped: "Sie bekommen „%s“ nicht mehr per %s.", allStopped: "Sie bekommen keine solchen Nachrichten mehr.", saved: "Gespeichert.",
 			tested:   "Das war eine Testnachricht: Nichts wurde geändert.",
 			badLink:  "Dieser Link ist nicht gültig. Vielleicht ist er abgeschnitten: Bitte nehmen Sie den aus der Nachricht selbst.",
@@ -58,6 +62,7 @@ func languages() []words {
 			Got:    "Ha recibido «%s» por %s.", Stop: "Dejar de recibir «%s» por %s", By: "Por %s",
 			Choose: "Elegir", Save: "Guardar", All: "Dejar de recibir todos",
 			Always:  "Los mensajes sobre sus pedidos y su cuenta seguirán llegando.",
+			CanWait: "Lo que puede esperar", Collect: "Reunirlo para mí: %s", Together: "Así lo recibe todo junto, y no uno por uno.",
 			stopped: "Ya no recibirá «%s» por %s.", allStopped: "Ya no recibirá mensajes de este tipo.", saved: "Guardado.",
 			tested:   "Era un mensaje de prueba: no se ha cambiado nada.",
 			badLink:  "Este enlace no es válido. Puede que esté cortado: use el que está en el propio mensaje.",
@@ -70,6 +75,7 @@ func languages() []words {
 			Got:    "Vous avez reçu « %s » par %s.", Stop: "Ne plus recevoir « %s » par %s", By: "Par %s",
 			Choose: "Choisir", Save: "Enregistrer", All: "Ne plus rien recevoir de tout cela",
 			Always:  "Les messages sur vos commandes et votre compte continuent d’arriver.", //nolint:misspell // it is French
+			CanWait: "Ce qui peut attendre", Collect: "Le rassembler pour moi : %s", Together: "Vous recevez alors le tout ensemble, et non un par un.",
 			stopped: "Vous ne recevrez plus « %s » par %s.", allStopped: "Vous ne recevrez plus de messages de ce genre.", saved: "Enregistré.",
 			tested:   "C’était un message de test : rien n’a été modifié.",
 			badLink:  "Ce lien n’est pas valide. Il a peut-être été coupé : utilisez celui du message lui-même.",

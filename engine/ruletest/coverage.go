@@ -54,13 +54,16 @@ func Cover(all []*workspace.Rule, results []Result, branches *Branches) *Coverag
 				continue
 			}
 			c.Tests++
-			c.Fires = c.Fires || slices.ContainsFunc(result.Rows, func(row *Row) bool { return row.Rule == r.Name && row.Reason == ledger.Send })
+			c.Fires = c.Fires || slices.ContainsFunc(result.Rows, func(row *Row) bool { return row.Rule == r.Name && reached(row.Reason) })
 			c.Silent = c.Silent || slices.ContainsFunc(t.Silence, func(s Silence) bool { return s.Rule == r.Name || s.Rule == "" }) ||
-				slices.ContainsFunc(t.Expect, func(e Expectation) bool { return e.Rule == r.Name && e.Reason != ledger.Send })
+				slices.ContainsFunc(t.Expect, func(e Expectation) bool { return e.Rule == r.Name && !reached(e.Reason) })
 		}
 	}
 	return out
 }
+
+// reached says that an entry's message has gone out, by itself or with others.
+func reached(r ledger.Reason) bool { return r == ledger.Send || r == ledger.InDigest }
 
 // Share is the smaller of the shares (0 to 1) of rules that were seen both to fire and to stay silent and of parts of
 // conditions that were seen to decide both ways; 1 of none.

@@ -11,6 +11,7 @@ func rule() object {
 		"owner":    is(text(), "Who looks after it, for people."),
 		"category": is(text(), "promotional (the default), transactional, or one of nudge.yaml's. A transactional rule skips quiet hours, arbitration, caps and holdout."),
 		"priority": is(whole(0, 100), "Of the rules due for one person the highest goes first; 50 without it."),
+		"digest":   is(text(), "Send what this channel of nudge.yaml collects in one message, at the times of `schedule`; there is no condition then."),
 		"schedule": is(anyOf(schedule, keys(object{"cron": schedule, "zone": zone()}, "cron")), "When the rule is looked at: a cron expression of five fields, @hourly, @daily, …, or {cron, zone}."),
 		"at":       is(anyOf(date(), keys(object{"time": date(), "zone": zone()}, "time")), "Look once: a date and time, or {time, zone}."),
 		"on": is(anyOf(text(), keys(object{
@@ -58,7 +59,7 @@ func rule() object {
 		"silence": silence(),
 	}, "rule")
 	s["allOf"] = []object{
-		anyOf(requires("schedule", "when", "again"), requires("at", "when"), requires("on", "again")), // a broadcast has at, and needs no again
+		anyOf(requires("schedule", "when", "again"), requires("at", "when"), requires("on", "again"), requires("digest", "schedule")), // a broadcast has at, and needs no again
 		anyOf(requires("message"), requires("variants")),
 	}
 	return s

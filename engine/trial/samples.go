@@ -93,3 +93,15 @@ func settle(names []string, set map[string]func(any), kinds func(name string) []
 	}
 	return fields, err
 }
+
+// digestSample is what the messages of a digest print, as if some things had been collected, in which a template that
+// forgets to ask for a field that is missing, or to escape, shows.
+func digestSample(at int64) ledger.Values {
+	when := time.UnixMilli(at).UTC().Format(time.RFC3339)
+	items := []any{
+		map[string]any{"title": "item 1", "body": "What it is about.", "link": "https://example.com/1", "image": "https://example.com/1.png", "rule": "rule", "category": rules.Promotional, "value": "1", "at": when},
+		map[string]any{"title": "item 2 <small> & such", "body": "What it is about.", "link": "https://example.com/2", "rule": "rule", "category": rules.Promotional, "at": when},
+		map[string]any{"title": "item 3", "rule": "rule", "category": rules.Promotional, "at": when},
+	}
+	return ledger.Values{rules.DigestItems: items, rules.DigestCount: int64(len(items))}
+}

@@ -106,6 +106,9 @@ func Make(o Options) (*Message, error) {
 	if m.Locale = msg.Locale; o.Locale != "" && m.Locale == "" && languageOf(o.Locale) != languageOf(o.Workspace.Locale) {
 		return nil, noLocale(o, m.Channel, msg.Locales)
 	}
+	if o.Rule.Digest != "" {
+		maps.Copy(with, digestSample(o.At))
+	}
 	var fields map[string]any
 	if o.Known == nil {
 		fields, err = m.sampled(o, what, msg.Fields)
@@ -114,6 +117,9 @@ func Make(o Options) (*Message, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the message cannot be made, and nobody would get it (template_failed): %w; --with NAME=VALUE gives it a value", err)
+	}
+	if o.Rule.Digest != "" {
+		m.Samples = append(m.Samples, rules.DigestItems, rules.DigestCount)
 	}
 	if !o.Plain {
 		mark(fields)

@@ -375,6 +375,7 @@ func ChannelSpec(set channels.Set, name, kind string, adapters []channels.Spec) 
 	}
 	for _, a := range adapters {
 		spec.Any = spec.Any || a.Any && a.Kind == kind
+		spec.Collects = spec.Collects || a.Collects
 		if a.MaxPayload > 0 && a.Unit == "" && (spec.MaxPayload == 0 || a.MaxPayload < spec.MaxPayload) {
 			spec.MaxPayload = a.MaxPayload
 		}
@@ -382,9 +383,14 @@ func ChannelSpec(set channels.Set, name, kind string, adapters []channels.Spec) 
 	return spec
 }
 
+// collects says that what the channel takes waits for a digest.
+func (c *channelConfig) collects() bool {
+	return slices.ContainsFunc(c.adapters, func(a adapterConfig) bool { return a.spec.Collects })
+}
+
 // reach is what deciding needs to know: an address that one of the adapters can use.
 func (c *channelConfig) reach() decide.Channel {
-	out := decide.Channel{}
+	out := decide.Channel{Collects: c.collects()}
 	for i, a := range c.adapters {
 		if i == 0 {
 			out.Needs = a.spec.Needs

@@ -138,7 +138,7 @@ func (l *loader) policy() {
 	ws.Preferences = c.page
 	ws.Policy = &decide.Policy{
 		Caps: c.caps, Quiet: c.quiet, Holdout: c.holdout, Salt: c.salt, Zone: c.zone, UnknownZone: c.unknownZone,
-		Channels: map[string]decide.Channel{}, Location: zones(),
+		Channels: map[string]decide.Channel{}, Digests: map[string]*rules.Rule{}, Location: zones(),
 		OptIn: func(channel, category string) bool {
 			k := consents[category]
 			if how := k.channel[channel]; how != "" {
@@ -149,5 +149,10 @@ func (l *loader) policy() {
 	}
 	for _, ch := range c.channels {
 		ws.Policy.Channels[ch.name] = ch.reach()
+	}
+	for _, r := range ws.Rules {
+		if r.Digest != "" {
+			ws.Policy.Digests[r.Digest] = r.Rule
+		}
 	}
 }

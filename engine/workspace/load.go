@@ -300,6 +300,22 @@ func (l *loader) readRules() {
 	}
 	slices.SortFunc(l.parsed, func(a, b *rules.Rule) int { return strings.Compare(a.Name, b.Name) })
 	l.checkCapRules()
+	l.oneDigest()
+}
+
+// oneDigest refuses a second rule that sends what a channel collects.
+func (l *loader) oneDigest() {
+	by := map[string]*rules.Rule{}
+	for _, r := range l.parsed {
+		other := by[r.Digest]
+		if r.Digest == "" || other == nil {
+			by[r.Digest] = r
+			continue
+		}
+		f := r.Source["digest"].Finding("rule/conflict", fmt.Sprintf("the rule %s sends what %s collects already", other.Name, r.Digest))
+		f.Rule, f.Detail = r.Name, "Keep one, or add another channel with the adapter `digest` to nudge.yaml: what should go out daily is collected apart from what goes out weekly."
+		l.add(f)
+	}
 }
 
 // over says of a broadcast that nothing comes of it any more: what else has changed since is no fault of its file.
