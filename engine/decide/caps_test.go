@@ -2,6 +2,7 @@ package decide_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -86,6 +87,29 @@ func TestScopes(t *testing.T) {
 	}
 }
 
+// Each channel of `deliver: all` is a message of its own to the cap.
+func TestAllChannelsCount(t *testing.T) {
+	for name, c := range map[string]struct {
+		cap  decide.Cap
+		want []string
+	}{
+		"one of all":        {decide.Cap{Scope: "all", Max: 1}, []string{"log"}},
+		"two of all":        {decide.Cap{Scope: "all", Max: 2}, []string{"log", "hook"}},
+		"one of the rule":   {decide.Cap{Scope: "rule", Max: 1}, []string{"log"}},
+		"one of a channel":  {decide.Cap{Scope: "channel", Max: 1}, []string{"log", "hook"}},
+		"none of the first": {decide.Cap{Scope: "all", Channels: []string{"log"}}, []string{"hook"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.policy.Channels["hook"] = decide.Channel{}
+			c.cap.Name, c.cap.Window, c.cap.AtCap = "c", time.Hour, rules.Retry
+			w.policy.Caps = []decide.Cap{c.cap}
+			all := func(r *rules.Rule) { r.Deliver = rules.DeliverAll }
+			require.Equal(t, c.want, w.at(noon, rule("a", channels("log", "hook"), all))[0].Channels)
+		})
+	}
+}
+
 // TestCapsAreNeverExceeded plays random rules, outcomes and times, and counts in every window what
 // was accepted.
 func TestCapsAreNeverExceeded(t *testing.T) {
@@ -95,17 +119,25 @@ func TestCapsAreNeverExceeded(t *testing.T) {
 		most := rapid.IntRange(0, 4).Draw(rt, "max")
 		action := rapid.SampledFrom([]rules.Action{rules.Retry, rules.Hold, rules.Drop}).Draw(rt, "action")
 		w.policy.Caps = []decide.Cap{{Name: "c", Max: most, Window: window, Scope: "all", AtCap: action}}
-		var accepted []int64
+		w.policy.Channels["hook"] = decide.Channel{}
+		known := map[string]*rules.Rule{}
+		var accepted []int64 // a message on a channel each
 		var pending []*ledger.Decision
 		now := noon
 		for i := range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			now += int64(rapid.IntRange(0, int(6*hour)).Draw(rt, "wait"))
 			var rs []*rules.Rule
 			for j := range rapid.IntRange(0, 3).Draw(rt, "rules") {
-				rs = append(rs, rule(fmt.Sprintf("r%d-%d", i, j), func(r *rules.Rule) { r.Priority = rapid.IntRange(0, 100).Draw(rt, "priority") }))
+				r := rule(fmt.Sprintf("r%d-%d", i, j), func(r *rules.Rule) { r.Priority = rapid.IntRange(0, 100).Draw(rt, "priority") })
+				if rapid.Bool().Draw(rt, "all channels") {
+					channels("log", "hook")(r)
+					r.Deliver = rules.DeliverAll
+				}
+				known[r.Name] = r
+				rs = append(rs, r)
 			}
 			for _, o := range w.state.DueBy(now) {
-				rs = append(rs, rule(o.Slot().Rule))
+				rs = append(rs, known[o.Slot().Rule])
 			}
 			for _, d := range w.at(now, rs...) {
 				if d.Reason == ledger.Send {
@@ -118,7 +150,7 @@ func TestCapsAreNeverExceeded(t *testing.T) {
 				status := rapid.SampledFrom([]ledger.Status{ledger.Accepted, ledger.Accepted, ledger.Failed}).Draw(rt, "status")
 				w.settle(d, status, now)
 				if status == ledger.Accepted {
-					accepted = append(accepted, now)
+					accepted = append(accepted, slices.Repeat([]int64{now}, len(d.Channels))...)
 				}
 			}
 			in := 0
@@ -127,8 +159,12 @@ func TestCapsAreNeverExceeded(t *testing.T) {
 					in++
 				}
 			}
-			if in+len(pending) > most {
-				rt.Fatalf("%d accepted in the window and %d under way, but at most %d may be", in, len(pending), most)
+			way := 0
+			for _, d := range pending {
+				way += len(d.Channels)
+			}
+			if in+way > most {
+				rt.Fatalf("%d accepted in the window and %d under way, but at most %d may be", in, way, most)
 			}
 		}
 	})

@@ -48,11 +48,11 @@ func TestWhatIsTooLargeEndsAlone(t *testing.T) {
 		},
 		"the profile": {
 			answer: segments.Answer{Profile: &segments.Profile{Traits: map[string]json.RawMessage{"large": json.RawMessage(`"` + large + `"`)}}},
-			by:     "too large to decide: the profile has 614516 bytes, and a decision may have 523264 in all",
+			by:     "too large to decide: the profile has 614528 bytes, and a decision may have 523264 in all",
 		},
 		"devices": {
 			answer: segments.Answer{Profile: &segments.Profile{Devices: devices}}, change: []func(*rules.Rule){channels("push")},
-			by: "too large to decide: the profile (with 5000 devices) has 2285105 bytes, and a decision may have 523264 in all",
+			by: "too large to decide: the profile (with 5000 devices) has 2285117 bytes, and a decision may have 523264 in all",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -176,9 +176,10 @@ func (w *walk) capStage(c *contest) (chosen []string, full *capped) {
 	if c.Open != nil {
 		entry = c.Open.Entry
 	}
+	uses := slices.Clip(w.uses)
 	for _, ch := range c.channels {
 		if !r.Transactional() && !w.in.Policy.Channels[ch].Collects {
-			if f := w.in.Policy.checkCaps(w.uses, r, entry, ch, c.profile, w.in.At); f != nil {
+			if f := w.in.Policy.checkCaps(uses, r, entry, ch, c.profile, w.in.At); f != nil {
 				if full == nil || f.frees < full.frees {
 					full = f
 				}
@@ -191,6 +192,8 @@ func (w *walk) capStage(c *contest) (chosen []string, full *capped) {
 				}
 				return nil, f
 			}
+			// With `deliver: all` each channel is one more message, for the channels behind it too.
+			uses = append(uses, usage{Use: ledger.Use{Entry: entry, Rule: r.Name, Channel: ch, Category: r.Category, At: w.in.At}})
 		}
 		chosen = append(chosen, ch)
 		if r.Deliver != rules.DeliverAll {
