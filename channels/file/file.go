@@ -118,6 +118,8 @@ func (c *channel) Send(ctx context.Context, batch []channels.Message) []channels
 		return fill(results, channels.ClassTemporary, "rotate", err)
 	}
 	var out bytes.Buffer
+	lines := json.NewEncoder(&out)
+	lines.SetEscapeHTML(false) // people read it
 	if c.torn {
 		out.WriteByte('\n')
 	}
@@ -125,7 +127,7 @@ func (c *channel) Send(ctx context.Context, batch []channels.Message) []channels
 	at := c.now().UTC()
 	for i := range batch {
 		before := out.Len()
-		if err := json.NewEncoder(&out).Encode(lineOf(at, &batch[i])); err != nil {
+		if err := lines.Encode(lineOf(at, &batch[i])); err != nil {
 			out.Truncate(before)
 			results[i] = channels.Failed(channels.ClassMessage, "json", fmt.Errorf("encoding the message: %w", err))
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"nudge/channels"
 	"nudge/engine/ledger"
@@ -316,7 +317,7 @@ func (s *Sender) attempt(ctx context.Context, p *provider, jobs []*job, messages
 	}
 	s.mu.Lock()
 	if p.breaker.report(now, first) {
-		s.log.Warn("a provider is left alone for a while", "provider", p.name, "until", p.breaker.until, "error", first)
+		s.log.Warn("a provider is left alone for a while", "provider", p.name, "until", time.UnixMilli(p.breaker.until).UTC(), "error", first)
 	}
 	s.mu.Unlock()
 	return outs

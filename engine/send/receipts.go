@@ -58,11 +58,17 @@ func NewReceipts(signer *Signer, log EventLog, now func() time.Time, logger *slo
 // links; and GET /o/{signed}, the picture of one pixel that says that a mail is open.
 func (r *Receipts) Handler() http.Handler {
 	mux := http.NewServeMux()
+	var known []string
 	for _, what := range []channels.What{
 		channels.Opened, channels.Clicked, channels.Dismissed, channels.Delivered, channels.Bounced, channels.Complained, channels.Unsubscribed,
 	} {
+		known = append(known, string(what))
 		mux.HandleFunc("POST /v1/messages/{signed}/"+string(what), func(w http.ResponseWriter, req *http.Request) { r.report(w, req, what) })
 	}
+	mux.HandleFunc("POST /v1/messages/{signed}/{what}", func(w http.ResponseWriter, _ *http.Request) {
+		allowAll(w)
+		answer(w, http.StatusNotFound, `{"success":false,"message":"a message's report is one of `+strings.Join(known, ", ")+`"}`)
+	})
 	mux.HandleFunc("OPTIONS /v1/messages/{signed}/{what}", func(w http.ResponseWriter, _ *http.Request) {
 		allowAll(w)
 		w.Header().Set("Access-Control-Allow-Methods", "POST")

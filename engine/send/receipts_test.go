@@ -1,6 +1,7 @@
 package send_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -108,9 +109,10 @@ func request(t *testing.T, method, target, agent string) *http.Response {
 	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := client.Do(req)
 	require.NoError(t, err)
-	_, err = io.Copy(io.Discard, resp.Body)
+	body, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
+	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp
 }
 
@@ -148,7 +150,11 @@ func TestReportsBecomeEvents(t *testing.T) {
 	}
 	n := len(cases)
 	require.Equal(t, http.StatusNotFound, request(t, "POST", srv.URL+"/v1/messages/"+signed[:20]+"/opened", phone).StatusCode)
-	require.Equal(t, http.StatusMethodNotAllowed, request(t, "POST", srv.URL+"/v1/messages/"+signed+"/burnt", phone).StatusCode)
+	burnt := request(t, "POST", srv.URL+"/v1/messages/"+signed+"/burnt", phone)
+	require.Equal(t, http.StatusNotFound, burnt.StatusCode)
+	says, err := io.ReadAll(burnt.Body)
+	require.NoError(t, err)
+	require.Contains(t, string(says), "one of opened, clicked, dismissed")
 	require.Equal(t, http.StatusMethodNotAllowed, request(t, "GET", srv.URL+"/v1/messages/"+signed+"/opened", phone).StatusCode)
 	require.Equal(t, http.StatusNoContent, request(t, "OPTIONS", srv.URL+"/v1/messages/"+signed+"/opened", phone).StatusCode)
 	require.Len(t, b.told(), n, "none of these is an event")
