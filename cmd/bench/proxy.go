@@ -55,18 +55,18 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
 	}
-	defer there.Close() //nolint:errcheck // one of the two has ended
+	defer there.Close()
 	here, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	defer here.Close() //nolint:errcheck // one of the two has ended
+	defer here.Close()
 	if _, err := io.WriteString(here, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
 		return
 	}
 	if n := buffered.Reader.Buffered(); n > 0 { // a client that did not wait for the answer
-		first, err := buffered.Reader.Peek(n)
+		first, err := buffered.Peek(n)
 		if err != nil {
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -61,7 +62,7 @@ But for slow, the servers must have accepted as many as were sent.
 
 gorush knows Apple's and Google's hosts alone; it is led to the local servers by a proxy in its config, and by
 SSL_CERT_FILE. Nothing of it is changed.`,
-		Example: "  bench send --messages 500000\n  bench send --only apns,fcm --delay 50ms\n  bench send --only apns,fcm --gorush /tmp/gorush/gorush",
+		Example: "  bench send --messages 500000\n  bench send --only apns,fcm --delay 50ms\n  bench send --only apns,fcm --gorush ../gorush/gorush",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(); err != nil {
@@ -91,9 +92,14 @@ func (o *sendOptions) check() error {
 		return errors.New("--delay and --waiting cannot be negative, and --slow must be more than nothing")
 	}
 	if o.gorush != "" {
-		if _, err := exec.LookPath(o.gorush); err != nil {
+		program, err := exec.LookPath(o.gorush)
+		if err == nil {
+			program, err = filepath.Abs(program) // it runs in a folder of its own
+		}
+		if err != nil {
 			return fmt.Errorf("--gorush: %w; build it with `GOBIN=DIR go install github.com/appleboy/gorush@latest`", err)
 		}
+		o.gorush = program
 	}
 	for _, name := range o.only {
 		if !slices.Contains(serviceNames(), name) {

@@ -107,8 +107,8 @@ func (p *plain) apns(t *target, c *plainConfig, secure *tls.Config) error {
 	}
 	client := apns2.NewTokenClient(&token.Token{AuthKey: key, KeyID: c.KeyID, TeamID: c.TeamID})
 	client.Host = c.Host
-	if transport, ok := client.HTTPClient.Transport.(*http2.Transport); ok {
-		transport.TLSClientConfig = secure
+	if transport, ok := client.HTTPClient.Transport.(*http2.Transport); ok { //nolint:staticcheck // it is what apns2 makes
+		transport.TLSClientConfig = secure //nolint:staticcheck // the same
 	}
 	all := make([]*apns2.Notification, len(t.tokens))
 	for i := range all {
@@ -242,7 +242,7 @@ func (p *plain) email(ctx context.Context, t *target, c *plainConfig, secure *tl
 	p.name = fmt.Sprintf("go-smtp, %d connections", p.workers)
 	p.close = func() {
 		for range p.workers {
-			(<-pool).Close()
+			(<-pool).Close() //nolint:errcheck // nothing is under way on it
 		}
 	}
 	p.send = func(_ context.Context, i, _ int) (err error) {
