@@ -31,7 +31,7 @@ func TestDigestsInWords(t *testing.T) {
 		require.NoError(t, err)
 		return e.Rules[0].Headline
 	}
-	w.To(enginetest.Hour) // the first look
+	w.To(enginetest.Hour + enginetest.Minute) // behind the first look
 	w.Identify("ann", "", map[string]any{"plan": "pro"})
 	w.Track("ann", "Seen", nil)
 	require.Equal(t, "ann matches seen; the look is at 11:00; no address: digest needs what its digest is sent by.", tell("seen"))
@@ -39,7 +39,7 @@ func TestDigestsInWords(t *testing.T) {
 	require.Equal(t, "ann matches seen; the look is at 11:00; the message would wait until 12:00 UTC (collected for letter).", tell("seen"))
 	require.Equal(t, "Nothing is collected for ann, so no letter goes to them.", tell("letter"))
 	w.Track("ann", "News", nil)
-	require.Equal(t, "news of 10:00 is collected for ann; it goes out with letter at 12:00.", tell("news"))
+	require.Equal(t, "news of 10:01 is collected for ann; it goes out with letter at 12:00.", tell("news"))
 	require.Equal(t, "One thing is collected for ann and may go out with letter at 12:00.", tell("letter"))
 	w.To(4 * enginetest.Hour)
 	require.Equal(t, "ann got news with letter at 12:00.", tell("news"))
