@@ -20,7 +20,7 @@ var notOfDigest = []string{"at", "on", "start", "end", "send_at", "for_each", "w
 func (p *ruleParser) digest(f *yamlfile.Fields, n *yamlfile.Node) {
 	r := p.r
 	p.rule.Digest = p.text("digest", n)
-	if p.rule.Broadcast {
+	if p.rule.Broadcast && n != nil {
 		r.Report(n.Key, "conflict", "Move the file to rules/.", "a broadcast sends no digest")
 	}
 	i := slices.IndexFunc(p.o.Channels, func(c ChannelSpec) bool { return c.Name == p.rule.Digest })
