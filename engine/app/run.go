@@ -96,7 +96,7 @@ func (a *App) run(ctx context.Context, endpoint func() (serve func(context.Conte
 		part("the inbox", a.Inbox.Run)
 	}
 	part("the ledger", func(ctx context.Context) error {
-		a.Ledger.Run(ctx, copyEvery)
+		a.Ledger.Run(ctx, a.opts.Now, copyEvery)
 		return nil
 	})
 	part("tidying", func(ctx context.Context) error {

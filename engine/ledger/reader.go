@@ -62,9 +62,10 @@ const (
 	restMost  = 5 * time.Second
 )
 
-// Run copies until ctx ends, and rests at least so long after each copy. Where ClickHouse is away it goes on trying; an
+// Run copies until ctx ends, and rests at least so long after each copy; now is the
+// process's clock. Where ClickHouse is away it goes on trying; an
 // error is logged when it differs from the last.
-func (r *Reader) Run(ctx context.Context, rest time.Duration) {
+func (r *Reader) Run(ctx context.Context, now func() time.Time, rest time.Duration) {
 	last := ""
 	t := time.NewTimer(rest)
 	defer t.Stop()
@@ -74,14 +75,14 @@ func (r *Reader) Run(ctx context.Context, rest time.Duration) {
 			return
 		case <-t.C:
 		}
-		began, said := time.Now(), ""
+		began, said := now(), ""
 		if err := r.Flush(ctx); err != nil && ctx.Err() == nil {
 			if said = err.Error(); said != last {
 				r.log.Error("cannot write the ledger; what is decided waits in the stream", "error", err)
 			}
 		}
 		last = said
-		t.Reset(min(max(rest, restTimes*time.Since(began)), max(rest, restMost)))
+		t.Reset(min(max(rest, restTimes*now().Sub(began)), max(rest, restMost)))
 	}
 }
 

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"encoding/json"
 	"slices"
 	"strings"
 	"sync"
@@ -45,7 +44,7 @@ func (t *Tail) Add(batch []events.Resolved, upTo events.Position) {
 		r := row{}
 		r.set(uint64(e.Person), e)
 		r.of.Event = strings.Clone(r.of.Event) // a part of the message that it came in
-		r.of.Properties, r.of.Context = json.RawMessage(slices.Clone(r.of.Properties)), json.RawMessage(slices.Clone(r.of.Context))
+		r.of.Properties, r.of.Context = slices.Clone(r.of.Properties), slices.Clone(r.of.Context)
 		t.rows = append(t.rows, r)
 		t.bytes += r.size()
 	}
