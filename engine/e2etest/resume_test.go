@@ -17,8 +17,9 @@ var pausedInReport = regexp.MustCompile(`(?s)Paused, until .*nudge resume.*hello
 func TestResumeBesideServe(t *testing.T) {
 	t.Parallel()
 	p := settle(t, map[string]string{
-		"nudge.yaml":       "data: data\nchannels: {out: {adapter: file, config: {path: out.ndjson}}}\n",
-		"rules/hello.yaml": "rule: hello\non: {event: Hello, where: 'properties.name matches \"\\\\p{L}{1000}\"'}\nagain: each_time\nmessage: {out: {title: Hello}}\n",
+		"nudge.yaml": "data: data\nchannels: {out: {adapter: file, config: {path: out.ndjson}}}\n",
+		"rules/hello.yaml": "rule: hello\non: Hello\nagain: each_time\nwith:\n" +
+			`  others: everyone.event("Hello", 'properties.name matches "\\\\p{L}{1000}"').within(days(1)).people` + "\nmessage: {out: {title: Hello}}\n",
 	})
 	b := serve(t, p)
 	nudge := func(args ...string) (string, error) { return command(t, p, b, args...) }

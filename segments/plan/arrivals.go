@@ -7,7 +7,6 @@ import (
 	"iter"
 	"math"
 	"slices"
-	"strings"
 
 	"nudge/events"
 	"nudge/events/memory"
@@ -79,29 +78,16 @@ func (l *look) hear(ctx context.Context, kinds []listeners, triggers []events.Po
 	return out, err
 }
 
-// arrivalsSQL writes the query for the occurrences that conditions with one `on` are judged for, of some people.
+// arrivalsSQL writes the query for the rows of some people among which are the occurrences that conditions with one `on`
+// are judged for.
 func (l *look) arrivalsSQL(on *segments.On, triggers []events.Position, h *heard, people []uint64) string {
 	from, person, bounds := l.moment.from("events", "e", people)
 	bounds = append(append(bounds, named([]source{onSource(on)})...), l.arrivedBounds("e", on.MaxAge, triggers)...)
 	if h != nil { // the order of a person's rows is by time: so theirs are found in it
 		bounds = append(bounds, "e.time >= "+Instant(h.from), "e.time <= "+Instant(h.to))
 	}
-	value := "''"
-	if on.By != "" {
-		value = textOf(on.By)
-	}
-	passes := all(happened(on.Event, onSource(on).message), render(on.Filter, occurrence{}))
-	having := ""
-	if l.Triggers == nil {
-		having = where([]string{passes})
-		if on.By != "" {
-			having += " AND v != ''"
-		}
-	}
-	outer := "SELECT p, " + value + " AS v, t, pos, event, properties, context, toUInt8(" + passes + ")"
-	own, _ := columnsOf(words(outer), &conditions{})
-	return outer + " FROM (SELECT " + strings.Join(append([]string{person + " AS p"}, selected(own)...), ", ") +
-		" FROM " + from + where(bounds) + ")" + having + " ORDER BY t, pos"
+	return "SELECT " + person + " AS p, e.pos, e.kind, e.flags, toUnixTimestamp64Milli(e.time), toString(e.event), e.properties, e.context FROM " +
+		from + where(bounds)
 }
 
 func onSource(on *segments.On) source {
@@ -248,8 +234,7 @@ func (l *look) arrived(
 	return out, nil
 }
 
-// Rows that are at hand are judged for without a query: what follows is to them what hearSQL and arrivalsSQL are to
-// the store.
+// What follows picks from rows those that `on` conditions are judged for: from rows at hand, or from what arrivalsSQL reads.
 
 // arrivedNow says whether a row is one that `on` conditions with a largest age (0: none) are judged for.
 func (l *look) arrivedNow(r *row, maxAge int64, triggers []events.Position) bool {

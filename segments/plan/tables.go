@@ -149,6 +149,10 @@ func (a *tables) atHand(l *look, kinds []listeners) iter.Seq[*row] {
 	if !all {
 		return nil
 	}
+	return eachRow(rows)
+}
+
+func eachRow(rows []row) iter.Seq[*row] {
 	return func(yield func(*row) bool) {
 		for i := range rows {
 			if !yield(&rows[i]) {
@@ -165,18 +169,21 @@ func (a *tables) triggers(
 		l.triggersAmong(rows, on, asked, people, each)
 		return nil
 	}
-	return a.few(ctx, l.arrivalsSQL(on, asked, h, people), func(scan func(...any) error) error {
-		o := &segments.Occurrence{}
-		c := candidate{trigger: o}
-		var pos uint64
-		var passes uint8
-		if err := scan(&c.person, &c.value, &o.Time, &pos, &o.Event, &o.Properties, &o.Context, &passes); err != nil {
+	var rows []row
+	err := a.few(ctx, l.arrivalsSQL(on, asked, h, people), func(scan func(...any) error) error {
+		var r row
+		if err := scan(&r.person, &r.pos, &r.kind, &r.flags, &r.of.Time, &r.of.Event, &r.of.Properties, &r.of.Context); err != nil {
 			return err
 		}
-		o.Pos = events.Position(pos)
-		each(c, passes == 1)
+		r.of.Pos = events.Position(r.pos)
+		rows = append(rows, r)
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	l.triggersAmong(eachRow(rows), on, asked, people, each)
+	return nil
 }
 
 func (a *tables) passing(ctx context.Context, l *look, g group, s *span) ([]candidate, error) {

@@ -20,7 +20,7 @@ type Tail struct {
 	watched map[stream]uint64 // positions after which it has all rows of a stream
 	rows    []row             // by position; what is beyond the end of a slice that was handed out may grow, nothing in it changes
 	bytes   int
-	dropped uint64 // up to here rows were left out again
+	dropped uint64 // up to here rows were left out again, or never came
 	upTo    uint64
 }
 
@@ -36,6 +36,9 @@ func NewTail(most int) *Tail {
 func (t *Tail) Add(batch []events.Resolved, upTo events.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.upTo == 0 { // what came before the first batch is in the store alone
+		t.dropped = uint64(upTo)
+	}
 	for i := range batch {
 		e := &batch[i]
 		if len(t.watched) == 0 || !t.watches(rowOf(e.Kind, e.StoredName())) {
