@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -135,8 +136,9 @@ func TestSmokeJudge(t *testing.T) {
 }
 
 func TestSmokeSend(t *testing.T) {
-	tables := smoke(t, "send", "--messages", "700", "--rate", "500", "--paced", "1s", "--waiting", "0")
-	require.Len(t, tables["send"], 4*len(serviceNames()))
+	others := slices.DeleteFunc(serviceNames(), func(name string) bool { return name == "apns" }) // TestSendLate has that one
+	tables := smoke(t, "send", "--only", strings.Join(others, ","), "--messages", "700", "--rate", "500", "--paced", "1s", "--waiting", "0")
+	require.Len(t, tables["send"], 4*len(others))
 	require.NotContains(t, tables, "slow")
 	for _, row := range tables["send"] {
 		require.Positive(t, row["sends_per_s"], row)
