@@ -62,9 +62,8 @@ const (
 	restMost  = 5 * time.Second
 )
 
-// Run copies until ctx ends, and rests at least so long after each copy; now is the
-// process's clock. Where ClickHouse is away it goes on trying; an
-// error is logged when it differs from the last.
+// Run copies until ctx ends, and rests at least so long after each copy; now is the process's clock. Where ClickHouse
+// is away it goes on trying; an error is logged when it differs from the last.
 func (r *Reader) Run(ctx context.Context, now func() time.Time, rest time.Duration) {
 	last := ""
 	t := time.NewTimer(rest)
