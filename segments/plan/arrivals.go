@@ -147,7 +147,7 @@ func (l *look) arrivals(ctx context.Context, who []int, fn func([]segments.Answe
 	kinds := l.listeners(who)
 	rounds := [][]events.Position{nil}
 	if l.Triggers != nil {
-		rounds = slices.Collect(slices.Chunk(l.Triggers, l.p.chunk))
+		rounds = slices.Collect(slices.Chunk(slices.Sorted(slices.Values(l.Triggers)), l.p.chunk))
 	}
 	var found []candidate
 	for _, triggers := range rounds {
@@ -236,14 +236,16 @@ func (l *look) arrived(
 
 // What follows picks from rows those that `on` conditions are judged for: from rows at hand, or from what arrivalsSQL reads.
 
-// arrivedNow says whether a row is one that `on` conditions with a largest age (0: none) are judged for.
+// arrivedNow says whether a row is one that `on` conditions with a largest age (0: none) are judged for; triggers, which
+// are sorted, are of a look that brings its own.
 func (l *look) arrivedNow(r *row, maxAge int64, triggers []events.Position) bool {
 	pos := events.Position(r.pos)
 	switch {
 	case pos > l.UpTo:
 		return false
 	case l.Triggers != nil:
-		return slices.Contains(triggers, pos)
+		_, asked := slices.BinarySearch(triggers, pos)
+		return asked
 	}
 	return pos > l.After && events.Flags(r.flags)&events.Imported == 0 && (maxAge <= 0 || r.of.Time > l.At-maxAge)
 }
