@@ -81,10 +81,10 @@ func TestIdleIsFree(t *testing.T) {
 	asked, told := step(5 * minute)
 	require.Positive(t, asked)
 	require.Positive(t, told)
-	for at := 10 * minute; at <= 130*minute; at += 5 * minute {
-		step(at) // the planner looks ahead, each time further
+	for at := 10 * minute; at <= 20*minute; at += 5 * minute {
+		step(at) // the others look at everybody, and then for what crosses
 	}
-	for at := 135 * minute; at < 3*hour; at += 5 * minute {
+	for at := 25 * minute; at < 10*hour; at += 5 * minute {
 		asked, told = step(at)
 		require.Zero(t, asked, "the planner, at +%d min", at/minute)
 		require.Zero(t, told, "the engine and the ledger, at +%d min", at/minute)

@@ -13,8 +13,9 @@ import (
 )
 
 // A range of instants costs the store a search of its index and a granule or two however short it is, so a tick asks
-// for what crosses a while ahead of it too. The next ticks need not ask: what arrives meanwhile they read anyway, and
-// see of each row whether it will cross. While nothing arrives they mostly know that nothing crosses at all.
+// for what crosses a while ahead of it too, and, where that is nothing, farther, until it knows when something will. The
+// next ticks need not ask: what arrives meanwhile they read anyway, and see of each row whether it will cross. So only a
+// tick at which something crosses, or for which something arrived, has to ask.
 
 // crossed is a row that crosses at an instant (Unix ms).
 type crossed struct {
@@ -22,12 +23,12 @@ type crossed struct {
 	person, pos uint64
 }
 
-// known is what crosses in [from, to] of the rows up to a position, by instant. It is never changed.
+// known is what crosses in [from, to] of the rows up to a position, by instant. But for used it is never changed.
 type known struct {
-	from, to int64
+	from, to int64 // to may be ever
 	pos      uint64
 	rows     []crossed
-	moved    bool // rows have arrived since it was read
+	used     int64 // the instant of the last tick that used it; guarded by the mutex of ahead
 }
 
 // ahead remembers what crosses.
@@ -40,14 +41,66 @@ type ahead struct {
 
 const (
 	// Each look ahead reaches so many times as far as the one before (the first one interval of ticks), and half as
-	// far after one that found many rows: up to so many intervals, and while nothing arrives up to a day (ms).
-	farther        = 4
-	usually        = 12
-	manyRows       = 50_000
-	farthest int64 = 24 * 60 * 60 * 1000
+	// far after one that found many rows: up to so many intervals. Where it finds nothing it reaches on, each time so
+	// many times as far.
+	farther  = 4
+	usually  = 12
+	onwards  = 8
+	manyRows = 50_000 // and so many of one crossing are kept
 
+	shortest int64 = 60 * 1000 // interval of ticks (ms) that it counts with
+	// Farther ahead (ms) than this dues are asked for without an end.
+	duesAhead int64 = 30 * 24 * 60 * 60 * 1000
+	// What no tick has used for so long (ms) is not kept.
+	unusedFor int64 = 8 * 24 * 60 * 60 * 1000
+
+	ever      int64  = math.MaxInt64
 	forgotten uint64 = math.MaxUint64 // a position that no row is beyond
 )
+
+// with is what is known with further rows, in any order.
+func (k *known) with(rows []crossed) *known {
+	sortCrossed(rows)
+	out := *k
+	out.rows = make([]crossed, 0, len(k.rows)+len(rows))
+	for old := k.rows; len(old) > 0 || len(rows) > 0; {
+		next := &rows
+		if len(rows) == 0 || len(old) > 0 && compareCrossed(old[0], rows[0]) <= 0 {
+			next = &old
+		}
+		out.rows = append(out.rows, (*next)[0])
+		*next = (*next)[1:]
+	}
+	return &out
+}
+
+// find is the index of the first row that crosses at an instant or later.
+func (k *known) find(at int64) int {
+	i, _ := slices.BinarySearchFunc(k.rows, at, func(x crossed, at int64) int { return cmp.Compare(x.at, at) })
+	return i
+}
+
+// bounded leaves out what is too much to keep: first what happened before an instant, which is of use to ticks that come
+// seldom, then what is farthest ahead.
+func (k *known) bounded(since int64) *known {
+	if len(k.rows) <= manyRows {
+		return k
+	}
+	out := *k
+	if since > k.from {
+		out.from, out.rows = since, k.rows[k.find(since-1):]
+	}
+	if len(out.rows) > manyRows {
+		out.end(out.rows[manyRows].at)
+	}
+	out.rows = slices.Clone(out.rows)
+	return &out
+}
+
+// end leaves out what crosses at an instant or later.
+func (k *known) end(at int64) {
+	k.to, k.rows = at-1, k.rows[:k.find(at)]
+}
 
 // addDues takes over what has just been written at a position.
 func (a *ahead) addDues(who []*segments.Who, dues []due, pos uint64) {
@@ -65,18 +118,15 @@ func (a *ahead) addDues(who []*segments.Who, dues []due, pos uint64) {
 		}
 		rows = slices.DeleteFunc(rows, func(x crossed) bool { return x.at < old.from || x.at > old.to })
 		if len(rows) > 0 {
-			k := *old
-			k.rows = append(slices.Clone(old.rows), rows...)
-			sortCrossed(k.rows)
-			a.known[c] = &k
+			a.known[c] = old.with(rows).bounded(old.used)
 		}
 	}
 }
 
-func sortCrossed(rows []crossed) {
-	slices.SortFunc(rows, func(a, b crossed) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.person, b.person), cmp.Compare(a.pos, b.pos))
-	})
+func sortCrossed(rows []crossed) { slices.SortFunc(rows, compareCrossed) }
+
+func compareCrossed(a, b crossed) int {
+	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.person, b.person), cmp.Compare(a.pos, b.pos))
 }
 
 // takeover notes what rows that arrived after a position will cross, of streams of which all are told.
@@ -118,8 +168,8 @@ func (x *takeover) row(of []stream, at int64, person, pos uint64) {
 	}
 }
 
-// done makes known what has arrived up to a position.
-func (x *takeover) done(upTo uint64) {
+// done makes known what has arrived up to a position. What crossed before an instant is kept if that is not too much.
+func (x *takeover) done(upTo uint64, since int64) {
 	x.a.mu.Lock()
 	defer x.a.mu.Unlock()
 	for _, list := range x.by {
@@ -128,11 +178,10 @@ func (x *takeover) done(upTo uint64) {
 				continue // another tick was faster
 			}
 			k := *e.known
-			k.pos, k.moved = upTo, true
 			if len(e.fresh) > 0 {
-				k.rows = append(slices.Clone(k.rows), e.fresh...)
-				sortCrossed(k.rows)
+				k = *k.with(e.fresh).bounded(since)
 			}
+			k.pos = upTo
 			x.a.known[e.crossing] = &k
 		}
 	}
@@ -170,10 +219,8 @@ func (t *tick) crossed(ctx context.Context, who []int) error {
 	}
 	for i, w := range who {
 		for _, c := range lists[i] {
-			rows := all[c].rows
-			// An age of a fraction of a millisecond is rounded: hence one earlier.
-			first, _ := slices.BinarySearchFunc(rows, t.from[w].At-1, func(x crossed, at int64) int { return cmp.Compare(x.at, at) })
-			for _, x := range rows[first:] {
+			k := all[c]
+			for _, x := range k.rows[k.find(t.from[w].At-1):] { // an age of a fraction of a millisecond is rounded: hence one earlier
 				if x.at > t.At {
 					break
 				}
@@ -192,38 +239,41 @@ func (t *tick) lookAhead(ctx context.Context, from map[crossing]int64, interval 
 	a := &t.p.ahead
 	a.mu.Lock()
 	out := make(map[crossing]*known, len(from))
-	var ask []needed
-	idle := false // nothing has arrived since a look ahead that has run out
+	var ask []crossing
 	for c, f := range from {
 		k := a.known[c]
-		switch {
-		case k == nil || k.pos < t.moment.upTo:
-		case k.from <= f && k.to >= t.At:
-			out[c] = k
-			continue
+		switch upTo := t.moment.upTo; {
+		case k == nil || k.from > f || k.pos < upTo || k.to < t.At && k.pos > upTo && k.pos != forgotten:
+			k = &known{from: f, to: f - 2, pos: upTo}
+			if c.of == ofDues {
+				k.pos = forgotten
+			}
+			ask = append(ask, c)
+		case k.to < t.At:
+			extended := *k
+			k = &extended
+			ask = append(ask, c)
 		default:
-			idle = idle || c.of != ofDues && !k.moved
+			k.used = t.At
 		}
-		ask = append(ask, needed{c, f, 0})
+		out[c] = k
 	}
-	reach := max(1, a.reach*farther)
+	reach := min(max(1, a.reach*farther), usually)
 	if a.many {
 		reach = max(1, a.reach/2)
-	}
-	if reach = min(reach, farthest); !idle {
-		reach = min(reach, usually)
 	}
 	a.mu.Unlock()
 	if len(ask) == 0 {
 		return out, nil
 	}
-	for i := range ask {
-		ask[i].to = t.At + max(interval, min(interval*reach, farthest))
-	}
-	sortNeeded(ask)
-	fresh, n, err := t.readCrossed(ctx, ask)
-	if err != nil {
-		return nil, err
+	rows := 0
+	for rest, span := ask, max(interval, shortest)*reach; len(rest) > 0; span *= onwards {
+		var n int
+		var err error
+		if rest, n, err = t.extend(ctx, out, rest, span); err != nil {
+			return nil, err
+		}
+		rows += n
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -231,27 +281,54 @@ func (t *tick) lookAhead(ctx context.Context, from map[crossing]int64, interval 
 		a.known = map[crossing]*known{}
 	}
 	for c, k := range a.known {
-		if k.to < t.At { // of no use to any later tick
+		if k.used < t.At-unusedFor {
 			delete(a.known, c)
 		}
 	}
-	for c, k := range fresh {
-		out[c], a.known[c] = k, k
+	for _, c := range ask {
+		out[c].used = t.At
+		a.known[c] = out[c].bounded(from[c])
 	}
-	a.reach, a.many = reach, n > manyRows
+	a.reach, a.many = reach, rows > manyRows
 	return out, nil
 }
 
-// readCrossed asks the store for what crosses.
-func (t *tick) readCrossed(ctx context.Context, ask []needed) (out map[crossing]*known, n int, err error) {
-	out = make(map[crossing]*known, len(ask))
+// extend asks the store for what crosses from the end of what is known until so long after the tick (ms). The last that
+// crosses after the tick is the end of what is known then, so that whoever asks beyond it finds something; what it
+// returns are those of which nothing does. Nothing crosses later than what the newest row will, but what is dated ahead.
+func (t *tick) extend(ctx context.Context, known map[crossing]*known, list []crossing, span int64) (nothing []crossing, n int, err error) {
+	ask := make([]needed, len(list))
+	for i, c := range list {
+		ask[i] = needed{c, known[c].to + 2, t.At + span}
+		if c.of == ofDues && span > duesAhead || c.of != ofDues && span >= c.age {
+			ask[i].to = ever
+		}
+	}
+	sortNeeded(ask)
+	fresh, n, err := t.readCrossed(ctx, ask)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, x := range ask {
+		k := known[x.crossing].with(fresh[x.crossing])
+		k.to = x.to
+		if x.to != ever {
+			if last := len(k.rows) - 1; last >= 0 && k.rows[last].at > t.At {
+				k.end(k.rows[last].at)
+			} else {
+				nothing = append(nothing, x.crossing)
+			}
+		}
+		known[x.crossing] = k
+	}
+	return nothing, n, nil
+}
+
+// readCrossed asks the store for what crosses, from one millisecond before each range.
+func (t *tick) readCrossed(ctx context.Context, ask []needed) (out map[crossing][]crossed, n int, err error) {
+	out = make(map[crossing][]crossed, len(ask))
 	by := map[stream][]needed{}
 	for _, x := range ask {
-		k := &known{from: x.from, to: x.to, pos: t.moment.upTo}
-		if x.of == ofDues {
-			k.pos = forgotten
-		}
-		out[x.crossing] = k
 		by[x.stream] = append(by[x.stream], x)
 	}
 	err = t.store.crossed(ctx, t.moment, ask, func(row streamRow) {
@@ -259,16 +336,13 @@ func (t *tick) readCrossed(ctx context.Context, ask []needed) (out map[crossing]
 		for _, s := range append(row.wider(), row.stream) {
 			for _, x := range by[s] {
 				if cross := row.time + x.age; cross >= x.from-1 && cross <= x.to {
-					out[x.crossing].rows = append(out[x.crossing].rows, crossed{cross, row.person, row.pos})
+					out[x.crossing] = append(out[x.crossing], crossed{cross, row.person, row.pos})
 				}
 			}
 		}
 	})
 	if err != nil {
 		return nil, 0, fmt.Errorf("finding whose time has come: %w", err)
-	}
-	for _, k := range out {
-		sortCrossed(k.rows)
 	}
 	return out, n, nil
 }
@@ -280,6 +354,9 @@ func (m moment) crossedSQL(ask []needed) []string {
 	var ranges []instants
 	for _, x := range ask {
 		r := instants{x.from - x.age - 1, x.to - x.age, x.of}
+		if x.to == ever {
+			r.to = ever
+		}
 		if x.of == ofUserIDs {
 			r.of = ofIDs
 		}
@@ -298,6 +375,9 @@ func (m moment) crossedSQL(ask []needed) []string {
 	}
 	for _, r := range ranges {
 		between := func(column string) string {
+			if r.to == ever {
+				return fmt.Sprintf("x.%s >= %s", column, Instant(r.from))
+			}
 			return fmt.Sprintf("x.%[1]s >= %[2]s AND x.%[1]s <= %[3]s", column, Instant(r.from), Instant(r.to))
 		}
 		names := make([]string, 0, len(byRange[r]))

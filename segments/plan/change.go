@@ -224,10 +224,10 @@ func (t *tick) isAgeOnly(w int, s stream) bool {
 
 // arrived finds those of whom something arrived since the baselines that the conditions read.
 func (t *tick) arrived(ctx context.Context, who []int) error {
-	after := uint64(t.UpTo)
+	after, since := uint64(t.UpTo), t.At
 	readers := map[stream][]int{}
 	for _, w := range who {
-		after = min(after, uint64(t.from[w].UpTo))
+		after, since = min(after, uint64(t.from[w].UpTo)), min(since, t.from[w].At)
 		for _, s := range arriving(t.changes[w]) {
 			if !slices.Contains(readers[s], w) && !t.overlooked(s, -1) {
 				readers[s] = append(readers[s], w)
@@ -268,7 +268,7 @@ func (t *tick) arrived(ctx context.Context, who []int) error {
 	if err != nil {
 		return fmt.Errorf("finding what arrived: %w", err)
 	}
-	ahead.done(uint64(t.UpTo))
+	ahead.done(uint64(t.UpTo), since)
 	return nil
 }
 
