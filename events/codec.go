@@ -69,7 +69,7 @@ func EncodedSize(ev *Event) int {
 	n := 96 + len(ev.Source) + len(ev.MessageID) + len(ev.UserID) + len(ev.AnonymousID) +
 		len(ev.PreviousID) + len(ev.GroupID) + len(ev.Name) + len(ev.Raw) + len(ev.Reason)
 	for _, part := range [...][]byte{ev.Properties, ev.Context, ev.Traits} {
-		if _, inside := placeIn(ev.Raw, part); !inside {
+		if _, inside := PlaceIn(ev.Raw, part); !inside {
 			n += len(part)
 		}
 	}
@@ -101,7 +101,7 @@ func appendEvent(dst []byte, ev *Event, source int) []byte {
 	for _, part := range [...][]byte{ev.Properties, ev.Context, ev.Traits} {
 		if part == nil {
 			dst = append(dst, partNone)
-		} else if off, inside := placeIn(ev.Raw, part); inside {
+		} else if off, inside := PlaceIn(ev.Raw, part); inside {
 			dst = append(dst, partOfRaw)
 			dst = binary.AppendUvarint(dst, uint64(off))
 			dst = binary.AppendUvarint(dst, uint64(len(part)))
@@ -122,8 +122,9 @@ func appendEvent(dst []byte, ev *Event, source int) []byte {
 	return dst
 }
 
-// placeIn tells where part lies in raw, if it is a piece of the same memory.
-func placeIn(raw, part []byte) (offset int, inside bool) {
+// PlaceIn tells where part lies in raw, if it is a piece of the same memory, as properties, context and traits of what
+// DecodeBatch reads are of Raw unless they had to be written anew.
+func PlaceIn(raw, part []byte) (offset int, inside bool) {
 	if len(part) == 0 || len(raw) < len(part) {
 		return 0, false
 	}

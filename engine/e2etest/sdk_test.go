@@ -59,7 +59,9 @@ events:
 	p.becomes("3", "SELECT count() FROM people")
 
 	// An SDK that sends the same again changes nothing: the message id says so.
-	again := p.rows("SELECT message_id, raw FROM events WHERE user_id = 'segment-node' AND event = 'Order Completed'")[0]
+	again := p.rows("SELECT message_id, call FROM events WHERE user_id = 'segment-node' AND event = 'Order Completed'")[0]
+	require.Equal(t, []string{"Order Completed", "19.99"},
+		p.rows("SELECT JSONExtractString(call, 'event'), JSONExtractFloat(call, 'properties', 'revenue') FROM events WHERE message_id = '%s'", again[0])[0])
 	p.ok("POST", "/v1/track", publicKey, fmt.Sprintf(`{"messageId": %q, "userId": "segment-node", "event": "Order Completed"}`, again[0]))
 	p.ok("POST", "/v1/track", publicKey, `{"messageId": "after", "userId": "segment-node", "event": "After"}`)
 	p.becomes("1", "SELECT count() FROM events WHERE event = 'After'")

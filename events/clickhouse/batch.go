@@ -34,7 +34,7 @@ type EventRow struct {
 	Violations  []string
 	Properties  []byte // JSON
 	Context     []byte // JSON
-	Raw         []byte
+	Raw         []byte // where the others are pieces of its memory, they are stored once
 }
 
 // EventBatch collects rows of the table events as columns, and inserts them with one INSERT. It
@@ -145,7 +145,45 @@ func (b *EventBatch) Append(r *EventRow) {
 	b.bigs.end()
 	appendText(b.properties, r.Properties)
 	appendText(b.contextOf, r.Context)
-	appendText(b.raw, r.Raw)
+	b.appendRaw(r)
+}
+
+// What the column raw has in place of the bytes of the columns beside it, which the column call puts in again. No JSON
+// holds these characters.
+const propertiesMark, contextMark = 0x01, 0x02
+
+// appendRaw adds the call as received, but for what the columns beside it hold: that is most of it, and would be
+// compressed, and merged again and again, twice.
+func (b *EventBatch) appendRaw(r *EventRow) {
+	type cut struct {
+		from, to int
+		mark     byte
+	}
+	cuts := make([]cut, 0, 2)
+	add := func(part []byte, mark byte) {
+		if from, is := events.PlaceIn(r.Raw, part); is {
+			cuts = append(cuts, cut{from, from + len(part), mark})
+		}
+	}
+	add(r.Properties, propertiesMark)
+	add(r.Context, contextMark)
+	if len(cuts) == 2 && cuts[1].from < cuts[0].from {
+		cuts[0], cuts[1] = cuts[1], cuts[0]
+	}
+	if len(cuts) == 2 && cuts[1].from < cuts[0].to {
+		cuts = cuts[:0]
+	}
+	size := len(r.Raw)
+	for _, c := range cuts {
+		size -= c.to - c.from - 1
+	}
+	raw, at := binary.AppendUvarint(b.raw.buf, uint64(size)), 0
+	for _, c := range cuts {
+		raw = append(append(raw, r.Raw[at:c.from]...), c.mark)
+		at = c.to
+	}
+	b.raw.buf = append(raw, r.Raw[at:]...)
+	b.raw.rows++
 }
 
 // Rows is the number of rows in the batch.

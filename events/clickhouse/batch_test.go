@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +44,43 @@ func fill(b *clickhouse.EventBatch, first, n, people int) {
 				product, product, product%40, k%people, product%10000/100, product%100, k%3+1, k%20, k%2 == 0),
 			Context: fmt.Appendf(nil, `{"ip":"10.%d.%d.1","userAgent":"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36","locale":"en-GB","page":{"path":"/p/%d","url":"https://shop.example/p/%d"},"library":{"name":"analytics.js","version":"2.1.0"}}`, user%250, k%250, product, product),
 		})
+	}
+}
+
+// What raw is without, the column call has again.
+func TestCallsAreKeptByteForByte(t *testing.T) {
+	s := clickhousetest.New(t)
+	calls := []struct{ raw, properties, context, stored string }{
+		{`{"type":"track", "properties" : {"a":1},"context":{"ip":"::"}}`, `{"a":1}`, `{"ip":"::"}`, "{\"type\":\"track\", \"properties\" : \x01,\"context\":\x02}"},
+		{`{"context":{"ip":"::"},"properties":{"a":1},"n":2}`, `{"a":1}`, `{"ip":"::"}`, "{\"context\":\x02,\"properties\":\x01,\"n\":2}"},
+		{`{"properties":{"a":1},"properties":{"a":1}}`, `{"a":1}`, "", "{\"properties\":\x01,\"properties\":{\"a\":1}}"},
+		{`{"context":{"ip":"::"}}`, "", `{"ip":"::"}`, "{\"context\":\x02}"},
+		{`{"properties":{"price":"1.5"}}`, `-{"price":1.5}`, "-{}", `{"properties":{"price":"1.5"}}`}, // "-": written anew
+		{`{"properties":{"a":{"b":1}}}`, `{"a":{"b":1}}`, `{"b":1}`, `{"properties":{"a":{"b":1}}}`},
+		{"", "", "", ""},
+	}
+	b := clickhouse.NewEventBatch()
+	for i, c := range calls {
+		raw := []byte(c.raw)
+		part := func(text string) []byte {
+			if anew, is := strings.CutPrefix(text, "-"); is {
+				return []byte(anew)
+			}
+			from := strings.Index(c.raw, text)
+			return raw[from : from+len(text)]
+		}
+		b.Append(&clickhouse.EventRow{Pos: events.Position(i + 1), Properties: part(c.properties), Context: part(c.context), Raw: raw})
+	}
+	require.NoError(t, s.InsertEvents(t.Context(), b))
+	var rows []struct {
+		Raw  string `ch:"raw"`
+		Call string `ch:"call"`
+	}
+	require.NoError(t, s.Conn().Select(t.Context(), &rows, "SELECT raw, call FROM events ORDER BY pos"))
+	require.Len(t, rows, len(calls))
+	for i, c := range calls {
+		require.Equal(t, c.stored, rows[i].Raw)
+		require.Equal(t, c.raw, rows[i].Call)
 	}
 }
 

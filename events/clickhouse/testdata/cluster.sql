@@ -498,3 +498,11 @@ ALTER TABLE zones_local ON CLUSTER `nudge` ADD COLUMN IF NOT EXISTS locale LowCa
 
 ALTER TABLE zones ON CLUSTER `nudge` ADD COLUMN IF NOT EXISTS locale LowCardinality(String) AFTER zone;
 
+-- 0008_calls
+
+ALTER TABLE events_local ON CLUSTER `nudge`
+    ADD COLUMN IF NOT EXISTS call String ALIAS replaceOne(replaceOne(raw, '\x01', properties), '\x02', context) COMMENT 'the call as received',
+    COMMENT COLUMN raw 'the call as received, with the character 1 for what is in properties and 2 for what is in context; see call';
+
+ALTER TABLE events ON CLUSTER `nudge` ADD COLUMN IF NOT EXISTS call String ALIAS replaceOne(replaceOne(raw, '\x01', properties), '\x02', context);
+

@@ -463,3 +463,9 @@ ALTER TABLE devices ADD COLUMN IF NOT EXISTS device String COMMENT 'id of the de
 
 ALTER TABLE zones ADD COLUMN IF NOT EXISTS locale LowCardinality(String) COMMENT 'BCP 47 tag' AFTER zone;
 
+-- 0008_calls
+
+ALTER TABLE events
+    ADD COLUMN IF NOT EXISTS call String ALIAS replaceOne(replaceOne(raw, '\x01', properties), '\x02', context) COMMENT 'the call as received',
+    COMMENT COLUMN raw 'the call as received, with the character 1 for what is in properties and 2 for what is in context; see call';
+
