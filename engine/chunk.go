@@ -23,12 +23,17 @@ func (e *Engine) begin(ctx context.Context, t ledger.Tick) error {
 
 func (e *Engine) beginOn(ctx context.Context, s *shard, t ledger.Tick) error {
 	return e.decide(ctx, s, func(st *ledger.State, commit func([]ledger.Record) error) error {
-		last, ok := st.Last(t.Kind)
-		if ok && last.ID == t.ID && last.P1 == t.P1 && slices.Equal(last.Rules, t.Rules) && maps.Equal(last.Looks, t.Looks) {
+		if has(st, &t) {
 			return nil
 		}
 		return commit([]ledger.Record{{Tick: &t}})
 	})
+}
+
+// has says whether a shard has the record of a tick.
+func has(st *ledger.State, t *ledger.Tick) bool {
+	last, ok := st.Last(t.Kind)
+	return ok && last.ID == t.ID && last.P1 == t.P1 && slices.Equal(last.Rules, t.Rules) && maps.Equal(last.Looks, t.Looks)
 }
 
 // decideFound takes everybody that was found through decide. Who was merged after the tick's position
@@ -46,7 +51,8 @@ func (e *Engine) decideFound(ctx context.Context, l *live, t ledger.Tick, f *fou
 	return nil
 }
 
-// decidePeople takes the shard's people of the tick through decide, committing chunk by chunk.
+// decidePeople takes the shard's people of the tick through decide, committing chunk by chunk, of which the first
+// begins with the tick's record where the shard does not have it.
 func (e *Engine) decidePeople(ctx context.Context, l *live, t ledger.Tick, s *shard, f *found, first map[string]bool) error {
 	people := f.of(s.id, len(e.shards))
 	for len(people) > 0 {
@@ -60,6 +66,9 @@ func (e *Engine) decidePeople(ctx context.Context, l *live, t ledger.Tick, s *sh
 					continue
 				}
 				e.decidePerson(l, t, st, left[0], f.people[left[0]], first, &out)
+			}
+			if len(out.records) > 0 && !has(st, &t) {
+				out.records = slices.Insert(out.records, 0, ledger.Record{Tick: &t})
 			}
 			return out.commitAll(commit)
 		})

@@ -144,6 +144,7 @@ func (l *look) arrivals(ctx context.Context, who []int, fn func([]segments.Answe
 	if l.People != nil {
 		l.keep = func(int, candidate) bool { return true }
 	}
+	l.arriving = true
 	kinds := l.listeners(who)
 	rounds := [][]events.Position{nil}
 	if l.Triggers != nil {

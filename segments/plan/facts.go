@@ -2,8 +2,11 @@ package plan
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"nudge/segments"
 	"nudge/segments/geo"
@@ -16,6 +19,7 @@ type facts struct {
 	fixes    map[uint64][]geo.Fix
 	profiles map[uint64]*segments.Profile
 	whole    bool // what is read later has been read too, and all of the profiles
+	early    bool // whole profiles have been read of all candidates
 }
 
 // readAtOnce is up to how many people all is read at once that is read of anybody: a query has its price. Of more,
@@ -29,8 +33,20 @@ func (l *look) gather(ctx context.Context, b *batch) (*facts, error) {
 	if f.whole = len(w.people) <= l.p.atOnce; !f.whole {
 		w = l.wants(b, false)
 	}
+	// Whoever something arrived of is mostly told something, if it was so before: the profiles for that can be read
+	// beside the histories, and need not wait for them.
+	var beside errgroup.Group
+	if f.early = l.arriving && l.p.mostlyTrue.Load(); f.early {
+		parts := wholeProfile()
+		parts.created = slices.ContainsFunc(b.who(), func(w int) bool { return l.Who[w].NeedsCreated() })
+		beside.Go(func() (err error) {
+			f.profiles, err = l.moment.profiles(ctx, l.store, b.people(), parts)
+			return err
+		})
+	}
 	var err error
-	if f.histories, err = l.read(ctx, l.moment, w, b.keyed); err != nil {
+	f.histories, err = l.read(ctx, l.moment, w, b.keyed)
+	if err := errors.Join(err, beside.Wait()); err != nil {
 		return nil, err
 	}
 	for g := range b.groups {
@@ -60,7 +76,9 @@ func (l *look) gather(ctx context.Context, b *batch) (*facts, error) {
 	if f.fixes, err = l.moment.fixes(ctx, l.store, distinct(placed)); err != nil {
 		return nil, err
 	}
-	f.profiles, err = l.moment.profiles(ctx, l.store, distinct(profiled), parts)
+	if !f.early {
+		f.profiles, err = l.moment.profiles(ctx, l.store, distinct(profiled), parts)
+	}
 	return f, err
 }
 

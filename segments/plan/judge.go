@@ -44,6 +44,19 @@ func (b *batch) who() []int {
 	return out
 }
 
+// people are those of the batch, sorted.
+func (b *batch) people() []uint64 {
+	var out []uint64
+	for _, lists := range [][][]candidate{b.given, b.all} {
+		for _, list := range lists {
+			for _, c := range list {
+				out = append(out, c.person)
+			}
+		}
+	}
+	return distinct(out)
+}
+
 // only is the part of the batch that is about some conditions.
 func (b *batch) only(who []int) *batch {
 	out := newBatch(b.groups, b.keyed)
@@ -139,8 +152,10 @@ func (l *look) judge(ctx context.Context, b *batch) (verdicts, error) {
 	}
 	var out verdicts
 	var told []verdict
+	judged := 0
 	for g, list := range facts.candidates {
 		for _, c := range list {
+			judged += len(c.who)
 			for _, w := range c.who {
 				v := l.answer(w, g, c, facts)
 				if l.dated[w] {
@@ -156,6 +171,9 @@ func (l *look) judge(ctx context.Context, b *batch) (verdicts, error) {
 	}
 	if err := l.complete(ctx, b, told, facts); err != nil {
 		return verdicts{}, err
+	}
+	if l.arriving {
+		l.p.mostlyTrue.Store(2*len(told) >= judged)
 	}
 	for i := range told {
 		out.answers = append(out.answers, told[i].Answer)
@@ -191,7 +209,7 @@ func (l *look) complete(ctx context.Context, b *batch, told []verdict, facts *fa
 		if told[i].Truth == segments.True && l.stands != nil {
 			told[i].Stands = l.stands(told[i].Who, told[i].candidate)
 		}
-		if told[i].asks() && (!facts.whole || facts.profiles[told[i].person] == nil) {
+		if told[i].asks() && !facts.early && (!facts.whole || facts.profiles[told[i].person] == nil) {
 			people = append(people, told[i].person)
 			parts.created = parts.created || l.Who[told[i].Who].NeedsCreated()
 		}

@@ -27,6 +27,8 @@ type look struct {
 	dated  []bool                        // by condition: what falls due by itself is to be written down
 	keep   func(w int, c candidate) bool // which answers are told that are neither True nor Failed; nil: none
 	stands func(w int, c candidate) bool // of which true ones no more is read than that; nil: of none
+
+	arriving bool // it judges occurrences that arrived
 }
 
 // Look answers a question, in calls of fn. It first judges conditions about people and values: a call

@@ -81,6 +81,7 @@ type Planner struct {
 	queries    atomic.Int64
 	asked      atomic.Int64 // queries about everybody
 	little     atomic.Bool  // the store holds few events
+	mostlyTrue atomic.Bool  // what arrived last made most of the conditions with `on` true
 	people     people
 	// overlooks is for the test of the tests: changes that a tick does not see (an age of -1: that a row
 	// arrives).
