@@ -266,7 +266,7 @@ var traitLocales = []string{"de", "fr-CA"}
 
 func validZone(name string) bool {
 	_, err := time.LoadLocation(name)
-	return err == nil
+	return err == nil && name != "" && name != "Local" // Go loads these too
 }
 
 // judge answers a condition for everybody in the case, by person and value.

@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	flagCases    = flag.Int("ticks.cases", 500, "how many cases TestTicks tries; 100,000 is its long mode, for an hour or two")
+	flagCases    = flag.Int("ticks.cases", 250, "how many cases TestTicks tries; 100,000 is its long mode, for an hour or two")
 	flagInMemory = flag.Int("ticks.inmemory", 1000, "how many cases TestTicksInMemory tries")
 	flagSeed     = flag.Uint64("ticks.seed", 1, "seed of the first pack of TestTicks")
 	flagPack     = flag.Int("ticks.pack", 125, "cases that are packed into one store")
