@@ -182,7 +182,8 @@ func (b *EventBatch) appendRaw(r *EventRow) {
 		raw = append(append(raw, r.Raw[at:c.from]...), c.mark)
 		at = c.to
 	}
-	b.raw.buf = append(raw, r.Raw[at:]...)
+	raw = append(raw, r.Raw[at:]...)
+	b.raw.buf = raw
 	b.raw.rows++
 }
 
