@@ -223,12 +223,13 @@ func OpenStore(ctx context.Context, ws *workspace.Workspace, log *slog.Logger) (
 func (a *App) startWriter(ctx context.Context) error {
 	o := writer.Options{
 		Queue: a.Queue, Memory: a.opts.Memory, Now: a.opts.Now, Logger: a.log, Registerer: a.opts.Registerer, FlushEvery: a.opts.FlushEvery, Runnable: a.opts.Runnable,
-		OnResolved: func(batch []events.Resolved, upTo events.Position) {
-			a.tail.Add(batch, upTo)
+		OnResolved: func(batch []events.Resolved, upTo events.Position) bool {
+			awaited := a.tail.Add(batch, upTo)
 			<-a.ready
 			if a.Engine != nil {
 				a.Engine.Resolved(batch, upTo)
 			}
+			return awaited
 		},
 		OnStored: func(s writer.Stored) {
 			if s.Merges > 0 || len(s.Erased) > 0 {

@@ -9,6 +9,7 @@ type batch struct {
 	first, last uint64 // sequences of the messages, inclusive; 0: empty
 	bytes       int    // of the messages
 	arrived     int64  // when the first message was appended, Unix ms
+	awaited     bool   // somebody waits for it
 
 	rows     []*events.Resolved
 	built    block // of rows, by build

@@ -56,8 +56,9 @@ type Options struct {
 
 	// OnResolved is called with every accepted event, in stream order, before it is in the store, and
 	// with the position after them, also when none was accepted. It is called from one goroutine, must not keep the slice, and holds up the writer while it runs. A
-	// start repeats what comes after the checkpoint.
-	OnResolved func(batch []events.Resolved, upTo events.Position)
+	// start repeats what comes after the checkpoint. It reports whether somebody waits for one of them: their batch
+	// waits less for others.
+	OnResolved func(batch []events.Resolved, upTo events.Position) (awaited bool)
 	// OnStored is called after a batch is in the store, synced and checkpointed, in order, from one
 	// goroutine. It must not wait for the writer.
 	OnStored func(Stored)
@@ -68,7 +69,7 @@ type Options struct {
 	Runnable func() int
 
 	// MaxRows and MaxBytes bound a batch; FlushEvery is how long its first event waits while
-	// the store is quick, and up to four times as long while it is not. 0: DefaultMaxRows, DefaultMaxBytes, DefaultFlushEvery.
+	// the store is quick, and up to four times as long while it is not (twice where it is awaited). 0: DefaultMaxRows, DefaultMaxBytes, DefaultFlushEvery.
 	MaxRows    int
 	MaxBytes   int
 	FlushEvery time.Duration
@@ -97,7 +98,7 @@ func (o *Options) check() error {
 		o.Registerer = prometheus.NewRegistry()
 	}
 	if o.OnResolved == nil {
-		o.OnResolved = func([]events.Resolved, events.Position) {}
+		o.OnResolved = func([]events.Resolved, events.Position) bool { return false }
 	}
 	if o.OnStored == nil {
 		o.OnStored = func(Stored) {}

@@ -54,7 +54,7 @@ func (w *Writer) resolve(ctx context.Context, ms []queue.Message, b *batch) erro
 		b.bytes += ms[i].Size
 	}
 	b.last = ms[len(ms)-1].Seq
-	w.opts.OnResolved(accepted, b.end())
+	b.awaited = w.opts.OnResolved(accepted, b.end()) || b.awaited
 	w.resolved.Store(uint64(b.end()))
 	return nil
 }

@@ -70,10 +70,11 @@ func (r *rig) start(change ...func(*Options)) {
 	opts := Options{
 		Queue: r.q, Store: r.store, Now: r.clock, FlushEvery: 10 * time.Millisecond, Registerer: prometheus.NewRegistry(),
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		OnResolved: func(rs []events.Resolved, _ events.Position) {
+		OnResolved: func(rs []events.Resolved, _ events.Position) bool {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.resolved = append(r.resolved, rs...)
+			return false
 		},
 		OnStored: func(s Stored) {
 			r.mu.Lock()

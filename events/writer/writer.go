@@ -245,13 +245,15 @@ var errGap = errors.New("the queue has lost messages")
 // collect resolves messages as they come and hands on batches as the inserting goroutine is ready
 // for them: while that is busy, the batch at hand grows, up to its bounds. The longer the store took
 // for the last batch, the longer the next waits for more: a batch costs the store much the same
-// whatever its size, so on a busy machine fewer and larger ones leave more of it to everything else;
+// whatever its size, so on a busy machine fewer and larger ones leave more of it to everything else (but what somebody
+// waits for waits half as long);
 // on a full one it takes nothing from the queue for a while (hold).
 func (w *Writer) collect(ctx context.Context, in <-chan queue.Message, out chan<- *batch) error {
 	b := &batch{}
 	timer := time.NewTimer(w.opts.FlushEvery)
 	defer timer.Stop()
 	due := false // b has waited long enough
+	var began time.Time
 	var held hold
 	var look <-chan time.Time
 	if w.opts.Runnable != nil {
@@ -275,12 +277,16 @@ func (w *Writer) collect(ctx context.Context, in <-chan queue.Message, out chan<
 		case m := <-from:
 			held.read(time.Duration(w.now().UnixMilli()-m.At) * time.Millisecond)
 			if b.empty() {
-				due = false
-				timer.Reset(w.flushAfter())
+				due, began = false, w.now()
+				timer.Reset(w.flushAfter(false))
 			}
+			awaited := b.awaited
 			group = drain(append(group[:0], m), in, w.opts.MaxRows-b.size())
 			if err := w.resolve(ctx, group, b); err != nil {
 				return err
+			}
+			if b.awaited && !awaited && !due {
+				timer.Reset(min(w.flushAfter(true), w.flushAfter(false)-w.now().Sub(began)))
 			}
 		case to <- b:
 			b = &batch{}
@@ -292,9 +298,12 @@ func (w *Writer) collect(ctx context.Context, in <-chan queue.Message, out chan<
 	}
 }
 
-// flushAfter is how long the first event of a batch waits for others.
-func (w *Writer) flushAfter() time.Duration {
-	const patience, most = 2, 4 // of what the last took; of FlushEvery
+// flushAfter is how long the first event of a batch waits for others, or the first that somebody waits for.
+func (w *Writer) flushAfter(awaited bool) time.Duration {
+	patience, most := time.Duration(2), time.Duration(4) // of what the last took; of FlushEvery
+	if awaited {
+		patience, most = 1, 2
+	}
 	return max(w.opts.FlushEvery, min(patience*time.Duration(w.took.Load()), most*w.opts.FlushEvery))
 }
 

@@ -32,8 +32,9 @@ func NewTail(most int) *Tail {
 	return &Tail{most: most, watched: map[stream]uint64{}}
 }
 
-// Add takes in events in stream order, and the position that they reach up to. Nothing of the batch is kept.
-func (t *Tail) Add(batch []events.Resolved, upTo events.Position) {
+// Add takes in events in stream order, and the position that they reach up to, and reports whether a look will ask for one
+// of them. Nothing of the batch is kept.
+func (t *Tail) Add(batch []events.Resolved, upTo events.Position) (awaited bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.upTo == 0 { // what came before the first batch is in the store alone
@@ -50,6 +51,7 @@ func (t *Tail) Add(batch []events.Resolved, upTo events.Position) {
 		r.of.Properties, r.of.Context = slices.Clone(r.of.Properties), slices.Clone(r.of.Context)
 		t.rows = append(t.rows, r)
 		t.bytes += r.size()
+		awaited = true
 	}
 	t.upTo = max(t.upTo, uint64(upTo))
 	n := 0
@@ -57,6 +59,7 @@ func (t *Tail) Add(batch []events.Resolved, upTo events.Position) {
 		t.bytes -= t.rows[n].size()
 	}
 	t.drop(n)
+	return awaited
 }
 
 func (t *Tail) watches(s stream) bool {

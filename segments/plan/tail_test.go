@@ -120,7 +120,7 @@ func TestATailSparesQueries(t *testing.T) {
 		for pos := after + 1; pos <= upTo; pos++ {
 			h := happening{person: pos, time: t0 - minute, pos: pos, event: "Parcel Delivered"}
 			w.events(h)
-			tail.Add([]events.Resolved{h.resolved()}, events.Position(pos))
+			require.Equal(t, after > 0, tail.Add([]events.Resolved{h.resolved()}, events.Position(pos)), "awaited once a look has asked")
 		}
 		before := p.Queries()
 		require.Len(t, ask(t, p, segments.Look{Who: []*segments.Who{who}, After: events.Position(after), UpTo: events.Position(upTo)}), int(upTo-after))
