@@ -67,11 +67,13 @@ type Decision struct {
 	Open    bool            `json:"open,omitempty"` // the entry stays open: tried again at Due
 	Held    bool            `json:"held,omitempty"` // the entry is held until Due
 	// Due is when an entry that is open or held is tried again; of a send see Escalates.
-	Due     int64           `json:"due,omitempty"`
-	Wait    bool            `json:"wait,omitempty"` // an address or a consent that comes makes it due
-	Expires int64           `json:"expires,omitempty"`
-	Since   int64           `json:"since,omitempty"` // exit.since
-	Trigger events.Position `json:"trigger,omitempty"`
+	Due     int64 `json:"due,omitempty"`
+	Wait    bool  `json:"wait,omitempty"` // an address or a consent that comes makes it due
+	Expires int64 `json:"expires,omitempty"`
+	Since   int64 `json:"since,omitempty"` // exit.since
+	// SincePos is the position of the occurrence whose time Since is; 0: it is not that of one.
+	SincePos events.Position `json:"since_pos,omitempty"`
+	Trigger  events.Position `json:"trigger,omitempty"`
 
 	Category string   `json:"category,omitempty"`
 	Variant  string   `json:"variant,omitempty"`

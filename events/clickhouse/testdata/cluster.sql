@@ -498,3 +498,9 @@ ALTER TABLE zones_local ON CLUSTER `nudge` ADD COLUMN IF NOT EXISTS locale LowCa
 
 ALTER TABLE zones ON CLUSTER `nudge` ADD COLUMN IF NOT EXISTS locale LowCardinality(String) AFTER zone;
 
+-- 0008_since_pos
+
+ALTER TABLE decisions_local ON CLUSTER `nudge` ADD COLUMN IF NOT EXISTS since_pos UInt64 COMMENT 'of the occurrence whose time since is; 0: none' CODEC(ZSTD(1)) AFTER since;
+
+ALTER TABLE decisions ON CLUSTER `nudge` ADD COLUMN IF NOT EXISTS since_pos UInt64 AFTER since;
+

@@ -463,3 +463,7 @@ ALTER TABLE devices ADD COLUMN IF NOT EXISTS device String COMMENT 'id of the de
 
 ALTER TABLE zones ADD COLUMN IF NOT EXISTS locale LowCardinality(String) COMMENT 'BCP 47 tag' AFTER zone;
 
+-- 0008_since_pos
+
+ALTER TABLE decisions ADD COLUMN IF NOT EXISTS since_pos UInt64 COMMENT 'of the occurrence whose time since is; 0: none' CODEC(ZSTD(1)) AFTER since;
+
