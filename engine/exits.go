@@ -12,6 +12,7 @@ import (
 	"nudge/engine/ledger"
 	"nudge/engine/workspace"
 	"nudge/events"
+	"nudge/internal/counted"
 	"nudge/rules"
 	"nudge/segments"
 )
@@ -247,7 +248,7 @@ func (e *Engine) readExits(ctx context.Context, l *live, upTo events.Position, o
 	}
 	list, err := e.planner.Occurrences(ctx, slices.Sorted(maps.Keys(people)), slices.Sorted(maps.Keys(l.exits)), oldest, now+tailKeep, upTo)
 	if err != nil {
-		return fmt.Errorf("read the exits of sends of %d people: %w", len(people), err)
+		return fmt.Errorf("read the exits of sends of %s: %w", counted.Of(len(people), "person"), err)
 	}
 	e.exits.remember(list, now)
 	return nil

@@ -18,6 +18,7 @@ import (
 	"nudge/engine/workspace"
 	"nudge/events/clickhouse"
 	"nudge/events/queue"
+	"nudge/internal/counted"
 )
 
 // broadcastOptions are the flags of broadcast.
@@ -221,7 +222,7 @@ func (b *broadcaster) before(ctx context.Context, store *clickhouse.Store) (bool
 	if b.later() {
 		when = b.when()
 	}
-	answer, err := b.question(fmt.Sprintf("Send it to %s %s? [y/N] ", people(f.Reasons["send"]), when))
+	answer, err := b.question(fmt.Sprintf("Send it to %s %s? [y/N] ", counted.Of(f.Reasons["send"], "person"), when))
 	if err != nil {
 		return false, err
 	}
