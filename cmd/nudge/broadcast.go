@@ -130,6 +130,7 @@ type broadcaster struct {
 
 	ws    *workspace.Workspace
 	rule  *workspace.Rule
+	draft *broadcast.Draft  // that was composed of flags or answers, else nil
 	files map[string][]byte // to be written, none of a broadcast that is there
 	out   broadcastJSON
 }
