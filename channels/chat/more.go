@@ -1,7 +1,9 @@
 package chat
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -152,10 +154,13 @@ func mores() []*more {
 			},
 		},
 		{
-			scheme: "pagerduty", name: "PagerDuty", form: "`pagerduty://events.pagerduty.com/KEY?source=SOURCE` (or events.eu.pagerduty.com)",
+			scheme: "pagerduty", name: "PagerDuty", form: "`pagerduty://events.pagerduty.com/KEY?source=SOURCE` (or events.eu.pagerduty.com; a message that is repeated is the same incident, and `&dedup_key=NAME` makes all of them one)",
 			limit: 1024, unit: characters, answers: func() []channels.Answer { return nil }, read: readPagerDuty,
-			compose: func(_ *url.URL, p *post) (string, map[string]string) {
+			compose: func(u *url.URL, p *post) (string, map[string]string) {
 				params := map[string]string{}
+				if p.key != "" && param(u, "dedup_key") == "" {
+					params["dedup_key"] = incident(p.key)
+				}
 				if p.level != normal {
 					params["severity"] = map[level]string{low: "info", high: "error", urgent: "critical"}[p.level]
 				}
@@ -183,6 +188,12 @@ func marked(mark, call, harmless string) func(u *url.URL, p *post) (string, map[
 		}
 		return text, nil
 	}
+}
+
+// incident is the key by which PagerDuty knows a message again, of at most 255 characters, whatever the message's own is.
+func incident(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return "nudge-" + hex.EncodeToString(sum[:16])
 }
 
 // titled makes a title and a text with the link below.
