@@ -184,7 +184,11 @@ func (w *walk) entersAgain(c *contest) bool {
 func (w *walk) stillStands(c *contest) bool {
 	o := c.Open
 	if (o.Expires != 0 || c.follows()) && w.in.At >= w.expires(c) {
-		w.end(c, ledger.Expired, "")
+		kept := ""
+		if !c.follows() && o.Reason != ledger.Held {
+			kept = string(o.Reason)
+		}
+		w.end(c, ledger.Expired, kept)
 		return false
 	}
 	if c.follows() && c.Rule.Deliver != rules.DeliverEscalate {
