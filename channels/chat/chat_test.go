@@ -3,6 +3,7 @@ package chat_test
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"maps"
 	"net/http"
@@ -31,8 +32,15 @@ import (
 // second to end.
 var spec = chat.Spec()
 
+// together is how many services are tested at a time: most of what the kit does is to wait for answers that are late or
+// do not come, which takes no processor.
+const together = "8"
+
 func TestMain(m *testing.M) {
 	shout.MaybeRunChild()
+	if err := flag.Set("test.parallel", together); err != nil { // what -parallel says goes before
+		panic(err)
+	}
 	os.Exit(withUser(m.Run))
 }
 
@@ -100,6 +108,7 @@ func answersOf(service string) []channels.Answer {
 func TestConformance(t *testing.T) {
 	for _, service := range chatd.Services() {
 		t.Run(service, func(t *testing.T) {
+			t.Parallel()
 			patience := time.Duration(chatd.PatienceOf(service)) * time.Millisecond
 			one := func(status int, code string, class channels.Class) channeltest.Case {
 				c := channeltest.Case{Name: fmt.Sprintf("%d %s", status, code), Fault: provider.Fault{Status: status, Code: code}, Class: class}
