@@ -212,7 +212,7 @@ func (b *broadcaster) fits(d *broadcast.Draft) error {
 			problem += fmt.Sprintf("; did you mean %s?", flag(near))
 		}
 	case len(missing) > 0:
-		problem = fmt.Sprintf("%s is missing", strings.Join(missing, ", "))
+		problem = strings.Join(missing, ", ") + " is missing"
 	default:
 		return nil
 	}

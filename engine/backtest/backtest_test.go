@@ -454,7 +454,8 @@ message: {email: {subject: s, text: b}}
 	w.Track("bob", "Seen", nil)
 	w.To(15 * hour)
 	require.Equal(t, []enginetest.Answer{
-		{Rule: "seen", User: "ann", Reason: ledger.Expired, By: "no_address"}, {Rule: "seen", User: "bob", Reason: ledger.Send},
+		{Rule: "seen", User: "ann", Reason: ledger.Expired, By: "no_address"},
+		{Rule: "seen", User: "bob", Reason: ledger.Send},
 		{Rule: "seen", User: "bob", Reason: ledger.Expired, By: "quiet_hours"},
 	}, w.Answers())
 	want := map[ledger.Reason]int64{ledger.NoAddress: 1, ledger.Send: 1, ledger.Expired: 1}

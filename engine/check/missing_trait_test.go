@@ -2,6 +2,7 @@ package check_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,9 +56,7 @@ func TestMissingTrait(t *testing.T) {
 				"rules/hello.yaml": rule + c.rule,
 				"events.yaml":      "events: {Product Viewed: {}}\n" + c.plan,
 			}
-			for file, text := range c.more {
-				files[file] = text
-			}
+			maps.Copy(files, c.more)
 			for file, text := range files {
 				require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o755))
 				require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600))
