@@ -12,6 +12,7 @@ import (
 	"nudge/engine/ledger"
 	"nudge/engine/workspace"
 	"nudge/events"
+	"nudge/internal/counted"
 	"nudge/rules"
 	"nudge/segments"
 )
@@ -236,7 +237,7 @@ func (e *Engine) readExits(ctx context.Context, l *live, upTo events.Position, o
 			for _, sent := range p.Sent {
 				if r := l.byName[sent.Decision.Rule]; r != nil && of(r.Name) && len(sent.Left) > 0 && (len(r.Exits) > 0 || sent.Decision.Follows()) {
 					people[e.people.Canonical(id)] = struct{}{}
-					oldest = min(oldest, sent.Decision.Since)
+					oldest = min(oldest, sent.Decision.Since-1)
 				}
 			}
 		})
@@ -247,7 +248,7 @@ func (e *Engine) readExits(ctx context.Context, l *live, upTo events.Position, o
 	}
 	list, err := e.planner.Occurrences(ctx, slices.Sorted(maps.Keys(people)), slices.Sorted(maps.Keys(l.exits)), oldest, now+tailKeep, upTo)
 	if err != nil {
-		return fmt.Errorf("read the exits of sends of %d people: %w", len(people), err)
+		return fmt.Errorf("read the exits of sends of %s: %w", counted.Of(len(people), "person"), err)
 	}
 	e.exits.remember(list, now)
 	return nil
@@ -265,7 +266,7 @@ func (e *Engine) Exited(ctx context.Context, d *ledger.Decision, now int64, pos 
 		return false, err
 	}
 	person := e.people.Canonical(d.Person)
-	entry := exitEntry{value: d.Value, at: d.Entered, since: d.Since}
+	entry := exitEntry{value: d.Value, at: d.Entered, since: d.Since, pos: d.SincePos}
 	list := e.exits.of(person)
 	if person != d.Person {
 		list = append(list, e.exits.of(d.Person)...)
@@ -277,6 +278,13 @@ func (e *Engine) Exited(ctx context.Context, d *ledger.Decision, now int64, pos 
 type exitEntry struct {
 	value     string
 	at, since int64
+	pos       events.Position // of the occurrence whose time `since` is; 0: it is not that of one
+}
+
+// before says whether an occurrence is later than what the entry's exits count from: apps send what happens together
+// with one time, and of these what arrived later happened later.
+func (x *exitEntry) before(o *segments.Occurrence) bool {
+	return o.Time > x.since || x.pos != 0 && o.Time == x.since && o.Pos > x.pos
 }
 
 // exitOf is when the first exit of the entry happened among the occurrences, 0 when none did.
@@ -286,7 +294,7 @@ func exitOf(r *workspace.Rule, entry exitEntry, list []segments.Occurrence, now 
 		x := &r.Exits[i]
 		for j := range list {
 			o := &list[j]
-			if o.Event != x.Event || o.Time <= entry.since || o.Time > now || (first != 0 && o.Time >= first) {
+			if o.Event != x.Event || !entry.before(o) || o.Time > now || (first != 0 && o.Time >= first) {
 				continue
 			}
 			if x.Where == nil || contentKept(o) && x.Where.Eval(o, entry.vars()) {
@@ -352,7 +360,7 @@ func (e *Engine) findExits(ctx context.Context, l *live, t ledger.Tick, f *found
 			if c.mayEnd() {
 				people = append(people, p)
 				entry := e.exitEntry(c, t.T1)
-				after = min(after, entry.since, entry.at)
+				after = min(after, entry.since-1, entry.at) // what has the time of `since` may count too
 			}
 		}
 	}
@@ -402,12 +410,12 @@ func (e *Engine) exitEntry(c *contender, t1 int64) exitEntry {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if o := findOpen(s.state, *c.open); o != nil {
-			entry.at, entry.since = o.Entered, o.Since
+			entry.at, entry.since, entry.pos = o.Entered, o.Since, o.SincePos
 		}
 	case c.answer.Since != 0:
-		entry.since = c.answer.Since
+		entry.since, entry.pos = c.answer.Since, c.answer.SincePos
 	case c.answer.Trigger != nil:
-		entry.since = c.answer.Trigger.Time
+		entry.since, entry.pos = c.answer.Trigger.Time, c.answer.Trigger.Pos
 	}
 	return entry
 }

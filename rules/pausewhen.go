@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"nudge/internal/counted"
 	"nudge/rules/yamlfile"
 )
 
@@ -64,7 +65,7 @@ func (p *PauseWhen) Passed(e Ended) string {
 		return ""
 	}
 	say := func(n int64, what string, l *Limit) string {
-		return fmt.Sprintf("%d of its newest %d messages %s (%.2f%%), and pause_when says %s", n, e.Messages, what, float64(n)*100/float64(e.Messages), l)
+		return fmt.Sprintf("%d of its newest %s %s (%.2f%%), and pause_when says %s", n, counted.Of(e.Messages, "message"), what, float64(n)*100/float64(e.Messages), l)
 	}
 	switch {
 	case p.Unsubscribes.PassedBy(e.Unsubscribed, e.Messages):

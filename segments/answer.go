@@ -69,6 +69,8 @@ type Answer struct {
 	Features map[string]any // what the condition read, by its source text; for the ledger and explain
 	With     map[string]any // the rule's `with` values; absent = missing
 	Since    int64          // exit.since, Unix ms; 0: the default applies
+	// SincePos is the position of the occurrence whose time Since is; 0: it is not that of one.
+	SincePos events.Position
 	Trigger  *Occurrence
 	Profile  *Profile
 	Stands   bool     // True, and no more is said: Tick.Stands

@@ -77,3 +77,17 @@ func TestBranchesThatAreUnknown(t *testing.T) {
 	require.Equal(t, []Decided{HeldNot, HeldNot}, b.Decide(now, &Candidate{Profile: &Profile{}}))
 	require.Equal(t, []Decided{Held, HeldNot}, b.Decide(now, &Candidate{Profile: &Profile{Traits: map[string]json.RawMessage{"a": json.RawMessage("true")}}}))
 }
+
+// TestRequires says without which trait nobody can be in a rule.
+func TestRequires(t *testing.T) {
+	for when, want := range map[string]bool{
+		`has(user.traits.plan)`: true, `user.traits.plan != nil`: true, `not has(user.traits.plan)`: false, `user.traits.plan == "Ann"`: true, `user.traits.plan != "Ann"`: true,
+		`not (user.traits.plan == "Ann")`: true, `user.traits.plan in ["Ann", "Bob"]`: true, `user.traits.plan startsWith "A"`: true, `event("Order Completed").count > 0`: false,
+		`user.traits.plan == "Ann" and event("Order Completed").count > 0`: true, `user.traits.plan == "Ann" or event("Order Completed").count > 0`: false,
+		`event("Order Completed").count > 0 ? has(user.traits.plan) : user.traits.plan == "Ann"`: true, `event("Order Completed").count > 0 ? has(user.traits.plan) : true`: false,
+		`(user.traits.plan ?? "Ann") == "Ann"`: false, `lower(user.traits.plan) == "ann"`: true, `user.traits.address.city == "Ann"`: false,
+		`event("Order Completed").last.at > user.traits.birthday and user.traits.plan contains "x"`: true,
+	} {
+		require.Equal(t, want, mustCompile(t, WhoSpec{When: when}).Requires("plan"), when)
+	}
+}

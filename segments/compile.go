@@ -64,8 +64,8 @@ type Who struct {
 	dues            []due
 	isTrue, isFalse *vm.Program // isFalse is nil when the condition is never unknown
 	with            []namedProgram
-	named           []namedNode // with, for Longest
-	since           *vm.Program
+	named           []namedNode         // with, for Longest
+	since           *vm.Program         // gives a time, or the occurrence whose time it is
 	args            []map[string]loader // of everyone
 	values          []namedLoader
 	when            *node  // for Explain
@@ -216,7 +216,11 @@ func (c *compilation) finish() {
 		}
 		if c.since != nil {
 			part = partSince
-			if w.since, err = e.program(e.value(c.since)); err != nil {
+			since := c.since
+			if since.op == opField && since.name == "at" { // with its position, by which what happened in the same millisecond is told apart
+				since = since.kids[0]
+			}
+			if w.since, err = e.program(e.value(since)); err != nil {
 				return err
 			}
 		}

@@ -76,7 +76,7 @@ func TestCart(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Equal(t, map[string]any{"product": "Boots", "others": 17.0}, with)
-	since, ok := w.Since(c)
+	since, _, ok := w.Since(c)
 	require.True(t, ok)
 	require.Equal(t, now-2*msHour, since)
 	t.Log(w.Prefilter(), w.Values(c), w.Hash())

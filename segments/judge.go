@@ -3,6 +3,8 @@ package segments
 import (
 	"fmt"
 
+	"nudge/events"
+
 	"github.com/expr-lang/expr/vm"
 )
 
@@ -146,16 +148,27 @@ func (w *Who) outside(i int, f *frame) (map[string]any, bool) {
 	return args, true
 }
 
-// Since is the instant that exit.since names, Unix ms; false when the rule names none or it is missing.
-func (w *Who) Since(c *Candidate) (int64, bool) {
+// Since is the instant that exit.since names, Unix ms, and where that is when something occurred, the occurrence's
+// position, else 0; false when the rule names none or it is missing.
+func (w *Who) Since(c *Candidate) (at int64, pos events.Position, ok bool) {
 	if w.since == nil {
-		return 0, false
+		return 0, 0, false
 	}
 	m := w.machine(0, c)
 	defer w.release(m)
 	v, err := m.run(w.since)
-	t, ok := v.(instant)
-	return int64(t), ok && err == nil
+	if err != nil {
+		return 0, 0, false
+	}
+	switch t := v.(type) {
+	case instant:
+		return int64(t), 0, true
+	case *Occurrence:
+		if t != nil {
+			return t.Time, t.Pos, true
+		}
+	}
+	return 0, 0, false
 }
 
 // Values are what the condition read, by its text in the language, for the ledger and explain. Ages

@@ -342,7 +342,7 @@ func TestConditionThatFails(t *testing.T) {
 			require.ErrorContains(t, err, "feature 0")
 			_, err = w.With(now, c, nil)
 			require.ErrorContains(t, err, "with.n")
-			_, ok := w.Since(c)
+			_, _, ok := w.Since(c)
 			require.False(t, ok)
 			require.Contains(t, w.Values(c), `event("Product Added").count`)
 		})

@@ -1,5 +1,7 @@
 package segments
 
+import "strings"
+
 // truths are the truths that a condition can have.
 type truths struct{ isTrue, isFalse, isUnknown bool }
 
@@ -22,40 +24,59 @@ func (t truths) union(u truths) truths {
 	return truths{t.isTrue || u.isTrue, t.isFalse || u.isFalse, t.isUnknown || u.isUnknown}
 }
 
-// possible says what a condition can be of somebody of whom there is not one row that it names: no
-// event, trait, id or fix. Now, the clock, and when they were first seen are anything.
-func possible(n *node) truths {
+// absence is what is known not to be there: of an empty one there is not one row that the condition names, no event,
+// trait, id or fix; else it is a trait, and all else may be anything. Now, the clock, and when they were first seen are
+// anything in both.
+type absence struct {
+	trait string // "" is all
+}
+
+// possible says what a condition can be of somebody of whom there is not one row that it names.
+func possible(n *node) truths { return absence{}.possible(n) }
+
+// Requires says that the condition is true of nobody without the trait, a path as Traits has it.
+func (w *Who) Requires(trait string) bool {
+	return w != nil && w.when != nil && !absence{trait}.possible(w.when).isTrue
+}
+
+// is says whether a trait is among what is absent.
+func (a absence) is(trait string) bool {
+	return a.trait == "" || trait == a.trait || strings.HasPrefix(trait, a.trait+".")
+}
+
+// possible says what a condition can be.
+func (a absence) possible(n *node) truths {
 	switch n.op {
 	case opConst:
 		return truthOfValue(n.val)
 	case opAnd:
-		return possible(n.kids[0]).and(possible(n.kids[1]))
+		return a.possible(n.kids[0]).and(a.possible(n.kids[1]))
 	case opOr:
-		return possible(n.kids[0]).not().and(possible(n.kids[1]).not()).not()
+		return a.possible(n.kids[0]).not().and(a.possible(n.kids[1]).not()).not()
 	case opNot:
-		return possible(n.kids[0]).not()
+		return a.possible(n.kids[0]).not()
 	case opIf:
-		c := possible(n.kids[0])
+		c := a.possible(n.kids[0])
 		var out truths
 		if c.isTrue {
-			out = out.union(possible(n.kids[1]))
+			out = out.union(a.possible(n.kids[1]))
 		}
 		if c.isFalse {
-			out = out.union(possible(n.kids[2]))
+			out = out.union(a.possible(n.kids[2]))
 		}
 		if c.isUnknown {
 			out.isUnknown = true
 		}
 		return out
 	case opLoop:
-		if l, ok := known(n.kids[0]); ok && n.isTruth() {
+		if l, ok := a.known(n.kids[0]); ok && n.isTruth() {
 			return overNothing(n, l)
 		}
 		return anyTruth
 	default:
 	}
 	if !n.isTruth() {
-		v, ok := known(n)
+		v, ok := a.known(n)
 		if !ok {
 			return anyTruth
 		}
@@ -63,7 +84,7 @@ func possible(n *node) truths {
 	}
 	args, all := make([]any, len(n.kids)), true
 	for i, k := range n.kids {
-		v, ok := known(k)
+		v, ok := a.known(k)
 		if ok && v == nil && n.op != opIsNil {
 			return only(Unknown)
 		}
@@ -106,24 +127,26 @@ func overNothing(n *node, list any) truths {
 }
 
 // known is a value of such a person, where it is known.
-func known(n *node) (v any, ok bool) {
+func (a absence) known(n *node) (v any, ok bool) {
 	switch n.op {
 	case opConst:
 		return n.val, true
 	case opFeature:
-		return ofNothing(n.feat.Agg), true
-	case opTrait, opPlace:
-		return nil, true
+		return ofNothing(n.feat.Agg), a.trait == ""
+	case opTrait:
+		return nil, a.is(n.name)
+	case opPlace:
+		return nil, a.trait == ""
 	case opUser:
-		return nil, n.name == "id"
+		return nil, a.trait == "" && n.name == "id"
 	case opField:
-		return knownField(n)
+		return a.knownField(n)
 	case opIf, opCoalesce:
-		return knownChoice(n)
+		return a.knownChoice(n)
 	case opCall, opMember, opList, opAfter, opLater, opConverted, opListAgg:
-		return knownOf(n)
+		return a.knownOf(n)
 	case opAnd, opOr, opNot, opCompare, opIn, opText, opMatches, opIsNil:
-		switch possible(n) {
+		switch a.possible(n) {
 		case only(True):
 			return true, true
 		case only(False):
@@ -147,8 +170,8 @@ func ofNothing(agg Agg) any {
 	return nil
 }
 
-func knownField(n *node) (any, bool) {
-	v, ok := known(n.kids[0])
+func (a absence) knownField(n *node) (any, bool) {
+	v, ok := a.known(n.kids[0])
 	switch {
 	case !ok || v != nil:
 		return nil, false
@@ -160,30 +183,30 @@ func knownField(n *node) (any, bool) {
 	return nil, false // missing, or longer than any
 }
 
-func knownChoice(n *node) (any, bool) {
+func (a absence) knownChoice(n *node) (any, bool) {
 	if n.op == opCoalesce {
-		v, ok := known(n.kids[0])
+		v, ok := a.known(n.kids[0])
 		if !ok || v != nil {
 			return v, ok
 		}
-		return known(n.kids[1])
+		return a.known(n.kids[1])
 	}
-	switch possible(n.kids[0]) {
+	switch a.possible(n.kids[0]) {
 	case only(True):
-		return known(n.kids[1])
+		return a.known(n.kids[1])
 	case only(False):
-		return known(n.kids[2])
+		return a.known(n.kids[2])
 	case only(Unknown):
 		return nil, true
 	}
 	return nil, false
 }
 
-func knownOf(n *node) (any, bool) {
+func (a absence) knownOf(n *node) (any, bool) {
 	args := make([]any, len(n.kids))
 	all := n.op != opCall || n.fn.zoned == nil
 	for i, k := range n.kids {
-		v, ok := known(k)
+		v, ok := a.known(k)
 		if ok && v == nil && n.op == opCall && !n.fn.nils {
 			return nil, true
 		}

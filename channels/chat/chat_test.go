@@ -3,6 +3,7 @@ package chat_test
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"maps"
 	"net/http"
@@ -31,8 +32,15 @@ import (
 // second to end.
 var spec = chat.Spec()
 
+// together is how many services are tested at a time: most of what the kit does is to wait for answers that are late or
+// do not come, which takes no processor.
+const together = "8"
+
 func TestMain(m *testing.M) {
 	shout.MaybeRunChild()
+	if err := flag.Set("test.parallel", together); err != nil { // what -parallel says goes before
+		panic(err)
+	}
 	os.Exit(withUser(m.Run))
 }
 
@@ -100,6 +108,7 @@ func answersOf(service string) []channels.Answer {
 func TestConformance(t *testing.T) {
 	for _, service := range chatd.Services() {
 		t.Run(service, func(t *testing.T) {
+			t.Parallel()
 			patience := time.Duration(chatd.PatienceOf(service)) * time.Millisecond
 			one := func(status int, code string, class channels.Class) channeltest.Case {
 				c := channeltest.Case{Name: fmt.Sprintf("%d %s", status, code), Fault: provider.Fault{Status: status, Code: code}, Class: class}
@@ -197,7 +206,7 @@ func TestPosts(t *testing.T) {
 		"ifttt":  `{"value1":"Ann <b> & Bo have @everyone 😀","value2":"Line 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3","value3":"https://crm.shop.example/?a=1&b=2"}`,
 		"opsgenie": `{"message":"Ann <b> & Bo have @everyone 😀","priority":"P1",
 			"description":"Ann <b> & Bo have @everyone 😀\nLine 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3\nhttps://crm.shop.example/?a=1&b=2"}`,
-		"pagerduty": `{"routing_key":"00000000000000000000000000badeef","event_action":"trigger","payload":{"severity":"critical","source":"nudge",
+		"pagerduty": `{"routing_key":"00000000000000000000000000badeef","event_action":"trigger","dedup_key":"nudge-6ab9f1eb8f7d3388f4f9d586f66e99fd","payload":{"severity":"critical","source":"nudge",
 			"summary":"Ann <b> & Bo have @everyone 😀\nLine 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3\nhttps://crm.shop.example/?a=1&b=2"}}`,
 		"notifiarr": `{"notification":{"name":"Shoutrrr"},"discord":{"ids":{"channel":123456789012345678},
 			"text":{"title":"Ann <b> & Bo have @everyone 😀","description":"Line 1 <!channel>\nLine 2 @all\ncart: 17\nplan: pro\nseats: 3\nhttps://crm.shop.example/?a=1&b=2"}}}`,
@@ -232,7 +241,7 @@ func TestProviderIDs(t *testing.T) {
 	for service, want := range map[string]string{
 		"slack": "", "slack-bot": "1503435956.000247", "discord": "1234567890123456789", "telegram": "365", "teams": "", "ntfy": "sPs71M8A2T", "gotify": "25", "mattermost": "",
 		"googlechat": "spaces/AAAATEST/messages/m1.m1", "rocketchat": "", "matrix": "$event1", "zulip": "42", "lark": "", "wecom": "", "signal": "1700000000000",
-		"pushover": "00000000-0000-4000-8000-000000000002", "bark": "", "join": "", "ifttt": "", "opsgenie": "r1", "pagerduty": "d1", "notifiarr": "",
+		"pushover": "00000000-0000-4000-8000-000000000002", "bark": "", "join": "", "ifttt": "", "opsgenie": "r1", "pagerduty": "nudge-6ab9f1eb8f7d3388f4f9d586f66e99fd", "notifiarr": "",
 	} {
 		_, config := start(t, service, time.Now)
 		require.Equal(t, channels.Result{ProviderID: want}, open(t, config).Send(t.Context(), []channels.Message{full()})[0], service)
@@ -267,7 +276,7 @@ func TestMessages(t *testing.T) {
 		{"16384 characters", "mattermost", map[string]any{"body": strings.Repeat("x", 16384)}, false, "", "too_long"},
 		{"40001 characters", "slack", map[string]any{"body": strings.Repeat("x", 40001)}, false, "", "too_long"},
 		{"an urgent rule is an alert of the first rank but one", "opsgenie", map[string]any{"body": "Hi"}, true, `{"message":"Hi","description":"Hi","priority":"P2"}`, ""},
-		{"what a service has by its URL stays", "pagerduty", map[string]any{"body": "Hi"}, false, `{"routing_key":"00000000000000000000000000badeef","event_action":"trigger","payload":{"severity":"error","source":"nudge","summary":"Hi"}}`, ""},
+		{"what a service has by its URL stays", "pagerduty", map[string]any{"body": "Hi"}, false, `{"routing_key":"00000000000000000000000000badeef","event_action":"trigger","dedup_key":"nudge-8254c329a92850f6d539dd376f4816ee","payload":{"severity":"error","source":"nudge","summary":"Hi"}}`, ""},
 		{"a title alone for shoutrrr", "bark", map[string]any{"title": "Hi"}, false, `{"device_key":"madeUpBarkKey000000000","title":"","body":"Hi","badge":0}`, ""},
 		{"a text without a title", "lark", map[string]any{"body": "Hi", "link": "https://x.example"}, false, `{"msg_type":"text","content":{"text":"Hi\nhttps://x.example"}}`, ""},
 		{"a long first line", "opsgenie", map[string]any{"body": strings.Repeat("ä", 200)}, false, `{"message":"` + strings.Repeat("ä", 129) + `…","description":"` + strings.Repeat("ä", 200) + `"}`, ""},
@@ -585,4 +594,35 @@ func TestChannelsOfOneSpecShareAProcess(t *testing.T) {
 		require.NoError(t, channel.(channels.Closer).Close(), "twice is once")
 	}
 	require.Equal(t, before, children())
+}
+
+// TestOneIncident has PagerDuty know a message again that is repeated, and keep others apart.
+func TestOneIncident(t *testing.T) {
+	server, config := start(t, "pagerduty", time.Now)
+	c := open(t, config)
+	keys := func() (out []string) {
+		for _, r := range server.Received() {
+			var body struct {
+				Key string `json:"dedup_key"`
+			}
+			require.NoError(t, json.Unmarshal(r.Body, &body))
+			out = append(out, body.Key)
+		}
+		return out
+	}
+	send := func(c channels.Channel, key string) {
+		m := full()
+		m.Key = key
+		require.NoError(t, c.Send(t.Context(), []channels.Message{m})[0].Err)
+	}
+	long := strings.Repeat("k", 300)
+	send(c, long)
+	send(open(t, config), long) // by another process
+	send(c, long+"2")
+	got := keys()
+	require.Equal(t, got[0], got[1])
+	require.NotEqual(t, got[0], got[2])
+	config["url"] = config["url"].(string) + "&dedup_key=the-one"
+	send(open(t, config), "k3")
+	require.Equal(t, "the-one", keys()[3], "what the URL says stays")
 }

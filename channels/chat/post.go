@@ -44,6 +44,7 @@ type fact struct{ name, value string }
 
 // post is a message as every service shows it.
 type post struct {
+	key   string // the message's, the same for every attempt
 	title string // one line
 	body  string
 	facts []fact
@@ -55,6 +56,7 @@ type post struct {
 // for their channel: of e-mails the subject is the title and the plain text the body.
 func newPost(m *channels.Message) (*post, error) {
 	p := &post{
+		key:   m.Key,
 		title: strings.Join(strings.Fields(first(m, "title", "subject")), " "),
 		body:  strings.TrimSpace(first(m, "body", "text")),
 		link:  strings.TrimSpace(m.Text("link")),

@@ -16,6 +16,7 @@ import (
 	"nudge/engine/backtest"
 	"nudge/engine/workspace"
 	"nudge/events/clickhouse"
+	"nudge/internal/counted"
 )
 
 // span is the time that is played, and how: the flags that backtest and plan share.
@@ -207,7 +208,7 @@ func playRules(ctx context.Context, s streams, ws, data *workspace.Workspace, x 
 				if p.Left > 0 {
 					left = fmt.Sprintf(", %s left", p.Left.Round(time.Second))
 				}
-				bar.show("backtest", p.Share, fmt.Sprintf("%s, %d messages%s", at(p.At, ws), p.Messages, left))
+				bar.show("backtest", p.Share, fmt.Sprintf("%s, %s%s", at(p.At, ws), counted.Of(p.Messages, "message"), left))
 			},
 		})
 		bar.end()

@@ -18,6 +18,7 @@ import (
 	"nudge/engine/workspace"
 	"nudge/events/clickhouse"
 	"nudge/events/queue"
+	"nudge/internal/counted"
 )
 
 // broadcastOptions are the flags of broadcast.
@@ -129,6 +130,7 @@ type broadcaster struct {
 
 	ws    *workspace.Workspace
 	rule  *workspace.Rule
+	draft *broadcast.Draft  // that was composed of flags or answers, else nil
 	files map[string][]byte // to be written, none of a broadcast that is there
 	out   broadcastJSON
 }
@@ -221,7 +223,7 @@ func (b *broadcaster) before(ctx context.Context, store *clickhouse.Store) (bool
 	if b.later() {
 		when = b.when()
 	}
-	answer, err := b.question(fmt.Sprintf("Send it to %s %s? [y/N] ", people(f.Reasons["send"]), when))
+	answer, err := b.question(fmt.Sprintf("Send it to %s %s? [y/N] ", counted.Of(f.Reasons["send"], "person"), when))
 	if err != nil {
 		return false, err
 	}

@@ -91,14 +91,14 @@ func (b *broadcaster) askChannel(d *broadcast.Draft) error {
 }
 
 func (b *broadcaster) askFields(d *broadcast.Draft) error {
-	known, err := b.fieldsOf(d.Channel)
+	known, open, err := b.fieldsOf(d.Channel)
 	if err != nil {
 		return err
 	}
 	for len(d.Fields) == 0 {
 		for _, name := range []string{"title", "subject", "body", "text", "link"} { // the others are for a file
 			required, has := known[name]
-			if !has && (len(known) > 0 || name == "subject" || name == "text") {
+			if !has && (!open || name == "subject" || name == "text") {
 				continue
 			}
 			hint := " (Enter leaves it out)"
@@ -122,30 +122,23 @@ func (b *broadcaster) askFields(d *broadcast.Draft) error {
 	return nil
 }
 
-// fieldsOf are the fields of a channel's messages, and whether one must be there. Of a channel that stands in for a kind
-// (a file for e-mail) they are those of the kind's adapters.
-func (b *broadcaster) fieldsOf(channel string) (map[string]bool, error) {
+// fieldsOf are the fields of a channel's messages, and whether one must be there; open says that it takes others too.
+func (b *broadcaster) fieldsOf(channel string) (known map[string]bool, open bool, err error) {
 	set, err := all.Set()
 	if err != nil {
-		return nil, failed(err)
+		return nil, false, failed(err)
 	}
 	c := b.ws.Channels[slices.IndexFunc(b.ws.Channels, func(c workspace.Channel) bool { return c.Name == channel })]
 	var specs []channels.Spec
 	for _, a := range c.Adapters {
-		if a.Spec.Kind == c.Kind {
-			specs = append(specs, a.Spec)
-		}
+		specs = append(specs, a.Spec)
 	}
-	if len(specs) == 0 {
-		specs = slices.DeleteFunc(set.List(), func(s channels.Spec) bool { return s.Kind != c.Kind })
+	spec := workspace.ChannelSpec(set, c.Name, c.Kind, specs)
+	known = map[string]bool{}
+	for _, f := range spec.Fields {
+		known[f.Name] = f.Required
 	}
-	known := map[string]bool{}
-	for _, s := range specs {
-		for _, f := range s.Message {
-			known[f.Name] = known[f.Name] || f.Required
-		}
-	}
-	return known, nil
+	return known, spec.Any, nil
 }
 
 func (b *broadcaster) askWhen(d *broadcast.Draft) error {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"nudge/engine/broadcast"
 	"nudge/engine/workspace"
 	"nudge/internal/suggest"
+	"nudge/rules"
 	"nudge/rules/yamlfile"
 	"nudge/segments"
 )
@@ -46,6 +48,7 @@ func (b *broadcaster) find(args []string) error {
 	if err != nil {
 		return err
 	}
+	b.draft = draft
 	return b.compose(draft.Name, draft.Files())
 }
 
@@ -139,6 +142,12 @@ func (b *broadcaster) fromFlags() (*broadcast.Draft, error) {
 		}
 		d.Channel = b.ws.Channels[0].Name
 	}
+	if names := b.channels(); !slices.Contains(names, d.Channel) {
+		if near := suggest.Nearest(d.Channel, names); near != "" {
+			return nil, fmt.Errorf("--channel: nudge.yaml has no channel %q; did you mean %s?", d.Channel, near)
+		}
+		return nil, fmt.Errorf("--channel: nudge.yaml has no channel %q, it has %s", d.Channel, strings.Join(names, ", "))
+	}
 	for _, f := range [][2]string{{"title", o.title}, {"subject", o.subject}, {"body", o.body}, {"text", o.text}, {"html", o.html}, {"link", o.link}} {
 		if f[1] != "" {
 			d.Fields = append(d.Fields, broadcast.Field{Name: f[0], Value: f[1]})
@@ -151,10 +160,118 @@ func (b *broadcaster) fromFlags() (*broadcast.Draft, error) {
 		}
 		d.Fields = append(d.Fields, broadcast.Field{Name: name, Value: value, JSON: json.Valid([]byte(value))})
 	}
-	if len(d.Fields) == 0 {
-		return nil, errors.New("say what is sent: --title, --body, --subject, --text, --html, --link or --field NAME=VALUE")
+	if err := b.fits(d); err != nil {
+		return nil, err
 	}
 	return d, b.named(d)
+}
+
+// fieldFlags are the fields of messages that have a flag of their own.
+func fieldFlags() []string { return []string{"title", "subject", "body", "text", "html", "link"} }
+
+// fits says what is wrong with the fields of a draft on its channel, in the words of the flags.
+func (b *broadcaster) fits(d *broadcast.Draft) error {
+	known, open, err := b.fieldsOf(d.Channel)
+	if err != nil {
+		return err
+	}
+	flag := func(name string) string {
+		if slices.Contains(fieldFlags(), name) {
+			return "--" + name
+		}
+		return "--field " + name + "=…"
+	}
+	var needs, takes, others, unknown, missing []string
+	for _, name := range append(fieldFlags(), slices.Sorted(maps.Keys(known))...) {
+		required, has := known[name]
+		switch {
+		case !has && !open, slices.Contains(needs, flag(name)), slices.Contains(takes, flag(name)):
+		case required:
+			needs = append(needs, flag(name))
+			if !slices.ContainsFunc(d.Fields, func(f broadcast.Field) bool { return f.Name == name }) {
+				missing = append(missing, flag(name))
+			}
+		case slices.Contains(fieldFlags(), name):
+			takes = append(takes, flag(name))
+		default:
+			others = append(others, name)
+		}
+	}
+	for _, f := range d.Fields {
+		if _, is := known[f.Name]; !is && !open && f.Name != "locales" {
+			unknown = append(unknown, f.Name)
+		}
+	}
+	var problem string
+	switch {
+	case len(d.Fields) == 0:
+		problem = "say what is sent"
+	case len(unknown) > 0:
+		problem = fmt.Sprintf("%s has no field %s", d.Channel, strings.Join(unknown, ", nor "))
+		if near := suggest.Nearest(unknown[0], slices.Collect(maps.Keys(known))); near != "" {
+			problem += fmt.Sprintf("; did you mean %s?", flag(near))
+		}
+	case len(missing) > 0:
+		problem = strings.Join(missing, ", ") + " is missing"
+	default:
+		return nil
+	}
+	if len(needs) > 0 {
+		problem += fmt.Sprintf("\n  %s needs: %s", d.Channel, strings.Join(needs, ", "))
+	}
+	if len(takes) > 0 {
+		problem += fmt.Sprintf("\n  %s takes: %s", d.Channel, strings.Join(takes, ", "))
+	}
+	if open {
+		others = append(others, "any other")
+	}
+	if len(others) > 0 {
+		problem += "\n  with --field NAME=VALUE: " + strings.Join(others, ", ")
+	}
+	return errors.New(problem)
+}
+
+// said puts findings in the composed file where its author said what they are about: in flags, or in answers. Nobody has
+// seen the file.
+func (b *broadcaster) said(findings []rules.Finding) []rules.Finding {
+	lines := strings.Split(string(b.draft.Files()[broadcast.File(b.draft.Name)]), "\n")
+	out := slices.Clone(findings)
+	for i := range out {
+		f := &out[i]
+		if f.File != broadcast.File(b.draft.Name) || f.Line < 1 || f.Line > len(lines) {
+			continue
+		}
+		indent := func(line string) int { return len(line) - len(strings.TrimLeft(line, " ")) }
+		key := func(line string) string { name, _, _ := strings.Cut(line, ":"); return strings.Trim(name, ` "`) }
+		first := f.Line - 1
+		for first > 0 && indent(lines[first]) > 0 {
+			first--
+		}
+		name := key(lines[first])
+		switch {
+		case name == "when" && (b.o.where == "" || strings.Contains(lines[f.Line-1], fmt.Sprintf("segment(%q)", b.o.segment))) && b.o.segment != "":
+			name = "segment"
+		case name == "when":
+			name = "where"
+		case name == "rule":
+			name = "name"
+		case name == "message" && indent(lines[f.Line-1]) < 4: //nolint:mnd // the channel stands at 2, its fields at 4
+			name = "channel"
+		case name == "message":
+			for first = f.Line - 1; indent(lines[first]) > 4; {
+				first--
+			}
+			if name = key(lines[first]); b.o.composes() && !slices.Contains(fieldFlags(), name) {
+				name = "field " + name
+			}
+		}
+		if f.File = name; b.o.composes() {
+			f.File = "--" + name
+		}
+		by := indent(f.Text)
+		f.Line, f.Text, f.Col, f.EndCol = max(1, f.Line-1-first), f.Text[by:], max(1, f.Col-by), max(1, f.EndCol-by)
+	}
+	return out
 }
 
 // named gives a draft a name that says what it is about.
@@ -247,9 +364,14 @@ func (b *broadcaster) compose(name string, files map[string][]byte) error {
 			return nil
 		}
 	}
-	ws, err := loadWorkspace(b.s, b.o.dir, workspace.Options{WithoutSending: true, Files: files})
-	if err != nil {
+	ws, findings, err := readWorkspace(b.o.dir, workspace.Options{WithoutSending: true, Files: files})
+	switch {
+	case err != nil:
 		return err
+	case ws == nil && b.draft != nil:
+		return printFindings(b.s, b.said(findings))
+	case ws == nil:
+		return printFindings(b.s, findings)
 	}
 	b.ws, b.files = ws, files
 	// One that is over, and wrong, is left out.

@@ -3,30 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"nudge/engine/broadcast"
 	"nudge/engine/ledger"
 	"nudge/engine/workspace"
+	"nudge/internal/counted"
 )
-
-// grouped is a number with commas.
-func grouped(n int) string {
-	text := strconv.Itoa(n)
-	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
-}
-
-// people counts people.
-func people(n int) string {
-	if n == 1 {
-		return "1 person"
-	}
-	return grouped(n) + " people"
-}
 
 func sum(m map[ledger.Reason]int) int {
 	n := 0
@@ -87,7 +70,7 @@ func printReasons(w io.Writer, counts map[ledger.Reason]int) {
 	t := table(w)
 	for _, r := range append(ledger.Reasons(), ledger.Held) {
 		if n := counts[r]; n > 0 {
-			fmt.Fprintf(t, "  %s\t%s\t%s\n", r, grouped(n), becomes(r))
+			fmt.Fprintf(t, "  %s\t%s\t%s\n", r, counted.Grouped(n), becomes(r))
 		}
 	}
 	_ = t.Flush() // what cannot be printed here cannot be said here either
@@ -95,9 +78,9 @@ func printReasons(w io.Writer, counts map[ledger.Reason]int) {
 
 // printForecast prints what would come of a broadcast.
 func printForecast(w io.Writer, ws *workspace.Workspace, r *workspace.Rule, f *broadcast.Forecast) {
-	fmt.Fprintf(w, "%s, %s: %s\n", r.Name, whenOf(ws, r), people(f.People))
+	fmt.Fprintf(w, "%s, %s: %s\n", r.Name, whenOf(ws, r), counted.Of(f.People, "person"))
 	for _, l := range f.Lists {
-		fmt.Fprintf(w, "  %s: %s, of whom %s not known\n", l.File, people(l.People), are(l.Unknown))
+		fmt.Fprintf(w, "  %s: %s, of whom %s not known\n", l.File, counted.Of(l.People, "person"), are(l.Unknown))
 	}
 	if f.Got > 0 {
 		fmt.Fprintf(w, "  %s decided about before, and get it no more\n", were(f.Got))
@@ -110,7 +93,7 @@ func printForecast(w io.Writer, ws *workspace.Workspace, r *workspace.Rule, f *b
 		t := table(w)
 		fmt.Fprintln(t, "\nchannel\treachable\tconsented\tget it")
 		for _, c := range f.Channels {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", c.Channel, grouped(c.Reachable), grouped(c.Consented), grouped(c.Sends))
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", c.Channel, counted.Grouped(c.Reachable), counted.Grouped(c.Consented), counted.Grouped(c.Sends))
 		}
 		_ = t.Flush()
 	}
@@ -124,14 +107,14 @@ func are(n int) string {
 	if n == 1 {
 		return "1 is"
 	}
-	return grouped(n) + " are"
+	return counted.Grouped(n) + " are"
 }
 
 func were(n int) string {
 	if n == 1 {
 		return "1 was"
 	}
-	return grouped(n) + " were"
+	return counted.Grouped(n) + " were"
 }
 
 func printPreview(w io.Writer, p *broadcast.Preview) {
@@ -166,13 +149,13 @@ func printPreview(w io.Writer, p *broadcast.Preview) {
 
 // sofar says in a line how far a broadcast has come.
 func sofar(p *broadcast.Progress) string {
-	parts := []string{grouped(p.Sent) + " sent"}
+	parts := []string{counted.Grouped(p.Sent) + " sent"}
 	for _, part := range []struct {
 		n    int
 		what string
 	}{{p.OnWay, "on their way"}, {sum(p.Waits), "waiting"}, {sum(p.Reasons), "held back"}, {p.Failed, "failed"}} {
 		if part.n > 0 {
-			parts = append(parts, grouped(part.n)+" "+part.what)
+			parts = append(parts, counted.Grouped(part.n)+" "+part.what)
 		}
 	}
 	return strings.Join(parts, ", ")
@@ -205,14 +188,14 @@ func printProgress(w io.Writer, ws *workspace.Workspace, r *workspace.Rule, p *b
 	case broadcast.Done:
 		fmt.Fprintf(w, "%s is sent\n", r.Name)
 	}
-	fmt.Fprintf(w, "  %s\n", people(p.Decided))
+	fmt.Fprintf(w, "  %s\n", counted.Of(p.Decided, "person"))
 	t := table(w)
 	for _, part := range []struct {
 		n    int
 		what string
 	}{{p.Sent, "sent"}, {p.OnWay, "on their way"}, {p.Failed, "failed"}} {
 		if part.n > 0 || part.what == "sent" {
-			fmt.Fprintf(t, "  %s\t%s\n", part.what, grouped(part.n))
+			fmt.Fprintf(t, "  %s\t%s\n", part.what, counted.Grouped(part.n))
 		}
 	}
 	_ = t.Flush()

@@ -17,6 +17,7 @@ import (
 	"nudge/engine/workspace"
 	"nudge/events"
 	"nudge/events/clickhouse"
+	"nudge/internal/counted"
 	"nudge/internal/suggest"
 	"nudge/segments"
 	"nudge/segments/geo"
@@ -249,7 +250,7 @@ func printQueries(s streams, tick tickJSON, since time.Duration) error {
 		case nil:
 			b.WriteString("the store gives no estimate\n")
 		default:
-			fmt.Fprintf(&b, "about %d rows, in %d granules of %d parts\n", e.Rows, e.Granules, e.Parts)
+			fmt.Fprintf(&b, "about %s, in %s of %s\n", counted.Of(e.Rows, "row"), counted.Of(e.Granules, "granule"), counted.Of(e.Parts, "part"))
 		}
 		b.WriteString(q.SQL + ";\n")
 	}

@@ -55,25 +55,31 @@ func isFolder(dir string) error {
 
 // loadWorkspace loads a folder; findings of errors go to standard output and end the command.
 func loadWorkspace(s streams, dir string, o workspace.Options) (*workspace.Workspace, error) {
+	ws, findings, err := readWorkspace(dir, o)
+	if ws == nil && err == nil {
+		err = printFindings(s, findings)
+	}
+	return ws, err
+}
+
+// readWorkspace compiles a workspace; where that fails, it is nil and the findings say why.
+func readWorkspace(dir string, o workspace.Options) (*workspace.Workspace, []rules.Finding, error) {
 	set, err := all.Set()
 	if err != nil {
-		return nil, failed(err)
+		return nil, nil, failed(err)
 	}
 	o.Adapters, o.Now = set, time.Now
 	if err := isFolder(dir); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if _, err := os.Stat(filepath.Join(dir, workspace.ConfigFile)); errors.Is(err, fs.ErrNotExist) {
 		if abs, err := filepath.Abs(dir); err == nil {
 			dir = abs
 		}
-		return nil, fmt.Errorf("there is no nudge.yaml in %s; name the folder that has one: --dir examples/shop, or make one: nudge init", dir)
+		return nil, nil, fmt.Errorf("there is no nudge.yaml in %s; name the folder that has one: --dir examples/shop, or make one: nudge init", dir)
 	}
 	ws, findings := workspace.Load(dir, o)
-	if ws == nil {
-		return nil, printFindings(s, findings)
-	}
-	return ws, nil
+	return ws, findings, nil
 }
 
 // printFindings prints what is wrong with files, and is the error that ends the command because of it.

@@ -22,6 +22,7 @@ import (
 	"nudge/engine/workspace"
 	"nudge/events/history"
 	"nudge/events/queue"
+	"nudge/internal/counted"
 	"nudge/rules"
 )
 
@@ -189,15 +190,15 @@ func printImport(s streams, r history.Result) error {
 	if s.json {
 		return writeJSON(out, r)
 	}
-	fmt.Fprintf(out, "%d rows read, %d events stored", r.Rows, r.Events)
+	fmt.Fprintf(out, "%s read, %s stored", counted.Of(r.Rows, "row"), counted.Of(r.Events, "event"))
 	for _, part := range []struct {
 		n    int64
 		what string
 	}{
-		{r.Resumed, "rows were done before"}, {r.Skipped, "rows left out by the mapping"}, {r.Rejected, "rows rejected"},
+		{r.Resumed, "done before"}, {r.Skipped, "left out by the mapping"}, {r.Rejected, "rejected"},
 	} {
 		if part.n > 0 {
-			fmt.Fprintf(out, ", %d %s", part.n, part.what)
+			fmt.Fprintf(out, ", %s %s", counted.Of(part.n, "row"), part.what)
 		}
 	}
 	if r.CutShort {

@@ -76,7 +76,7 @@ func TestImportThroughServe(t *testing.T) {
 	require.Equal(t, "3 rows read, 3 events stored\n", out)
 	require.Contains(t, said, fmt.Sprintf("through the serve at http://%s, with the key web", address))
 	out, _ = command("import", in("rows.csv"), "--map", in("map.yaml"), "--dir", dir)
-	require.Equal(t, "0 rows read, 0 events stored, 3 rows were done before\n", out)
+	require.Equal(t, "0 rows read, 0 events stored, 3 rows done before\n", out)
 	require.Eventually(t, func() bool {
 		out, _ = command("sql", "--dir", dir, "--format", "tsv", "SELECT user_id, count() FROM events GROUP BY user_id ORDER BY user_id")
 		return out == "user_id\tcount()\nann\t2\nbob\t1\n"

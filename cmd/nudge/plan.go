@@ -19,6 +19,7 @@ import (
 
 	"nudge/engine/backtest"
 	"nudge/engine/workspace"
+	"nudge/internal/counted"
 )
 
 func planCommand(s streams) *cobra.Command {
@@ -60,7 +61,7 @@ is held against all who were written to before.`,
 				return failed(err)
 			}
 			if rule, people, of := diff.Largest(); limit != "" && float64(people) > most*float64(of) {
-				return &exitError{Code: exitFindings, Err: fmt.Errorf("%s would gain or lose %d people, of %d; the limit is %s", rule, people, of, limit)}
+				return &exitError{Code: exitFindings, Err: fmt.Errorf("%s would gain or lose %s, of %s; the limit is %s", rule, counted.Of(people, "person"), counted.Grouped(of), limit)}
 			}
 			return nil
 		},

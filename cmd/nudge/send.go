@@ -42,8 +42,8 @@ ADDRESS, or --to, is an e-mail address, a phone number that begins with +, or to
 phone:…. A channel that needs none, a webhook say, can do without one.
 
 --as PERSON takes that person's profile and the values of the rule's with, as they are in the store now. Without
-it they are samples, and the output says which. --with sets one by hand; what reads as JSON (3, true, ["a", "b"]) is that,
-everything else text. --with user.traits.NAME=VALUE sets a trait.
+it they are samples, like what events.yaml declares or ‹name›, and the output says which. --with sets one by hand;
+what reads as JSON (3, true, ["a", "b"]) is that, everything else text. --with user.traits.NAME=VALUE sets a trait.
 
 Exit codes: 0 the provider took it, 2 wrong usage, 3 it was refused or could not be reached.`,
 		Example: "  nudge send cart-abandoned ann@example.com --as ann\n" +

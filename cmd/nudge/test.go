@@ -145,7 +145,7 @@ func test(ctx context.Context, s streams, dir string, only *regexp.Regexp, out t
 	all := len(tests)
 	tests = slices.DeleteFunc(tests, func(t *ruletest.Test) bool { return !only.MatchString(t.Title()) })
 	if len(tests) == 0 {
-		return &exitError{Code: exitUsage, Err: fmt.Errorf("--run %q matches none of the %d tests", only, all)}
+		return &exitError{Code: exitUsage, Err: fmt.Errorf("--run %q matches no test; there are %d", only, all)}
 	}
 	o.Workspace, o.Tests = ws, tests
 	if o.Branches, err = ruletest.NewBranches(ws.Rules); err != nil {

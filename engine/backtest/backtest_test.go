@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"nudge/engine/backtest"
 	"nudge/engine/enginetest"
 	"nudge/engine/ledger"
+	"nudge/engine/report"
 	"nudge/events"
 )
 
@@ -430,4 +432,41 @@ func rowsIn(t *testing.T, path string) int {
 		lines = lines[1:]
 	}
 	return len(lines)
+}
+
+// TestNoAddressUntilItExpires has entries that waited for an address, and one that waited for the night to end: the
+// backtest and the report say of the first that nobody could be reached, and the ledger both.
+func TestNoAddressUntilItExpires(t *testing.T) {
+	w := enginetest.New(t, map[string]string{
+		"nudge.yaml": strings.Replace(config, "holdout: 5%\n", "", 1),
+		"rules/seen.yaml": `rule: seen
+on: {event: Seen}
+again: each_time
+expire: 2h
+message: {email: {subject: s, text: b}}
+`,
+	})
+	w.To(minute)
+	w.Track("ann", "Seen", nil) // and nobody ever learns her address
+	w.Identify("bob", "", map[string]any{"email": "bob@example.com"})
+	w.Track("bob", "Seen", nil)
+	w.To(12*hour + 30*minute) // half past ten in the evening, in Berlin
+	w.Track("bob", "Seen", nil)
+	w.To(15 * hour)
+	require.Equal(t, []enginetest.Answer{
+		{Rule: "seen", User: "ann", Reason: ledger.Expired, By: "no_address"},
+		{Rule: "seen", User: "bob", Reason: ledger.Send},
+		{Rule: "seen", User: "bob", Reason: ledger.Expired, By: "quiet_hours"},
+	}, w.Answers())
+	want := map[ledger.Reason]int64{ledger.NoAddress: 1, ledger.Send: 1, ledger.Expired: 1}
+	there := func(m map[ledger.Reason]int64) map[ledger.Reason]int64 {
+		m = maps.Clone(m)
+		maps.DeleteFunc(m, func(_ ledger.Reason, n int64) bool { return n == 0 })
+		return m
+	}
+	_, result := replay(t, w, backtest.Options{From: enginetest.Start() + 1, To: enginetest.Start() + 15*hour})
+	require.Equal(t, want, there(result.Rules[0].Reasons))
+	r, err := report.Run(t.Context(), w.Store.Conn(), w.App.Planner, w.App.Workspace(), report.Query{})
+	require.NoError(t, err)
+	require.Equal(t, want, there(r.Rows[0].Reasons))
 }

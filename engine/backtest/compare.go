@@ -14,6 +14,7 @@ import (
 
 	"nudge/engine/ledger"
 	"nudge/events"
+	"nudge/internal/counted"
 	"nudge/internal/texttable"
 )
 
@@ -317,7 +318,7 @@ func (d *Diff) Write(w io.Writer, format string) error {
 }
 
 // change is a number with its sign, as one of a week where the time is at least that long.
-func (d *Diff) change(n int64, of string) string {
+func (d *Diff) change(n int64, one string) string {
 	const whole = 0.99 // of a week: days change their length
 	per := ""
 	if d.Weeks >= whole {
@@ -325,10 +326,10 @@ func (d *Diff) change(n int64, of string) string {
 		if rounded := int64(math.Round(float64(n) / d.Weeks)); rounded != 0 || n == 0 {
 			n = rounded
 		} else {
-			return fmt.Sprintf("%s<1 %s%s", sign(n), of, per)
+			return fmt.Sprintf("%s<1 %s%s", sign(n), one, per)
 		}
 	}
-	return sign(n) + strings.TrimPrefix(thousands(n), "-") + " " + of + per
+	return sign(n) + strings.TrimPrefix(counted.Of(n, one), "-") + per
 }
 
 func sign(n int64) string {
@@ -348,16 +349,16 @@ const mostDisplaced = 3
 func (d *Diff) sentence(r *RuleDiff) string {
 	var parts []string
 	if r.Gained > 0 {
-		parts = append(parts, d.change(r.Gained, "people"))
+		parts = append(parts, d.change(r.Gained, "person"))
 	}
 	if r.Lost > 0 {
-		parts = append(parts, d.change(-r.Lost, "people"))
+		parts = append(parts, d.change(-r.Lost, "person"))
 	}
 	if len(parts) == 0 {
 		parts = append(parts, "the same people")
 	}
 	if m := r.Messages.After - r.Messages.Before; m != r.Gained-r.Lost && m != 0 {
-		parts = append(parts, d.change(m, "messages"))
+		parts = append(parts, d.change(m, "message"))
 	}
 	said := []string{strings.Join(parts, ", ")}
 	for i, x := range r.Displaced {
@@ -373,9 +374,9 @@ func (d *Diff) heading() string {
 	if len(d.Rules) == 0 {
 		return fmt.Sprintf("From %s to %s nobody would have got anything else.", d.From.Format("2006-01-02 15:04"), d.To.Format("2006-01-02 15:04"))
 	}
-	return fmt.Sprintf("From %s to %s (%s) %s people would have been written to (%s before the change): %s that got nothing before, %s that get nothing any more; %s.",
-		d.From.Format("2006-01-02 15:04"), d.To.Format("2006-01-02 15:04"), d.From.Location(), thousands(d.All.After), thousands(d.All.Before),
-		thousands(d.All.Gained), thousands(d.All.Lost), d.change(d.All.Messages.After-d.All.Messages.Before, "messages"))
+	return fmt.Sprintf("From %s to %s (%s) %s would have been written to (%s before the change): %s newly, %s no longer; %s.",
+		d.From.Format("2006-01-02 15:04"), d.To.Format("2006-01-02 15:04"), d.From.Location(), counted.Of(d.All.After, "person"), counted.Grouped(d.All.Before),
+		counted.Grouped(d.All.Gained), counted.Grouped(d.All.Lost), d.change(d.All.Messages.After-d.All.Messages.Before, "message"))
 }
 
 func (d *Diff) text() string {
@@ -434,7 +435,7 @@ func (d *Diff) markdown() string {
 	if len(d.Rules) > 0 {
 		b.WriteString("| rule | | people before | after | gained | lost | |\n| --- | --- | ---: | ---: | ---: | ---: | --- |\n")
 		for _, r := range d.Rules {
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", r.Rule, r.Status, thousands(r.Before), thousands(r.After), thousands(r.Gained), thousands(r.Lost), d.sentence(&r))
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", r.Rule, r.Status, counted.Grouped(r.Before), counted.Grouped(r.After), counted.Grouped(r.Gained), counted.Grouped(r.Lost), d.sentence(&r))
 		}
 		d.samples(&b)
 	}

@@ -72,8 +72,8 @@ func TestCompare(t *testing.T) {
 
 	var text, markdown strings.Builder
 	require.NoError(t, d.Write(&text, "table"))
-	require.Contains(t, text.String(), "5 people would have been written to (5 before the change): 1 that got nothing before, 1 that get nothing any more; +1 messages a week.")
-	require.Contains(t, text.String(), "cart (changed): +1 people a week, −1 people a week, +1 messages a week; 50 % of those who gain it lose price", "of two weeks")
+	require.Contains(t, text.String(), "5 people would have been written to (5 before the change): 1 newly, 1 no longer; +1 message a week.")
+	require.Contains(t, text.String(), "cart (changed): +1 person a week, −1 person a week, +1 message a week; 50 % of those who gain it lose price", "of two weeks")
 	require.NoError(t, d.Write(&markdown, "markdown"))
 	require.Contains(t, markdown.String(), "| `old` | removed | 1 | 0 | 0 | 1 |")
 
@@ -91,5 +91,5 @@ func TestCompare(t *testing.T) {
 	markdown.Reset()
 	require.NoError(t, d.Write(&markdown, "markdown"))
 	require.Contains(t, markdown.String(), "- `cart` + `�@org/everyone��</details>�[2J`, 2026-03-02 00:00\n")
-	require.Contains(t, markdown.String(), "| +1 people |", "less than a week is no week")
+	require.Contains(t, markdown.String(), "| +1 person |", "less than a week is no week")
 }

@@ -6,10 +6,10 @@ import (
 	"html/template"
 	"io"
 	"slices"
-	"strconv"
 	"time"
 
 	"nudge/engine/ledger"
+	"nudge/internal/counted"
 )
 
 //go:embed page.gohtml
@@ -88,7 +88,8 @@ type cell struct {
 // Page writes the result as one HTML page that needs nothing else.
 func (r *Result) Page(w io.Writer) error {
 	t, err := template.New("page").Funcs(template.FuncMap{
-		"n":       thousands,
+		"n":       counted.Grouped[int64],
+		"word":    counted.Word[int64],
 		"px":      func(f float64) string { return fmt.Sprintf("%.1f", f) },
 		"pct":     func(f float64) string { return fmt.Sprintf("%.0f", f*100) },
 		"count":   func(m map[ledger.Reason]int64, reason ledger.Reason) int64 { return m[reason] },
@@ -168,7 +169,7 @@ func newChart(rule *Rule, days []string) chart {
 	plot := height - bottom - top
 	y := func(n int64) float64 { return top + plot*(1-float64(n)/float64(scale)) }
 	for _, n := range []int64{0, scale / 2, scale} {
-		c.Lines = append(c.Lines, line{y(n), thousands(n)})
+		c.Lines = append(c.Lines, line{y(n), counted.Grouped(n)})
 	}
 	step := (width - left) / float64(len(days))
 	each := (len(days) + labels - 1) / labels
@@ -194,7 +195,7 @@ func newChart(rule *Rule, days []string) chart {
 			gap := min(step*0.2, 3)
 			c.Bars = append(c.Bars, bar{
 				X: x + gap/2, W: max(step-gap, 0.5), Y: y(below + n), H: y(below) - y(below+n), Class: f.Class,
-				Text: fmt.Sprintf("%s: %s %s of %s", day, thousands(n), f.Name, thousands(d.Entries)),
+				Text: fmt.Sprintf("%s: %s %s of %s", day, counted.Grouped(n), f.Name, counted.Grouped(d.Entries)),
 			})
 			below += n
 		}
@@ -244,13 +245,4 @@ func (r *Result) matrix() (names []string, rows []matrixRow) {
 		rows = append(rows, row)
 	}
 	return names, rows
-}
-
-// thousands writes 1234567 as 1,234,567.
-func thousands(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

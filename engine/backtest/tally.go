@@ -182,8 +182,8 @@ func (t *tally) decided(d *ledger.Decision) {
 	} else {
 		r.day(e.day).Reasons[e.reason]--
 	}
-	e.reason = d.Reason
-	r.day(e.day).Reasons[d.Reason]++
+	e.reason = ledger.CountsAs(d.Reason, d.By)
+	r.day(e.day).Reasons[e.reason]++
 	p := t.person(d.Person)
 	switch d.Reason {
 	case ledger.FrequencyCap, ledger.Outranked:

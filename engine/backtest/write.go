@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"nudge/engine/ledger"
+	"nudge/internal/counted"
 	"nudge/internal/texttable"
 )
 
@@ -104,7 +105,7 @@ func (r *Result) text() string {
 		}
 		fmt.Fprintf(&b, "Who would have heard from two rules\n%s\n", both.Render())
 		if n := len(r.Overlaps) - mostOverlaps; n > 0 {
-			fmt.Fprintf(&b, "and %d more pairs\n", n)
+			fmt.Fprintf(&b, "and %d more %s\n", n, counted.Word(n, "pair"))
 		}
 		b.WriteString("\n")
 	}
@@ -127,8 +128,8 @@ func (r *Result) heading() string {
 	if len(r.shown) > 0 {
 		all = " of all rules together"
 	}
-	return fmt.Sprintf("Backtest from %s to %s (%s)%s: %s people matched%s, and %s of them would have been written to.",
-		r.From.Format("2006-01-02 15:04"), r.To.Format("2006-01-02 15:04"), r.From.Location(), every, thousands(r.People), all, thousands(r.Messaged))
+	return fmt.Sprintf("Backtest from %s to %s (%s)%s: %s matched%s, and %s of them would have been written to.",
+		r.From.Format("2006-01-02 15:04"), r.To.Format("2006-01-02 15:04"), r.From.Location(), every, counted.Of(r.People, "person"), all, counted.Grouped(r.Messaged))
 }
 
 // reasons in the order of columns; Held last, since it is no answer yet.
@@ -163,6 +164,6 @@ func (r *Result) Speed() string {
 	if r.Seconds > 0 {
 		perSecond = float64(r.Judged) / r.Seconds
 	}
-	return fmt.Sprintf("%s: %d looks, %d queries, %d conditions judged, %.0f a second",
-		time.Duration(r.Seconds*float64(time.Second)).Round(100*time.Millisecond), r.Ticks, r.Queries, r.Judged, perSecond)
+	return fmt.Sprintf("%s: %s, %s, %s judged, %.0f a second", time.Duration(r.Seconds*float64(time.Second)).Round(100*time.Millisecond),
+		counted.Of(r.Ticks, "look"), counted.Of(r.Queries, "query"), counted.Of(r.Judged, "condition"), perSecond)
 }

@@ -33,6 +33,7 @@ func All() []Check {
 		capAlwaysBinds(),
 		capNeverBinds(),
 		insecureLink(),
+		missingTrait(),
 		overLimit(),
 		againUnderSchedule(),
 		alwaysQuiet(),

@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"nudge/channels"
 	"nudge/engine/trial"
 	"nudge/engine/workspace"
+	"nudge/internal/counted"
 	"nudge/rules"
 	"nudge/rules/yamlfile"
 )
@@ -96,7 +96,7 @@ func (p *pass) measure(r *workspace.Rule, variant, name, locale string, told map
 	if locale != "" {
 		what += " in " + locale
 	}
-	detail := fmt.Sprintf("Its largest field is %s with %s bytes. ", field, thousands(most))
+	detail := fmt.Sprintf("Its largest field is %s with %s bytes. ", field, counted.Grouped(most))
 	var named []string
 	for _, a := range assumed {
 		named = append(named, fmt.Sprintf("%s as %s", a.Name, a.Size))
@@ -106,7 +106,7 @@ func (p *pass) measure(r *workspace.Rule, variant, name, locale string, told map
 	} else {
 		detail += "Shorten the text."
 	}
-	p.report(where, r.Name, detail, "%s can have %s %s, %s takes %s", what, thousands(size), unit, worst.Name, thousands(worst.MaxPayload))
+	p.report(where, r.Name, detail, "%s can have %s %s, %s takes %s", what, counted.Grouped(size), unit, worst.Name, counted.Grouped(worst.MaxPayload))
 }
 
 // limited are the adapters of a channel that measure what they take.
@@ -164,15 +164,6 @@ func messageAt(r *workspace.Rule, variant, channel, locale, field string) *yamlf
 		}
 	}
 	return at(r, "message")
-}
-
-// thousands writes a number with its digits grouped.
-func thousands(n int) string {
-	text := strconv.Itoa(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
 }
 
 // enumerate joins words as a sentence does.

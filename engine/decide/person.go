@@ -184,7 +184,11 @@ func (w *walk) entersAgain(c *contest) bool {
 func (w *walk) stillStands(c *contest) bool {
 	o := c.Open
 	if (o.Expires != 0 || c.follows()) && w.in.At >= w.expires(c) {
-		w.end(c, ledger.Expired, "")
+		kept := ""
+		if !c.follows() && o.Reason != ledger.Held {
+			kept = string(o.Reason)
+		}
+		w.end(c, ledger.Expired, kept)
 		return false
 	}
 	if c.follows() && c.Rule.Deliver != rules.DeliverEscalate {
@@ -468,18 +472,18 @@ func (w *walk) decision(c *contest, reason ledger.Reason, by string) *ledger.Dec
 	r, a := c.Rule, c.Answer
 	d := &ledger.Decision{
 		Rule: r.Name, Version: r.Version, Person: w.in.Person, UserID: c.profile.UserID, Value: a.Value,
-		Entered: w.in.At, At: w.in.At, Tick: w.in.Tick, Reason: reason, By: by, Since: a.Since,
+		Entered: w.in.At, At: w.in.At, Tick: w.in.Tick, Reason: reason, By: by, Since: a.Since, SincePos: a.SincePos,
 		Category: r.Category, Features: a.Features, With: a.With, Watch: watch(r), Zone: c.profile.Zone,
 		Trigger: c.trigger(),
 	}
 	if d.Since == 0 {
 		d.Since = w.in.At
 		if a.Trigger != nil {
-			d.Since = a.Trigger.Time
+			d.Since, d.SincePos = a.Trigger.Time, a.Trigger.Pos
 		}
 	}
 	if o := c.Open; o != nil {
-		d.Entered, d.Attempt, d.Expires, d.Since = o.Entered, o.Attempt+1, o.Expires, o.Since
+		d.Entered, d.Attempt, d.Expires, d.Since, d.SincePos = o.Entered, o.Attempt+1, o.Expires, o.Since, o.SincePos
 		d.Entry, d.Value, d.Variant = o.Entry, o.Slot().Value, o.Variant
 		if c.Kept {
 			d.Features, d.With = o.Features, o.With

@@ -377,7 +377,14 @@ func (x *explainer) reason(r *workspace.Rule, reason, by string, profile *segmen
 	case ledger.NoLongerTrue:
 		return "the condition was no longer true when it was tried again"
 	case ledger.Expired:
-		return "it waited longer than " + short(r.Expire)
+		waited := "it waited longer than " + short(r.Expire)
+		switch {
+		case ledger.CountsAs(ledger.Expired, by) == ledger.NoAddress:
+			return waited + " for an address"
+		case by != "":
+			return waited + " (" + by + ")"
+		}
+		return waited
 	case ledger.Merged:
 		return "it was merged into another entry"
 	case ledger.TemplateFailed:

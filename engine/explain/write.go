@@ -12,6 +12,7 @@ import (
 
 	"nudge/engine/ledger"
 	"nudge/engine/report"
+	"nudge/internal/counted"
 	"nudge/segments"
 )
 
@@ -302,7 +303,7 @@ func (p *printer) entry(e *Entry) {
 		p.line(2, "%s  %s", p.instant(d.At), text)
 		if more := sameRetries(e.Deliveries[i:]); more > 1 { // a provider that is away fills pages else
 			i += 2 * more
-			p.line(2, "%s  %s retrying %d more times, the same", p.instant(e.Deliveries[i].At), d.Channel, more)
+			p.line(2, "%s  %s retrying %d more %s, the same", p.instant(e.Deliveries[i].At), d.Channel, more, counted.Word(more, "time"))
 		}
 	}
 	for _, r := range e.Receipts {

@@ -202,7 +202,7 @@ func (s *State) watch(id events.PersonID, slot *Slot, on bool) {
 func (s *State) open(slot *Slot, d *Decision) {
 	o := &Open{
 		Entry: d.Entry, Entered: d.Entered, Attempt: d.Attempt, Reason: d.Reason, By: d.By, Due: d.Due,
-		Expires: d.Expires, Since: d.Since, Trigger: d.Trigger, Channels: d.Channels, Wait: d.Wait, person: d.Person, slot: slot, index: -1,
+		Expires: d.Expires, Since: d.Since, SincePos: d.SincePos, Trigger: d.Trigger, Channels: d.Channels, Wait: d.Wait, person: d.Person, slot: slot, index: -1,
 	}
 	if d.Escalates() {
 		o.Channels, o.Variant = d.Fallback, d.Variant

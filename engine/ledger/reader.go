@@ -191,7 +191,7 @@ func (r *Record) anonymise(erased func(events.PersonID) bool) {
 	switch {
 	case r.Decision != nil && erased(r.Decision.Person):
 		d := r.Decision
-		d.Person, d.UserID, d.Value, d.Zone, d.Trigger, d.Since = 0, "", "", "", 0, 0
+		d.Person, d.UserID, d.Value, d.Zone, d.Trigger, d.Since, d.SincePos = 0, "", "", "", 0, 0, 0
 		d.Features, d.With, d.Profile, d.Devices = nil, nil, nil, nil
 		if d.Reason == ConditionError || d.Reason == TemplateFailed {
 			d.By = ""

@@ -46,6 +46,15 @@ func Reasons() []Reason {
 	}
 }
 
+// CountsAs is the reason that an answer counts as, where reports say how often there was which: of somebody who could not be
+// reached until their entry expired, that they could not.
+func CountsAs(reason Reason, by string) Reason {
+	if reason == Expired && by == string(NoAddress) {
+		return NoAddress
+	}
+	return reason
+}
+
 // Decision is one answer about one entry: a row of the ledger. Rows are append-only by Entry; the
 // last one (highest Pos) is the answer. Times are Unix milliseconds.
 type Decision struct {
@@ -63,15 +72,17 @@ type Decision struct {
 	At      int64           `json:"at"`   // when decided (the tick's t1)
 	Tick    string          `json:"tick"` // id of the tick record
 	Reason  Reason          `json:"reason"`
-	By      string          `json:"by,omitempty"`   // the rule or cap that won, the stage's detail
+	By      string          `json:"by,omitempty"`   // the rule or cap that won, the stage's detail; of expired the reason that it waited for
 	Open    bool            `json:"open,omitempty"` // the entry stays open: tried again at Due
 	Held    bool            `json:"held,omitempty"` // the entry is held until Due
 	// Due is when an entry that is open or held is tried again; of a send see Escalates.
-	Due     int64           `json:"due,omitempty"`
-	Wait    bool            `json:"wait,omitempty"` // an address or a consent that comes makes it due
-	Expires int64           `json:"expires,omitempty"`
-	Since   int64           `json:"since,omitempty"` // exit.since
-	Trigger events.Position `json:"trigger,omitempty"`
+	Due     int64 `json:"due,omitempty"`
+	Wait    bool  `json:"wait,omitempty"` // an address or a consent that comes makes it due
+	Expires int64 `json:"expires,omitempty"`
+	Since   int64 `json:"since,omitempty"` // exit.since
+	// SincePos is the position of the occurrence whose time Since is; 0: it is not that of one.
+	SincePos events.Position `json:"since_pos,omitempty"`
+	Trigger  events.Position `json:"trigger,omitempty"`
 
 	Category string   `json:"category,omitempty"`
 	Variant  string   `json:"variant,omitempty"`

@@ -73,6 +73,7 @@ type Open struct {
 	Due      int64           `json:"due,omitempty"` // 0: none, see Wait; or its message has not been taken yet
 	Expires  int64           `json:"expires,omitempty"`
 	Since    int64           `json:"since,omitempty"`
+	SincePos events.Position `json:"since_pos,omitempty"`
 	Trigger  events.Position `json:"trigger,omitempty"`
 	Channels []string        `json:"channels,omitempty"` // only these are left to try
 	// Wait: an address or a consent that comes releases it before Due.

@@ -254,7 +254,7 @@ func (r Record) kind() (string, events.PersonID) {
 }
 
 const decisionColumns = "entry, attempt, rule, version, person, user_id, value, entered, at, tick, reason, `by`, open, wait, due, " +
-	"expires, since, trigger, category, variant, channels, fallback, watch, zone, message"
+	"expires, since, since_pos, trigger, category, variant, channels, fallback, watch, zone, message"
 
 func decisionRow(m Message, index int, d *Decision) ([]any, error) {
 	features, err := json.Marshal(d.Features)
@@ -271,7 +271,7 @@ func decisionRow(m Message, index int, d *Decision) ([]any, error) {
 	}
 	return []any{
 		d.Entry, uint32(d.Attempt), d.Rule, d.Version, uint64(d.Person), d.UserID, d.Value, ms(d.Entered), ms(d.At), d.Tick,
-		string(d.Reason), d.By, d.Open, d.Wait, ms(d.Due), ms(d.Expires), ms(d.Since), uint64(d.Trigger), d.Category, d.Variant,
+		string(d.Reason), d.By, d.Open, d.Wait, ms(d.Due), ms(d.Expires), ms(d.Since), uint64(d.SincePos), uint64(d.Trigger), d.Category, d.Variant,
 		orEmpty(d.Channels), orEmpty(d.Fallback), d.Watch, d.Zone, d.Message,
 		string(features), string(with), string(d.Profile), devices, uint16(m.Shard), m.Seq, uint32(index),
 	}, nil
@@ -437,18 +437,19 @@ func scanDecision(rows driver.Rows) (where place, d *Decision, err error) {
 	d = &Decision{}
 	var shard uint16
 	var attempt uint32
-	var person, trigger uint64
+	var person, sincePos, trigger uint64
 	var reason string
 	var entered, at, due, expires, since time.Time
 	var features, with string
 	err = rows.Scan(&shard, &where.seq, &where.index, &d.Entry, &attempt, &d.Rule, &d.Version, &person, &d.UserID, &d.Value, &entered, &at, &d.Tick,
-		&reason, &d.By, &d.Open, &d.Wait, &due, &expires, &since, &trigger, &d.Category, &d.Variant, &d.Channels, &d.Fallback,
+		&reason, &d.By, &d.Open, &d.Wait, &due, &expires, &since, &sincePos, &trigger, &d.Category, &d.Variant, &d.Channels, &d.Fallback,
 		&d.Watch, &d.Zone, &d.Message, &features, &with)
 	if err == nil && with != "" {
 		err = errors.Join(json.Unmarshal([]byte(features), &d.Features), json.Unmarshal([]byte(with), &d.With))
 	}
 	d.Attempt, d.Person, d.Trigger, d.Reason = int(attempt), events.PersonID(person), events.Position(trigger), Reason(reason)
 	d.Entered, d.At, d.Due, d.Expires, d.Since = unix(entered), unix(at), unix(due), unix(expires), unix(since)
+	d.SincePos = events.Position(sincePos)
 	where.shard = int(shard)
 	return where, d, err
 }

@@ -140,9 +140,12 @@ func (r *reporter) row(k key) *Row {
 const sentBy = "if(startsWith(argMax(d.`by`, (attempt, seq, index)), '" + ledger.Escalation + "'), " +
 	"arrayDistinct(arrayFlatten(groupArrayIf(d.channels, d.reason = 'send'))), argMax(d.channels, (attempt, seq, index)))"
 
+// countsAs is the reason that an answer counts as: ledger.CountsAs.
+const countsAs = "if(d.reason = '" + string(ledger.Expired) + "' AND d.`by` = '" + string(ledger.NoAddress) + "', '" + string(ledger.NoAddress) + "', d.reason)"
+
 // answers is the query for entries with their last answer, one row each.
 func (r *reporter) answers() (string, []any) {
-	sql := "SELECT entry, any(d.rule) AS rule, argMax(d.person, (attempt, seq, index)) AS person, argMax(d.reason, (attempt, seq, index)) AS reason, " +
+	sql := "SELECT entry, any(d.rule) AS rule, argMax(d.person, (attempt, seq, index)) AS person, argMax(" + countsAs + ", (attempt, seq, index)) AS reason, " +
 		"argMax(d.variant, (attempt, seq, index)) AS variant, " + sentBy + " AS channels, " +
 		"toString(toDate(min(entered), @zone)) AS day FROM decisions AS d WHERE entered >= fromUnixTimestamp64Milli(toInt64(@from))"
 	args := []any{named("zone", r.ws.Zone.String()), named("from", r.q.From)}

@@ -9,6 +9,7 @@ import (
 
 	"nudge/engine/ledger"
 	"nudge/engine/workspace"
+	"nudge/internal/counted"
 )
 
 // Covered is what tests show of one rule.
@@ -93,7 +94,7 @@ func (c *Coverage) ofParts() float64 {
 func (c *Coverage) Write(w io.Writer) error {
 	var b strings.Builder
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "\ncoverage: %.0f %% of %s seen both to fire and to stay silent\n", 100*c.ofRules(), count(len(c.Rules), "rule"))
+	fmt.Fprintf(t, "\ncoverage: %.0f %% of %s seen both to fire and to stay silent\n", 100*c.ofRules(), counted.Of(len(c.Rules), "rule"))
 	for _, r := range c.Rules {
 		missing := "never fires, and nobody is silent"
 		switch {
@@ -109,7 +110,7 @@ func (c *Coverage) Write(w io.Writer) error {
 		fmt.Fprintf(t, "  %s\t%s\n", r.Rule, missing)
 	}
 	if c.Parts > 0 {
-		fmt.Fprintf(t, "coverage: %.0f %% of %s of their conditions seen to decide both ways\n", 100*c.ofParts(), count(c.Parts, "part"))
+		fmt.Fprintf(t, "coverage: %.0f %% of %s of their conditions seen to decide both ways\n", 100*c.ofParts(), counted.Of(c.Parts, "part"))
 	}
 	for _, u := range c.Uncovered {
 		missing := ""

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"nudge/engine/ledger"
+	"nudge/internal/counted"
 )
 
 // Failure is one thing that a test wanted otherwise.
@@ -233,7 +234,7 @@ func (o *outcome) explain(f *Failure, user, rule string) {
 		f.Note = fmt.Sprintf("The ledger has nothing of %s. The rule was not looked at up to %s, or nobody was.", f.About, offset(o.test.Until, o.test.Start))
 	default:
 		f.Note = fmt.Sprintf("The ledger has nothing of %s: it was looked at %s, first at %s and last at %s, and the condition was not true.",
-			f.About, count(len(at), "time"), offset(at[0], o.test.Start), offset(at[len(at)-1], o.test.Start))
+			f.About, counted.Of(len(at), "time"), offset(at[0], o.test.Start), offset(at[len(at)-1], o.test.Start))
 		if each := o.each[rule]; each != "" {
 			f.Note += " The rule looks at each " + each + "; an occurrence without it does not count."
 		}

@@ -16,6 +16,7 @@ import (
 	"nudge/engine/workspace"
 	"nudge/events/clickhouse"
 	"nudge/events/clickhouse/embedded"
+	"nudge/internal/counted"
 )
 
 // Options of Run.
@@ -107,7 +108,7 @@ func (r *runner) timeline(ctx context.Context, i int, l *timeline) (err error) {
 	defer func() { err = errors.Join(err, w.app.Close()) }()
 	at := l.start
 	if err := w.run(ctx, func(now int64) { at = r.progress(at, now) }); err != nil {
-		return fmt.Errorf("run %s and %d more tests: %w", l.tests[0].Title(), len(l.tests)-1, err)
+		return fmt.Errorf("run %s and %d more %s: %w", l.tests[0].Title(), len(l.tests)-1, counted.Word(len(l.tests)-1, "test"), err)
 	}
 	r.progress(at, l.until)
 	return r.judge(ctx, w)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"nudge/engine/ledger"
+	"nudge/internal/counted"
 )
 
 // WriteText prints a line a test, failures in full, and a summary. verbose adds what was decided in
@@ -21,7 +22,7 @@ func WriteText(w io.Writer, results []Result, verbose bool) error {
 		if len(r.Failures) > 0 {
 			verdict, failed = "FAIL", failed+1
 		}
-		fmt.Fprintf(&b, "%s  %s  (%s)\n", verdict, r.Test.Title(), count(len(r.Rows), "decision"))
+		fmt.Fprintf(&b, "%s  %s  (%s)\n", verdict, r.Test.Title(), counted.Of(len(r.Rows), "decision"))
 		if verbose && len(r.Failures) == 0 {
 			writeRows(&b, "        ", r.Rows)
 		}
@@ -33,18 +34,11 @@ func WriteText(w io.Writer, results []Result, verbose bool) error {
 			writeRows(&b, "        ", r.Rows)
 		}
 	}
-	fmt.Fprintf(&b, "\n%s, %d ok, %d failed\n", count(len(results), "test"), len(results)-failed, failed)
+	fmt.Fprintf(&b, "\n%s, %d ok, %d failed\n", counted.Of(len(results), "test"), len(results)-failed, failed)
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fmt.Errorf("print the results: %w", err)
 	}
 	return nil
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func writeFailure(b *strings.Builder, f Failure) {

@@ -3,21 +3,46 @@ package trial
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"nudge/engine/ledger"
 	"nudge/engine/render"
+	"nudge/events"
 	"nudge/rules"
 )
 
-// kinds are sample values of each kind that a template can want; a text that names what it stands for is tried first.
+// kinds are sample values of each kind that a template can want. A text that names what it stands for, in marks that
+// nobody takes for somebody's data, is tried first: ‹first_name›.
 func kinds(name string, at int64) []any {
+	name = name[strings.LastIndexByte(name, '.')+1:]
+	text := func(more string) string { return "‹" + name + more + "›" }
 	return []any{
-		name, int64(3), 19.9, time.UnixMilli(at).UTC().Format(time.RFC3339), true,
-		[]any{name + " 1", name + " 2"},
-		[]any{map[string]any{"name": name + " 1"}},
-		map[string]any{"name": name},
+		text(""), int64(3), 19.9, time.UnixMilli(at).UTC().Format(time.RFC3339), true,
+		[]any{text(" 1"), text(" 2")},
+		[]any{map[string]any{"name": text(" 1")}},
+		map[string]any{"name": text("")},
 	}
+}
+
+// sample is a value like those that a trait is declared to have; nil where nothing better is known than a text.
+func sample(p events.Property, at int64) any {
+	switch p.Type {
+	case events.TypeString:
+		if len(p.Enum) > 0 {
+			return p.Enum[0]
+		}
+	case events.TypeNumber, events.TypeDecimal:
+		return 19.9
+	case events.TypeInteger:
+		return int64(3)
+	case events.TypeBoolean:
+		return true
+	case events.TypeTime:
+		return time.UnixMilli(at).UTC().Format(time.RFC3339)
+	default:
+	}
+	return nil
 }
 
 // sampled renders with samples in place of all values that were not given. What kind of value a template wants of
@@ -38,24 +63,29 @@ func (m *Message) sampled(o Options, what render.Message, of []rules.Field) (map
 		what.With = ledger.Values{}
 	}
 	set := map[string]func(any){}
-	add := func(name string, given bool, to func(any)) {
+	values := map[string][]any{}
+	add := func(name string, given bool, declared events.Property, to func(any)) {
 		if given || set[name] != nil {
 			return
 		}
-		to(name)
+		values[name] = kinds(name, what.At)
+		if likely := sample(declared, what.At); likely != nil {
+			values[name] = append([]any{likely}, values[name]...)
+		}
+		to(values[name][0])
 		set[name] = to
 		m.Samples = append(m.Samples, name)
 	}
 	for _, n := range o.Rule.With {
 		_, given := what.With[n.Name]
-		add(n.Name, given, func(v any) { what.With[n.Name] = v })
+		add(n.Name, given, events.Property{}, func(v any) { what.With[n.Name] = v })
 	}
 	for _, f := range of {
 		for _, v := range templates(f.Value) {
 			for _, used := range v.Template.Names() {
 				if trait := traitOf(used.Path); trait != "" {
 					_, given := p.Traits[trait]
-					add("user.traits."+trait, given, func(v any) {
+					add("user.traits."+trait, given, declaredTrait(o.Workspace.Plan, trait), func(v any) {
 						if raw, err := json.Marshal(v); err == nil {
 							p.Traits[trait] = raw
 						}
@@ -65,7 +95,7 @@ func (m *Message) sampled(o Options, what render.Message, of []rules.Field) (map
 		}
 	}
 	slices.Sort(m.Samples)
-	return settle(m.Samples, set, func(name string) []any { return kinds(name, what.At) }, func() (map[string]any, error) {
+	return settle(m.Samples, set, func(name string) []any { return values[name] }, func() (map[string]any, error) {
 		return render.Fields(o.Rule.Rule, what) //nolint:wrapcheck // names the field
 	})
 }

@@ -195,6 +195,24 @@ func TestSamples(t *testing.T) {
 	require.Equal(t, []string{"price", "user.traits.first_name"}, m.Samples)
 	require.Equal(t, "[Test] Still thinking about Tea?", m.Message.Fields["title"])
 	require.Contains(t, m.Message.Fields["body"], "3.00", "money wants a number")
+	require.Contains(t, m.Message.Fields["body"], "‹first_name›", "nobody takes it for a person's")
+}
+
+// TestSamplesOfDeclaredTraits has samples like what apps are said to send.
+func TestSamplesOfDeclaredTraits(t *testing.T) {
+	w := enginetest.New(t, map[string]string{
+		"nudge.yaml":  "zone: UTC\nchannels: {push: {adapter: file, kind: push, config: {path: p.ndjson}}}\n",
+		"events.yaml": "events: {Seen: {}}\ntraits: {city: string, seats: integer, owes: number, admin: boolean, ends: time, plan: {type: string, enum: [pro, free]}}\n",
+		"rules/seen.yaml": `rule: seen
+on: {event: Seen}
+again: each_time
+message: {push: {title: "{{ user.traits.city }} {{ user.traits.seats }} {{ user.traits.owes }} {{ user.traits.admin }} {{ user.traits.ends }} {{ user.traits.plan }} {{ user.traits.other }}"}}
+`,
+	})
+	ws := w.Load()
+	m, err := trial.Make(trial.Options{Workspace: ws, Rule: ws.Rules[0], To: channels.Address{Token: iosToken, Platform: "ios"}, At: enginetest.Start(), ID: "x", Plain: true})
+	require.NoError(t, err)
+	require.Equal(t, "‹city› 3 19.9 true 2026-03-02T09:00:00Z pro ‹other›", m.Message.Fields["title"])
 }
 
 func TestWrong(t *testing.T) {

@@ -4,13 +4,13 @@ package workspace
 
 import (
 	"encoding/json"
-	"strconv"
 	"strings"
 	"time"
 
 	"nudge/channels"
 	"nudge/engine/decide"
 	"nudge/events"
+	"nudge/internal/counted"
 	"nudge/rules"
 	"nudge/segments"
 	"nudge/segments/geo"
@@ -173,12 +173,6 @@ type Source struct {
 
 // Contents says in a line what the workspace holds.
 func (w *Workspace) Contents() string {
-	count := func(n int, one, many string) string {
-		if n == 1 {
-			return "1 " + one
-		}
-		return strconv.Itoa(n) + " " + many
-	}
 	declared := 0
 	if w.Plan != nil {
 		declared = len(w.Plan.Events)
@@ -189,12 +183,12 @@ func (w *Workspace) Contents() string {
 			broadcasts++
 		}
 	}
-	parts := []string{count(len(w.Rules)-broadcasts, "rule", "rules")}
+	parts := []string{counted.Of(len(w.Rules)-broadcasts, "rule")}
 	if broadcasts > 0 {
-		parts = append(parts, count(broadcasts, "broadcast", "broadcasts"))
+		parts = append(parts, counted.Of(broadcasts, "broadcast"))
 	}
 	return strings.Join(append(parts,
-		count(len(w.Segments), "segment", "segments"), count(len(w.Fences.All()), "fence", "fences"),
-		count(declared, "declared event", "declared events"), count(len(w.Channels), "channel", "channels"),
+		counted.Of(len(w.Segments), "segment"), counted.Of(len(w.Fences.All()), "fence"),
+		counted.Of(declared, "declared event"), counted.Of(len(w.Channels), "channel"),
 	), ", ")
 }

@@ -14,7 +14,7 @@ import (
 // anonymised: kept of a decision and of a delivery is what a report counts; the person and what could name
 // them or what they did go. An error's text may quote what somebody wrote.
 var anonymised = []struct{ table, replace string }{
-	{"decisions", "REPLACE (0 AS person, '' AS user_id, '' AS value, '' AS zone, 0 AS trigger, toDateTime64(0, 3, 'UTC') AS since, " +
+	{"decisions", "REPLACE (0 AS person, '' AS user_id, '' AS value, '' AS zone, 0 AS trigger, toDateTime64(0, 3, 'UTC') AS since, 0 AS since_pos, " +
 		"if(reason IN ('condition_error', 'template_failed'), '', `by`) AS `by`, '' AS features, '' AS `with`, '' AS profile, [] AS devices)"},
 	{"deliveries", "REPLACE (0 AS person, '' AS device, '' AS provider_id, '' AS error, '' AS text)"},
 }

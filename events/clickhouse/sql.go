@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+
+	"nudge/internal/counted"
 )
 
 // Formats lists what SQL can print.
@@ -312,7 +314,7 @@ func (o *tableWriter) end() error {
 		}
 	}
 	if o.more > 0 {
-		fmt.Fprintf(&b, "… and %d more rows (json, csv and tsv print them all)\n", o.more)
+		fmt.Fprintf(&b, "… and %d more %s (json, csv and tsv print all)\n", o.more, counted.Word(o.more, "row"))
 	}
 	_, err := io.WriteString(o.w, b.String())
 	return err

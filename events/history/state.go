@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"nudge/internal/counted"
 )
 
 // state is what the state file holds: how many rows of which file, by which mapping, are done.
@@ -82,8 +84,8 @@ func (i *importer) note(last bool) {
 	if i.size > 0 {
 		share = min(float64(i.read.n.Load())/float64(i.size), 1)
 	}
-	line := fmt.Sprintf("%d rows, %.0f rows/s, %.0f %% of the file, %d events, %d rejected",
-		i.result.Rows+i.result.Resumed, float64(i.result.Rows+i.result.Resumed)/took, 100*share, i.result.Events, i.result.Rejected)
+	line := fmt.Sprintf("%s, %.0f rows/s, %.0f %% of the file, %s, %d rejected",
+		counted.Of(i.result.Rows+i.result.Resumed, "row"), float64(i.result.Rows+i.result.Resumed)/took, 100*share, counted.Of(i.result.Events, "event"), i.result.Rejected)
 	if last {
 		line += fmt.Sprintf(", took %s", time.Duration(took*float64(time.Second)).Round(100*time.Millisecond))
 	} else if share > 0.01 {

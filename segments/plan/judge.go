@@ -243,7 +243,7 @@ func (l *look) complete(ctx context.Context, b *batch, told []verdict, facts *fa
 		if !v.asks() {
 			continue
 		}
-		v.Since, _ = who.Since(v.of)
+		v.Since, v.SincePos, _ = who.Since(v.of)
 		var err error
 		if v.With, err = who.With(l.At, v.of, l.crowd.of(who)); err != nil {
 			v.Truth, v.Err = segments.Failed, fmt.Errorf("values of the message: %w", err)

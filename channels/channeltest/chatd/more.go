@@ -438,7 +438,14 @@ func pagerDuty() service {
 				text(payload, "summary") == "" || text(payload, "severity") == "" || text(payload, "source") != "nudge" {
 				return refuse(http.StatusBadRequest, "")
 			}
-			return answer(http.StatusAccepted, "", map[string]any{"status": "success", "message": "Event processed", "dedup_key": "d1"})
+			key := text(body, "dedup_key")
+			if len(key) > 255 {
+				return refuse(http.StatusBadRequest, "")
+			}
+			if key == "" { // the service makes one up
+				key = "d1"
+			}
+			return answer(http.StatusAccepted, "", map[string]any{"status": "success", "message": "Event processed", "dedup_key": key})
 		},
 	}
 }

@@ -506,3 +506,9 @@ ALTER TABLE events_local ON CLUSTER `nudge`
 
 ALTER TABLE events ON CLUSTER `nudge` ADD COLUMN IF NOT EXISTS call String ALIAS replaceOne(replaceOne(raw, '\x01', properties), '\x02', context);
 
+-- 0009_since_pos
+
+ALTER TABLE decisions_local ON CLUSTER `nudge` ADD COLUMN IF NOT EXISTS since_pos UInt64 COMMENT 'of the occurrence whose time since is; 0: none' CODEC(ZSTD(1)) AFTER since;
+
+ALTER TABLE decisions ON CLUSTER `nudge` ADD COLUMN IF NOT EXISTS since_pos UInt64 AFTER since;
+

@@ -469,3 +469,7 @@ ALTER TABLE events
     ADD COLUMN IF NOT EXISTS call String ALIAS replaceOne(replaceOne(raw, '\x01', properties), '\x02', context) COMMENT 'the call as received',
     COMMENT COLUMN raw 'the call as received, with the character 1 for what is in properties and 2 for what is in context; see call';
 
+-- 0009_since_pos
+
+ALTER TABLE decisions ADD COLUMN IF NOT EXISTS since_pos UInt64 COMMENT 'of the occurrence whose time since is; 0: none' CODEC(ZSTD(1)) AFTER since;
+
