@@ -7,6 +7,7 @@ import (
 
 	"nudge/engine/enginetest"
 	"nudge/events"
+	"nudge/events/queue"
 )
 
 // TestArrivalsAreJudgedAsOfWhenTheyCame has an event received after the caller of Arrived has read its
@@ -42,4 +43,22 @@ func TestAnotherClockMovesNobodysTime(t *testing.T) {
 	}}))
 	w.Track("bob", "Hot", nil)
 	require.Equal(t, []string{"bob: hot"}, w.Accepted())
+}
+
+// TestAnArrivalIsOneMessage has somebody trigger a rule: the record of that look and the decision are one message, on the
+// shard of that person, and a look that finds nobody is one as well.
+func TestAnArrivalIsOneMessage(t *testing.T) {
+	w := world(t, map[string]string{"hot": "on: {event: Hot}\nagain: {after: 1h}\nwhen: event(\"Hot\").count < 3\n"})
+	w.To(minute)
+	decisions, err := w.App.Queue.Log(t.Context(), "decisions")
+	require.NoError(t, err)
+	for range 3 {
+		before, err := decisions.Last(t.Context(), queue.AllShards)
+		require.NoError(t, err)
+		w.Track("ann", "Hot", nil)
+		after, err := decisions.Last(t.Context(), queue.AllShards)
+		require.NoError(t, err)
+		require.Equal(t, before+1, after)
+	}
+	require.Equal(t, []string{"ann: hot"}, w.Accepted())
 }

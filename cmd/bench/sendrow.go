@@ -147,7 +147,7 @@ type sendRig struct {
 func (r *sendRig) run(ctx context.Context) error {
 	r.result.Name = string(r.spec.Kind)
 	if r.spec.Kind == rowLibrary {
-		return r.library(ctx)
+		return r.alone(ctx)
 	}
 	channel, err := r.target.spec.New(channels.Options{Config: r.target.config, Now: time.Now})
 	if err != nil {
@@ -240,7 +240,7 @@ func spread(ctx context.Context, n, each, workers int, do func(ctx context.Conte
 	return context.Cause(ctx)
 }
 
-func (r *sendRig) library(ctx context.Context) error {
+func (r *sendRig) alone(ctx context.Context) error {
 	p, err := newPlain(ctx, &r.target, r.spec.Late != "0s")
 	if err != nil {
 		return err

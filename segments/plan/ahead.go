@@ -42,13 +42,14 @@ type ahead struct {
 const (
 	// Each look ahead reaches so many times as far as the one before (the first one interval of ticks), and half as
 	// far after one that found many rows: up to so many intervals. Where it finds nothing it reaches on, each time so
-	// many times as far.
+	// many times as far, unless that would be many rows.
 	farther  = 4
 	usually  = 12
 	onwards  = 8
 	manyRows = 50_000 // and so many of one crossing are kept
 
-	shortest int64 = 60 * 1000 // interval of ticks (ms) that it counts with
+	shortest int64 = 60 * 1000                       // interval of ticks (ms) that it counts with
+	farthest int64 = 100 * 365 * 24 * 60 * 60 * 1000 // farther ahead (ms) it does not look
 	// Farther ahead (ms) than this dues are asked for without an end.
 	duesAhead int64 = 30 * 24 * 60 * 60 * 1000
 	// What no tick has used for so long (ms) is not kept.
@@ -266,14 +267,14 @@ func (t *tick) lookAhead(ctx context.Context, from map[crossing]int64, interval 
 	if len(ask) == 0 {
 		return out, nil
 	}
-	rows := 0
-	for rest, span := ask, max(interval, shortest)*reach; len(rest) > 0; span *= onwards {
-		var n int
-		var err error
-		if rest, n, err = t.extend(ctx, out, rest, span); err != nil {
-			return nil, err
-		}
-		rows += n
+	span := max(interval, shortest) * reach
+	rest, rows, err := t.extend(ctx, out, ask, span, 0)
+	for len(rest) > 0 && span < farthest && err == nil {
+		span *= onwards
+		rest, _, err = t.extend(ctx, out, rest, span, manyRows)
+	}
+	if err != nil {
+		return nil, err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -296,7 +297,8 @@ func (t *tick) lookAhead(ctx context.Context, from map[crossing]int64, interval 
 // extend asks the store for what crosses from the end of what is known until so long after the tick (ms). The last that
 // crosses after the tick is the end of what is known then, so that whoever asks beyond it finds something; what it
 // returns are those of which nothing does. Nothing crosses later than what the newest row will, but what is dated ahead.
-func (t *tick) extend(ctx context.Context, known map[crossing]*known, list []crossing, span int64) (nothing []crossing, n int, err error) {
+// What are more than most rows (0: however many) is left unknown: where so much crosses, no tick is idle.
+func (t *tick) extend(ctx context.Context, known map[crossing]*known, list []crossing, span int64, most int) (nothing []crossing, n int, err error) {
 	ask := make([]needed, len(list))
 	for i, c := range list {
 		ask[i] = needed{c, known[c].to + 2, t.At + span}
@@ -305,8 +307,8 @@ func (t *tick) extend(ctx context.Context, known map[crossing]*known, list []cro
 		}
 	}
 	sortNeeded(ask)
-	fresh, n, err := t.readCrossed(ctx, ask)
-	if err != nil {
+	fresh, n, err := t.readCrossed(ctx, ask, most)
+	if err != nil || most > 0 && n > most {
 		return nil, 0, err
 	}
 	for _, x := range ask {
@@ -324,14 +326,15 @@ func (t *tick) extend(ctx context.Context, known map[crossing]*known, list []cro
 	return nothing, n, nil
 }
 
-// readCrossed asks the store for what crosses, from one millisecond before each range.
-func (t *tick) readCrossed(ctx context.Context, ask []needed) (out map[crossing][]crossed, n int, err error) {
+// readCrossed asks the store for what crosses, from one millisecond before each range, or for some of it, if that is more
+// than most rows (0: however many).
+func (t *tick) readCrossed(ctx context.Context, ask []needed, most int) (out map[crossing][]crossed, n int, err error) {
 	out = make(map[crossing][]crossed, len(ask))
 	by := map[stream][]needed{}
 	for _, x := range ask {
 		by[x.stream] = append(by[x.stream], x)
 	}
-	err = t.store.crossed(ctx, t.moment, ask, func(row streamRow) {
+	err = t.store.crossed(ctx, t.moment, ask, most, func(row streamRow) {
 		n++
 		for _, s := range append(row.wider(), row.stream) {
 			for _, x := range by[s] {
@@ -349,7 +352,7 @@ func (t *tick) readCrossed(ctx context.Context, ask []needed) (out map[crossing]
 
 // crossedSQL writes the queries for what crosses: of events in one (their second order is by name and
 // time, and any number of ranges is planned well), and of each other table. Both ends are in the range.
-func (m moment) crossedSQL(ask []needed) []string {
+func (m moment) crossedSQL(ask []needed, most int) []string {
 	byRange := map[instants][]needed{}
 	var ranges []instants
 	for _, x := range ask {
@@ -414,7 +417,11 @@ func (m moment) crossedSQL(ask []needed) []string {
 		if table == "dues" { // written by a look that has been repeated since, perhaps
 			seen = ""
 		}
-		out = append(out, "SELECT DISTINCT "+columns+" FROM "+m.table(table)+" AS x WHERE "+seen+"("+strings.Join(filters[table], " OR ")+")")
+		limit := ""
+		if most > 0 {
+			limit = fmt.Sprintf(" LIMIT %d", most+1)
+		}
+		out = append(out, "SELECT DISTINCT "+columns+" FROM "+m.table(table)+" AS x WHERE "+seen+"("+strings.Join(filters[table], " OR ")+")"+limit)
 	}
 	return out
 }

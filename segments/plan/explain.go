@@ -105,7 +105,7 @@ func (p *Planner) ExplainTick(ctx context.Context, q segments.Tick) ([]Query, er
 		ask = append(ask, needed{c, from, t.At})
 	}
 	sortNeeded(ask)
-	for _, sql := range t.moment.crossedSQL(ask) {
+	for _, sql := range t.moment.crossedSQL(ask, 0) {
 		out = append(out, Query{For: "crossings", SQL: sql})
 	}
 	if slices.Contains(t.full, true) && t.asksPlaces() {

@@ -85,7 +85,7 @@ func (s *inMemory) arrived(_ context.Context, m moment, _ map[stream][]int, afte
 	return nil
 }
 
-func (s *inMemory) crossed(_ context.Context, m moment, ask []needed, each func(streamRow)) error {
+func (s *inMemory) crossed(_ context.Context, m moment, ask []needed, _ int, each func(streamRow)) error {
 	from, to := map[streamOf]int64{}, map[streamOf]int64{}
 	for _, x := range ask {
 		f, known := from[x.of]

@@ -152,7 +152,7 @@ func (l *look) judge(ctx context.Context, b *batch) (verdicts, error) {
 	}
 	var out verdicts
 	var told []verdict
-	judged := 0
+	judged, asking := 0, 0
 	for g, list := range facts.candidates {
 		for _, c := range list {
 			judged += len(c.who)
@@ -163,6 +163,9 @@ func (l *look) judge(ctx context.Context, b *batch) (verdicts, error) {
 						out.dues = append(out.dues, due{w, c.person, c.value, at})
 					}
 				}
+				if v.asks() {
+					asking++
+				}
 				if v.Truth == segments.True || v.Truth == segments.Failed || l.keep != nil && l.keep(w, c) {
 					told = append(told, v)
 				}
@@ -172,8 +175,8 @@ func (l *look) judge(ctx context.Context, b *batch) (verdicts, error) {
 	if err := l.complete(ctx, b, told, facts); err != nil {
 		return verdicts{}, err
 	}
-	if l.arriving {
-		l.p.mostlyTrue.Store(2*len(told) >= judged)
+	if l.arriving && l.People == nil {
+		l.p.mostlyTrue.Store(2*asking >= judged)
 	}
 	for i := range told {
 		out.answers = append(out.answers, told[i].Answer)

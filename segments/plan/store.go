@@ -19,8 +19,9 @@ type store interface {
 
 	// arrived are the rows in (after, m.upTo], at least those that the readers read, whenever they happened.
 	arrived(ctx context.Context, m moment, readers map[stream][]int, after uint64, each func(streamRow)) error
-	// crossed are rows up to m.upTo, at least those whose ages become one of the needed.
-	crossed(ctx context.Context, m moment, ask []needed, each func(streamRow)) error
+	// crossed are rows up to m.upTo, at least those whose ages become one of the needed; or some of them, more than most
+	// (0: all).
+	crossed(ctx context.Context, m moment, ask []needed, most int, each func(streamRow)) error
 	// heard is of whom something arrived that `on` conditions are judged for: first and last are instants.
 	heard(ctx context.Context, l *look, kinds []listeners, triggers []events.Position, each func(s stream, person uint64, first, last int64)) error
 	// triggers are the occurrences that conditions with one `on` are judged for, of some people, by (time, position).

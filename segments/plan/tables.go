@@ -106,8 +106,8 @@ func (a *tables) arrived(ctx context.Context, m moment, readers map[stream][]int
 	})
 }
 
-func (a *tables) crossed(ctx context.Context, m moment, ask []needed, each func(streamRow)) error {
-	for _, sql := range m.crossedSQL(ask) {
+func (a *tables) crossed(ctx context.Context, m moment, ask []needed, most int, each func(streamRow)) error {
+	for _, sql := range m.crossedSQL(ask, most) {
 		err := a.few(ctx, sql, func(scan func(...any) error) error {
 			x, err := readStreamRow(scan)
 			if err == nil {

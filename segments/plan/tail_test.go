@@ -131,3 +131,26 @@ func TestATailSparesQueries(t *testing.T) {
 	require.Len(t, tail.rows, 2, "those before are not kept")
 	require.Equal(t, int64(1), queries(4, 5))
 }
+
+// Profiles are read beside the histories where what arrived is mostly told something: the answers are the same.
+func TestProfilesBesideHistories(t *testing.T) {
+	w := newWorld(t)
+	p := w.planner(Options{Changed: func() events.Position { return 0 }})
+	for person := uint64(1); person <= 4; person++ {
+		w.known("user", fmt.Sprint("u", person), person, person, t0-day)
+		w.trait(person, "n", fmt.Sprint(person), 10+person, t0-day)
+		w.events(happening{person: person, time: t0 - minute, pos: 20 + person, event: "Parcel Delivered"})
+	}
+	look := func(when string) []segments.Answer {
+		return ask(t, p, segments.Look{Who: []*segments.Who{compile(t, segments.WhoSpec{When: when, OnEvent: "Parcel Delivered"})}, After: 20, UpTo: 30})
+	}
+	for _, when := range []string{`event("Parcel Delivered").count > 0`, `user.traits.n > 2 and event("Parcel Delivered").count > 0`} {
+		p.mostlyTrue.Store(false)
+		after := look(when)
+		require.True(t, p.mostlyTrue.Load(), "half of them or more")
+		require.Equal(t, after, look(when), when)
+		require.Equal(t, "u4", after[len(after)-1].Profile.UserID)
+	}
+	require.Empty(t, look(`user.traits.n > 9`))
+	require.False(t, p.mostlyTrue.Load())
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -101,6 +102,24 @@ func TestNothingIsAskedWhenIdle(t *testing.T) {
 		asked, _ = tick(200)
 		require.Zero(t, asked, "at +%d min", (q.At-t0)/minute)
 	}
+}
+
+// Where very much will cross only later, that is not read now, and is found in its time.
+func TestWhatCrossesMuchLaterIsNotRead(t *testing.T) {
+	const n = manyRows + 10_000
+	w := newWorld(t)
+	w.exec(fmt.Sprintf("INSERT INTO events (person, time, pos, kind, event) SELECT number + 1, fromUnixTimestamp64Milli(toInt64(%d + intDiv(number, 100))), number + 1, 1, 'A' FROM numbers(%d)", t0-day, n))
+	p := w.planner(Options{})
+	who := when1(t, `event("A").last.ago > days(30)`)
+	q := segments.Tick{At: t0, UpTo: n, Who: []*segments.Who{who}, From: []segments.Baseline{{At: t0 - 5*minute, UpTo: n}}}
+	require.Equal(t, []string{""}, doTick(t, p, q).judged)
+	k := p.ahead.known[crossing{stream{ofApp, "A"}, 30 * day}]
+	require.Empty(t, k.rows)
+	require.Less(t, k.to, t0+29*day)
+
+	q.From[0].At = t0 + 29*day - 1
+	q.At = q.From[0].At + 2
+	require.Len(t, strings.Fields(doTick(t, p, q).judged[0]), 200, "those of the first two milliseconds")
 }
 
 func TestAsks(t *testing.T) {
