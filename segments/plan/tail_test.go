@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -138,7 +139,7 @@ func TestProfilesBesideHistories(t *testing.T) {
 	p := w.planner(Options{Changed: func() events.Position { return 0 }})
 	for person := uint64(1); person <= 4; person++ {
 		w.known("user", fmt.Sprint("u", person), person, person, t0-day)
-		w.trait(person, "n", fmt.Sprint(person), 10+person, t0-day)
+		w.trait(person, "n", strconv.FormatUint(person, 10), 10+person, t0-day)
 		w.events(happening{person: person, time: t0 - minute, pos: 20 + person, event: "Parcel Delivered"})
 	}
 	look := func(when string) []segments.Answer {
